@@ -1,0 +1,22 @@
+//! A flake's needed files as one deterministic `.tar.gz`.
+//!
+//! **Form.** Members are sorted by path; every directory is a member of its own, before what it holds. Owner and group
+//! are 0 and unnamed, times are 0, modes are 644, or 755 for directories, links and what its owner may execute. Links are
+//! kept as they are, dangling ones too. Names above 100 bytes use GNU's long-name members; nothing else of tar's history
+//! occurs, and nothing else is accepted. So the same tree gives the same bytes on any machine.
+//!
+//! **Compression** is zlib-rs at its default level: measured fastest of flate2's back ends that give the same bytes on
+//! every processor (`cargo xtask bench archive`). zlib-ng does not: its hash function depends on the processor.
+
+mod links;
+mod members;
+mod pack;
+mod unpack;
+
+pub use links::EscapingLink;
+pub use members::{ArchiveError, Limits, Manifest, Member, MemberKind, manifest};
+pub use pack::{PackError, Packed, Progress, pack};
+pub use unpack::{UnpackError, unpack};
+
+#[cfg(test)]
+mod tests;

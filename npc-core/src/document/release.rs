@@ -1,0 +1,106 @@
+//! A release: what a remote holds at one serial.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{Kind, Standing, Statement};
+use crate::digest::Digest;
+use crate::name::ConfigurationName;
+
+/// What a remote holds: a release, or nothing any more.
+pub type RemoteState = Standing<Release>;
+
+impl Statement for Release {
+    const KIND: Kind = Kind::Release;
+}
+
+/// An archive and what is known of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// The flake's files.
+    pub archive: Archive,
+    /// Where they came from.
+    #[serde(default)]
+    pub source: Source,
+    /// What each configuration evaluates to, as far as the publisher evaluated it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub configurations: BTreeMap<ConfigurationName, System>,
+    /// Locked flake inputs that the store carries, so that hosts need no other network.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<Input>,
+    /// Raised to try systems again that hosts have quarantined.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub attempt: u32,
+    /// Fields of later versions.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// The name and the length of an archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Archive {
+    /// The digest of the `.tar.gz`, which is its name in the store.
+    pub sha256: Digest,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
+/// Where a release's files came from. All of it is for people and decides nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// The commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rev: Option<String>,
+    /// Whether the working tree differed from the commit.
+    #[serde(default)]
+    pub dirty: bool,
+    /// The repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// What the publisher said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// What a configuration evaluates to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct System {
+    /// The Nix system double, such as `x86_64-linux`.
+    pub system: String,
+    /// The store path of its derivation.
+    pub drv_path: String,
+    /// The store path it builds to, where known before building.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out_path: Option<String>,
+    /// The host's metadata.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub host: Map<String, Value>,
+}
+
+/// A locked flake input that the store carries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Input {
+    /// Its name in the flake's lock file.
+    pub name: String,
+    /// Its NAR hash, as the lock file has it.
+    pub nar_hash: String,
+    /// The digest of its archive.
+    pub sha256: Digest,
+    /// The archive's length in bytes.
+    pub size: u64,
+}
+
+impl Release {
+    /// Whether hosts of any configuration would find nothing to do going from `self` to `other`: the same archive, read
+    /// the same way.
+    pub fn same_content(&self, other: &Self) -> bool {
+        self.archive == other.archive && self.inputs == other.inputs && self.attempt == other.attempt
+    }
+}

@@ -1,0 +1,120 @@
+//! A report: what a host last said about itself. Everything in it is untrusted input to whoever reads it.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{Body, Kind, Serial};
+use crate::Timestamp;
+use crate::digest::Digest;
+use crate::name::RemoteName;
+
+/// A host's account of itself. The header's serial is the report's sequence number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// One installation of the host: new when the machine is re-created or cloned.
+    pub instance: String,
+    /// The boot it runs in.
+    pub boot_id: String,
+    /// The agent's version.
+    pub agent_version: String,
+    /// What it was told to follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub obeys: Option<Obeyed>,
+    /// What it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runs: Option<Running>,
+    /// The phase its agent is in.
+    pub phase: String,
+    /// The last few outcomes, newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outcomes: Vec<Outcome>,
+    /// Units that have failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed_units: Vec<String>,
+    /// Its addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpAddr>,
+    /// Its SSH host public keys, so that secrets can be encrypted to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ssh_host_keys: Vec<String>,
+    /// Whether kernel, initrd or parameters wait for a reboot.
+    #[serde(default)]
+    pub reboot_needed: bool,
+    /// Whether the boot default has never been booted.
+    #[serde(default)]
+    pub boot_unproven: bool,
+    /// Fields of later versions.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+impl Body for Report {
+    const KIND: Kind = Kind::Report;
+}
+
+/// What a host obeys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Obeyed {
+    /// The assignment's serial; none where the host's own settings rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assignment: Option<Serial>,
+    /// The remote.
+    pub remote: RemoteName,
+    /// The release's serial.
+    pub serial: Serial,
+    /// The digest of the release's payload.
+    pub digest: Digest,
+}
+
+/// What a host runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Running {
+    /// The archive it was built from, where npc knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<Digest>,
+    /// The system's store path.
+    pub system: String,
+    /// The commit it was published from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rev: Option<String>,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// When.
+    pub at: Timestamp,
+    /// The release it was about, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<Serial>,
+    /// What happened.
+    pub kind: OutcomeKind,
+    /// The stable kind of the error, where it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// A sentence for people.
+    pub message: String,
+    /// The end of the failing command's log, length-capped and without control characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
+}
+
+/// The ways an attempt can end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OutcomeKind {
+    /// The system was activated, proved healthy and made the boot default.
+    Committed,
+    /// The release changes nothing on this host.
+    Adopted,
+    /// A document was not believed.
+    Refused,
+    /// Something failed before anything was activated.
+    Failed,
+    /// An activated system failed, and the one before it runs again.
+    RolledBack,
+    /// An activated system failed, and so did going back.
+    Stranded,
+}

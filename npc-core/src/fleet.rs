@@ -1,0 +1,97 @@
+//! A fleet as its operators see it: one store, and the newest trust that could be verified in it.
+
+use std::sync::Arc;
+
+use crate::Timestamp;
+use crate::document::{RemoteState, Serial};
+use crate::layout;
+use crate::name::RemoteName;
+use crate::store::{ETag, Store, StoreError, read_if_present};
+use crate::trust::walk::{self, WalkError};
+use crate::trust::{Anchor, Floors, Refusal, Subject, Trusted, Verified, verify};
+
+/// One store and the newest trust in it.
+#[derive(Debug, Clone)]
+pub struct Fleet {
+    /// Where everything lies.
+    pub store: Arc<dyn Store>,
+    /// Who may sign what.
+    pub trusted: Trusted,
+}
+
+/// What lies at a remote's pointer.
+#[derive(Debug)]
+pub struct Pointer {
+    /// The document, or why it is not to be believed.
+    pub state: Result<Verified<RemoteState>, Refusal>,
+    /// Its version, to write over it.
+    pub etag: Option<ETag>,
+}
+
+/// One entry of a remote's history.
+#[derive(Debug)]
+pub struct Entry {
+    /// The serial in its name.
+    pub serial: Serial,
+    /// The document, or why it is not to be believed.
+    pub state: Result<Verified<RemoteState>, Refusal>,
+}
+
+impl Fleet {
+    /// Walks from `anchor` to the newest trust in `store`.
+    pub async fn open(store: Arc<dyn Store>, anchor: &Anchor) -> Result<Self, WalkError> {
+        let first = walk::first(&*store, anchor).await?;
+        let trusted = walk::newest(&*store, first).await?;
+        Ok(Self { store, trusted })
+    }
+
+    /// Reads the remote's current release; none where the remote has never been published to.
+    ///
+    /// An operator keeps no floors and wants to see what is there, so a document that has expired is shown as expired by
+    /// whoever prints it, not refused here: it is verified as of the moment it was made.
+    pub async fn remote(&self, remote: &RemoteName) -> Result<Option<Pointer>, StoreError> {
+        let found = read_if_present(&*self.store, &layout::remote(remote)).await?;
+        Ok(found.map(|(bytes, etag)| Pointer { state: self.verify(remote, &bytes), etag }))
+    }
+
+    /// Reads one entry of the remote's history.
+    pub async fn release(&self, remote: &RemoteName, serial: Serial) -> Result<Option<Entry>, StoreError> {
+        let found = read_if_present(&*self.store, &layout::release(remote, serial)).await?;
+        Ok(found.map(|(bytes, _)| {
+            let state = self.verify(remote, &bytes).and_then(|document| match document.header().serial {
+                found if found == serial => Ok(document),
+                found => Err(Refusal::WrongSubject {
+                    what: "serial",
+                    found: found.to_string(),
+                    expected: serial.to_string(),
+                }),
+            });
+            Entry { serial, state }
+        }))
+    }
+
+    /// The serials of all entries in the remote's history, newest first. Their names are all that is known of them.
+    pub async fn serials(&self, remote: &RemoteName) -> Result<Vec<Serial>, StoreError> {
+        let listed = self.store.list(&layout::releases(remote)).await?;
+        let mut serials: Vec<_> = listed.iter().filter_map(|object| layout::serial_of(&object.key)).collect();
+        serials.sort_unstable_by(|one, two| two.cmp(one));
+        Ok(serials)
+    }
+
+    /// The names of all remotes, removed ones included.
+    pub async fn remotes(&self) -> Result<Vec<RemoteName>, StoreError> {
+        let listed = self.store.list(layout::REMOTES).await?;
+        Ok(listed.iter().filter_map(|object| object.key.file_name().strip_suffix(".json")?.parse().ok()).collect())
+    }
+
+    fn verify(&self, remote: &RemoteName, bytes: &[u8]) -> Result<Verified<RemoteState>, Refusal> {
+        verify(bytes, Subject::Remote(remote), &self.trusted, &Floors::default(), Timestamp::MIN).or_else(|refusal| {
+            match refusal {
+                Refusal::ClockSkew { created, .. } => {
+                    verify(bytes, Subject::Remote(remote), &self.trusted, &Floors::default(), created)
+                }
+                other => Err(other),
+            }
+        })
+    }
+}

@@ -1,0 +1,124 @@
+//! Where each object of format 1 lies in a store.
+
+use std::fmt;
+use std::str::FromStr;
+
+use thiserror::Error;
+
+use crate::digest::Digest;
+use crate::document::Serial;
+use crate::name::{AssignmentName, RemoteName};
+
+/// The relative path of an object: segments of `a-z`, `0-9`, `.`, `_` and `-`, joined by `/`, none of them hidden.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey(String);
+
+/// Text that is not an object's path.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("`{0}` is not the path of an object")]
+pub struct ObjectKeyError(String);
+
+impl ObjectKey {
+    /// The path as text, without a leading slash.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What follows the last slash.
+    pub fn file_name(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or(&self.0)
+    }
+
+    /// Whether the object never changes once written: only pointers do.
+    pub fn is_immutable(&self) -> bool {
+        ["trust/", "releases/", "archives/", "binaries/"].iter().any(|prefix| self.0.starts_with(prefix))
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl FromStr for ObjectKey {
+    type Err = ObjectKeyError;
+
+    fn from_str(text: &str) -> Result<Self, ObjectKeyError> {
+        let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'_' | b'-');
+        let segment = |segment: &str| {
+            !segment.is_empty() && segment.len() <= 128 && !segment.starts_with('.') && segment.bytes().all(legal)
+        };
+        let segments = text.split('/').count();
+        if (2..=4).contains(&segments) && text.split('/').all(segment) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(ObjectKeyError(text.to_owned()))
+        }
+    }
+}
+
+/// A version of the trust.
+pub fn trust(version: Serial) -> ObjectKey {
+    ObjectKey(format!("trust/{version}.json"))
+}
+
+/// The remote's current release: the object that agents poll.
+pub fn remote(name: &RemoteName) -> ObjectKey {
+    ObjectKey(format!("remotes/{name}.json"))
+}
+
+/// A release that the remote has or had.
+pub fn release(remote: &RemoteName, serial: Serial) -> ObjectKey {
+    ObjectKey(format!("releases/{remote}/{serial}.json"))
+}
+
+/// An archive.
+pub fn archive(digest: &Digest) -> ObjectKey {
+    ObjectKey(format!("archives/{digest}.tar.gz"))
+}
+
+/// An assignment.
+pub fn assignment(name: &AssignmentName) -> ObjectKey {
+    ObjectKey(format!("assignments/{name}.json"))
+}
+
+/// What all remotes' keys begin with.
+pub const REMOTES: &str = "remotes/";
+
+/// What the keys of all releases of `remote` begin with.
+pub fn releases(remote: &RemoteName) -> String {
+    format!("releases/{remote}/")
+}
+
+/// What all trust versions' keys begin with.
+pub const TRUST: &str = "trust/";
+
+/// The serial in the name of a release or a trust version, if it is one.
+pub fn serial_of(key: &ObjectKey) -> Option<Serial> {
+    let digits = key.file_name().strip_suffix(".json")?;
+    let serial = digits.parse().ok().and_then(Serial::new)?;
+    (serial.to_string() == digits).then_some(serial)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_cannot_leave_the_store() {
+        for bad in ["", "trust", "/trust/1.json", "trust/../x", "a//b", "a/.hidden", "a/B", "a/b/c/d/e", "a/b?c"] {
+            assert!(bad.parse::<ObjectKey>().is_err(), "{bad}");
+        }
+        assert!("releases/prod/12.json".parse::<ObjectKey>().is_ok());
+    }
+
+    #[test]
+    fn a_serial_has_one_spelling() {
+        let serial = |text: &str| serial_of(&text.parse().expect("a key"));
+        assert_eq!(serial("releases/prod/12.json"), Serial::new(12));
+        assert_eq!(serial("releases/prod/012.json"), None);
+        assert_eq!(serial("releases/prod/0.json"), None);
+        assert_eq!(serial("releases/prod/x.json"), None);
+    }
+}

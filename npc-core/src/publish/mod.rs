@@ -1,0 +1,227 @@
+//! Adding to a fleet: releases ([`publish()`]) and versions of the trust ([`trust`]).
+//!
+//! Publishing writes the archive, creates `releases/<remote>/<serial>.json`, which claims the serial, and then moves
+//! `remotes/<remote>.json`: a reader never sees a pointer to something missing, and a crash in between leaves an orphan that
+//! everybody skips.
+
+pub mod trust;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use thiserror::Error;
+
+use crate::Timestamp;
+use crate::document::{
+    Archive, Document, Header, Power, Release, RemoteState, Serial, SignedDocument, Source, System, Trust,
+};
+use crate::fleet::Fleet;
+use crate::key::{KeyName, SecretKey};
+use crate::layout;
+use crate::name::{ConfigurationName, RemoteName};
+use crate::store::{ConditionalWrites, Content, Fault, Precondition, StoreError, write_document};
+
+/// How many unbelievable entries at the top of a history are looked through for a believable one.
+const UNBELIEVABLE_ENTRIES: usize = 64;
+
+/// What to publish.
+#[derive(Debug)]
+pub struct Publication<'a> {
+    /// The remote to publish to.
+    pub remote: &'a RemoteName,
+    /// The archive's digest and length.
+    pub archive: Archive,
+    /// The file that holds it.
+    pub file: &'a Path,
+    /// Where its files came from.
+    pub source: Source,
+    /// What each configuration evaluates to, as far as known.
+    pub configurations: BTreeMap<ConfigurationName, System>,
+    /// When the release stops being a reason to change anything.
+    pub expires: Option<Timestamp>,
+    /// Whether a release that changes nothing is published all the same.
+    pub record: Record,
+}
+
+/// What to do with a release that has the content of the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Record {
+    /// Leave it be.
+    Changes,
+    /// Give it a serial all the same.
+    Everything,
+}
+
+/// How publishing ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Published {
+    /// The remote holds this already, since that serial.
+    Unchanged(Serial),
+    /// The remote now holds it under this serial, and held the other before.
+    Released {
+        /// The new serial.
+        serial: Serial,
+        /// The serial before, if the remote held a believable release.
+        previous: Option<Serial>,
+    },
+}
+
+/// A publication that did not take place. The remote holds what it held.
+#[derive(Debug, Error)]
+pub enum PublishError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The keys at hand cannot sign this.
+    #[error(transparent)]
+    Unauthorised(#[from] Unauthorised),
+    /// Someone else published at the same time.
+    #[error("another publisher wrote to `{remote}` at the same time")]
+    Raced {
+        /// The remote.
+        remote: RemoteName,
+        /// What was found.
+        source: StoreError,
+    },
+    /// The last serial is taken.
+    #[error("remote `{0}` has used up its serials")]
+    NoSerialLeft(RemoteName),
+}
+
+/// Keys that may not sign what they were given to sign.
+#[derive(Debug, Error)]
+#[error("{}", self.describe())]
+pub struct Unauthorised {
+    power: String,
+    given: Vec<KeyName>,
+    needed: Option<(usize, Vec<KeyName>)>,
+}
+
+impl Unauthorised {
+    fn describe(&self) -> String {
+        let names = |names: &[KeyName]| names.iter().map(KeyName::as_str).collect::<Vec<_>>().join(", ");
+        let given = if self.given.is_empty() { "no key".to_owned() } else { names(&self.given) };
+        match &self.needed {
+            None => format!("the trust gives no key the power to {}", self.power),
+            Some((threshold, keys)) => {
+                format!("to {} takes {threshold} of {}, not {given}", self.power, names(keys))
+            }
+        }
+    }
+}
+
+/// Whether `keys` are enough for `power`: readers would refuse what they sign otherwise.
+pub fn authorise(trust: &Trust, power: Power<'_>, keys: &[&SecretKey]) -> Result<(), Unauthorised> {
+    let refuse = |needed| Unauthorised {
+        power: power.to_string(),
+        given: keys.iter().map(|key| key.name().clone()).collect(),
+        needed,
+    };
+    let role = trust.role(power).ok_or_else(|| refuse(None))?;
+    let able: BTreeSet<_> = trust.keys_of(role).map(crate::key::PublicKey::bytes).collect();
+    let given: BTreeSet<_> = keys.iter().map(|key| *key.public().bytes()).collect();
+    if given.iter().filter(|key| able.contains(key)).count() < role.threshold {
+        return Err(refuse(Some((role.threshold, role.keys.iter().cloned().collect()))));
+    }
+    Ok(())
+}
+
+/// Publishes to a remote.
+pub async fn publish(
+    fleet: &Fleet,
+    publication: Publication<'_>,
+    keys: &[&SecretKey],
+    writes: ConditionalWrites,
+    now: Timestamp,
+) -> Result<Published, PublishError> {
+    let remote = publication.remote;
+    authorise(fleet.trusted.trust(), Power::Release(remote), keys)?;
+    let pointer = fleet.remote(remote).await?;
+    let current = pointer.as_ref().and_then(|pointer| pointer.state.as_ref().ok());
+    let (record, file, archive) = (publication.record, publication.file, publication.archive);
+    let expires = publication.expires;
+    let release = Release {
+        archive,
+        source: publication.source,
+        configurations: publication.configurations,
+        inputs: Vec::new(),
+        attempt: 0,
+        other: serde_json::Map::new(),
+    };
+    if let Some(current) = current
+        && record == Record::Changes
+        && holds(current.body(), &release)
+    {
+        return Ok(Published::Unchanged(current.header().serial));
+    }
+    fleet.store.write(&layout::archive(&archive.sha256), Content::File(file), Precondition::None).await?;
+    let previous = current.map(|current| current.header().serial);
+    let serial = next_serial(fleet, remote, previous).await?;
+    let header = Header {
+        fleet: fleet.trusted.fleet().clone(),
+        name: remote.to_string(),
+        serial,
+        created: now,
+        trust: fleet.trusted.version(),
+        requires: Vec::new(),
+        expires,
+    };
+    let document = Document { header, body: RemoteState::Present(Box::new(release)) }.sign(keys);
+    let over = match pointer {
+        None => Precondition::Absent,
+        Some(pointer) => pointer.etag.map_or(Precondition::None, Precondition::Version),
+    };
+    claim_and_point(fleet, remote, serial, &document, over, writes).await?;
+    Ok(Published::Released { serial, previous })
+}
+
+/// Whether hosts that follow `state` would find nothing new in `release`.
+pub fn holds(state: &RemoteState, release: &Release) -> bool {
+    matches!(state, RemoteState::Present(current) if current.same_content(release))
+}
+
+async fn claim_and_point(
+    fleet: &Fleet,
+    remote: &RemoteName,
+    serial: Serial,
+    document: &SignedDocument,
+    over: Precondition,
+    writes: ConditionalWrites,
+) -> Result<(), PublishError> {
+    let raced = |error: StoreError| match error.fault {
+        Fault::Conflict => PublishError::Raced { remote: remote.clone(), source: error },
+        _ => error.into(),
+    };
+    let claim = layout::release(remote, serial);
+    write_document(&*fleet.store, &claim, &document.bytes, Precondition::Absent, writes).await.map_err(raced)?;
+    let pointer = layout::remote(remote);
+    write_document(&*fleet.store, &pointer, &document.bytes, over, writes).await.map_err(raced)
+}
+
+/// One above every believable pointer, release and tombstone, and not yet taken.
+///
+/// Entries that nobody would believe (a stolen key's, after it was revoked) do not raise serials, or one forged entry would
+/// use them up; they are stepped over where they are in the way.
+async fn next_serial(fleet: &Fleet, remote: &RemoteName, pointed: Option<Serial>) -> Result<Serial, PublishError> {
+    let used_up = || PublishError::NoSerialLeft(remote.clone());
+    let taken = fleet.serials(remote).await?;
+    let mut highest = pointed;
+    for serial in taken.iter().take(UNBELIEVABLE_ENTRIES) {
+        if Some(*serial) <= pointed {
+            break;
+        }
+        if fleet.release(remote, *serial).await?.is_some_and(|entry| entry.state.is_ok()) {
+            highest = Some(*serial);
+            break;
+        }
+    }
+    let taken: BTreeSet<_> = taken.into_iter().collect();
+    let mut next = match highest {
+        Some(highest) => highest.next().ok_or_else(used_up)?,
+        None => Serial::FIRST,
+    };
+    while taken.contains(&next) {
+        next = next.next().ok_or_else(used_up)?;
+    }
+    Ok(next)
+}

@@ -1,0 +1,267 @@
+//! A store in an S3 bucket, or in whatever speaks S3's protocol.
+//!
+//! Credentials come from the AWS SDK's standard chain. The SDK retries what may pass (throttling, 5xx, broken connections)
+//! with exponential back-off and jitter, and watches for stalled bodies.
+
+use std::error::Error;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::primitives::ByteStream;
+use aws_smithy_http_client::{Builder, tls};
+use bytes::BytesMut;
+
+use super::error::Asked;
+use super::http::upload_patience;
+use super::{
+    Answer, Content, ETag, Fault, Listed, Opened, Operation, Precondition, Read, Retries, S3Url, Store, StoreError,
+    StoreUrl,
+};
+use crate::layout::ObjectKey;
+use crate::limits;
+
+/// How often a write is tried again that S3 refuses with 409: "a conflicting operation occurred during the upload"
+/// (Amazon S3 User Guide, conditional writes), which asks for another try.
+const CONFLICT_ATTEMPTS: u32 = 5;
+
+/// A store in a bucket.
+#[derive(Debug)]
+pub struct S3Store {
+    address: S3Url,
+    url: StoreUrl,
+    client: Client,
+}
+
+/// Makes ring the process's source of cryptography, unless one was chosen already.
+pub(super) fn install_crypto() {
+    // It fails only where another provider was installed first, which then serves as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+impl S3Store {
+    /// The store at `address`, with credentials from the SDK's standard chain.
+    pub async fn new(address: S3Url, retries: Retries) -> Self {
+        let http = Builder::new()
+            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
+            .pool_max_idle_per_host(1)
+            .build_https();
+        let retry = RetryConfig::standard()
+            .with_max_attempts(retries.attempts)
+            .with_initial_backoff(retries.first_pause)
+            .with_max_backoff(retries.longest_pause);
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(http)
+            .retry_config(retry)
+            .timeout_config(timeouts(limits::STALL_TIMEOUT))
+            .stalled_stream_protection(
+                StalledStreamProtectionConfig::enabled().grace_period(limits::STALL_TIMEOUT).build(),
+            );
+        if let Some(region) = &address.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        let shared = loader.load().await;
+        let mut config = aws_sdk_s3::config::Builder::from(&shared)
+            // Content is checked against signed digests; checksums of the SDK's own only trouble older services.
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+        if let Some(endpoint) = &address.endpoint {
+            config = config.endpoint_url(endpoint.as_str()).force_path_style(true);
+        }
+        Self { url: StoreUrl::S3(address.clone()), client: Client::from_conf(config.build()), address }
+    }
+
+    fn key(&self, key: &str) -> String {
+        format!("{}{key}", self.address.prefix)
+    }
+
+    fn asked<'a>(&'a self, operation: Operation, object: &'a str) -> Asked<'a> {
+        Asked { operation, object, store: &self.url }
+    }
+
+    async fn write_once(
+        &self,
+        key: &ObjectKey,
+        content: Content<'_>,
+        precondition: &Precondition,
+    ) -> Result<Option<ETag>, StoreError> {
+        let asked = self.asked(Operation::Write, key.as_str());
+        let broken = |error: Box<dyn Error + Send + Sync>| asked.failed(Fault::Broken, error);
+        let (body, length) = match content {
+            Content::Bytes(bytes) => (ByteStream::from(bytes.to_vec()), bytes.len() as u64),
+            Content::File(path) => {
+                let length = tokio::fs::metadata(path).await.map_err(|error| broken(error.into()))?.len();
+                (ByteStream::from_path(path).await.map_err(|error| broken(error.into()))?, length)
+            }
+        };
+        let mut request = self.client.put_object().bucket(&self.address.bucket).key(self.key(key.as_str())).body(body);
+        request = match precondition {
+            Precondition::None => request,
+            Precondition::Absent => request.if_none_match("*"),
+            Precondition::Version(etag) => request.if_match(etag.as_str()),
+        };
+        let patience = aws_sdk_s3::config::Builder::new().timeout_config(timeouts(upload_patience(length)));
+        let written = request.customize().config_override(patience).send().await.map_err(|error| asked.s3(error))?;
+        Ok(written.e_tag.and_then(ETag::new))
+    }
+}
+
+fn timeouts(patience: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder().connect_timeout(limits::CONNECT_TIMEOUT).read_timeout(patience).build()
+}
+
+impl Asked<'_> {
+    /// The error of an S3 call, sorted.
+    fn s3<E>(&self, error: SdkError<E, HttpResponse>) -> StoreError
+    where
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    {
+        let fault = fault(&error);
+        let message = error.code().map(|code| match error.message() {
+            Some(message) => format!("{code}: {message}"),
+            None => code.to_owned(),
+        });
+        match message {
+            Some(message) if error.as_service_error().is_some() => self.failed(fault, message),
+            _ => self.failed(fault, error),
+        }
+    }
+}
+
+fn fault<E: ProvideErrorMetadata + Error + 'static>(error: &SdkError<E, HttpResponse>) -> Fault {
+    match error {
+        SdkError::ServiceError(_) => {
+            let status = error.raw_response().map_or(0, |response| response.status().as_u16());
+            fault_of_answer(error.code().unwrap_or_default(), status)
+        }
+        SdkError::TimeoutError(_) | SdkError::ResponseError(_) => Fault::Unavailable,
+        SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_) => fault_of_cause(error),
+        _ => Fault::Broken,
+    }
+}
+
+/// S3's error codes (Amazon S3 API Reference, "Error responses"), and those of services that speak its protocol.
+fn fault_of_answer(code: &str, status: u16) -> Fault {
+    match (code, status) {
+        ("NoSuchBucket", _) => Fault::NoSuchStore,
+        ("AuthorizationHeaderMalformed" | "PermanentRedirect" | "IllegalLocationConstraintException", _)
+        | ("AuthorizationQueryParametersError", _)
+        | (_, 301 | 307) => Fault::WrongRegion,
+        ("NoSuchKey", _) | (_, 404) => Fault::NotFound,
+        ("PreconditionFailed", _) | (_, 412) => Fault::Conflict,
+        ("ConditionalRequestConflict" | "OperationAborted", _) | (_, 409) => Fault::Unavailable,
+        ("AccessDenied" | "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken", _)
+        | (_, 401 | 403) => Fault::Denied,
+        ("SlowDown" | "RequestTimeout" | "RequestTimeTooSkewed", _) | (_, 429 | 500..=599) => Fault::Unavailable,
+        _ => Fault::Broken,
+    }
+}
+
+/// The SDK wraps what went wrong before a request left in several layers of its own.
+fn fault_of_cause(error: &(dyn Error + 'static)) -> Fault {
+    let mut cause = Some(error);
+    while let Some(current) = cause {
+        let text = current.to_string().to_lowercase();
+        if text.contains("credentials") || text.contains("identity") {
+            return Fault::NoCredentials;
+        }
+        if text.contains("region") {
+            return Fault::WrongRegion;
+        }
+        cause = current.source();
+    }
+    Fault::Unavailable
+}
+
+#[async_trait]
+impl Store for S3Store {
+    fn url(&self) -> &StoreUrl {
+        &self.url
+    }
+
+    async fn read(&self, key: &ObjectKey, read: Read<'_>) -> Result<Answer, StoreError> {
+        let asked = self.asked(Operation::Read, key.as_str());
+        let request = self.client.get_object().bucket(&self.address.bucket).key(self.key(key.as_str()));
+        let request = request.set_if_none_match(read.unless.map(ETag::to_string));
+        let object = match request.send().await {
+            Ok(object) => object,
+            Err(error) if error.raw_response().is_some_and(|response| response.status().as_u16() == 304) => {
+                return Ok(Answer::Unchanged { waited: false });
+            }
+            Err(error) => return Err(asked.s3(error)),
+        };
+        let mut body = object.body;
+        let mut bytes = BytesMut::new();
+        while let Some(piece) = body.next().await {
+            let piece = piece.map_err(|error| asked.failed(Fault::Unavailable, error))?;
+            if (bytes.len() + piece.len()) as u64 > read.limit {
+                return Err(asked.failed(Fault::TooLarge, format!("it has more than the {} bytes allowed", read.limit)));
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(Answer::Found { bytes: bytes.freeze(), etag: object.e_tag.and_then(ETag::new), waited: false })
+    }
+
+    async fn open(&self, key: &ObjectKey, start: u64, version: Option<&ETag>) -> Result<Opened, StoreError> {
+        let asked = self.asked(Operation::Read, key.as_str());
+        let mut request = self.client.get_object().bucket(&self.address.bucket).key(self.key(key.as_str()));
+        if start > 0 {
+            request = request.range(format!("bytes={start}-")).set_if_match(version.map(ETag::to_string));
+        }
+        let object = request.send().await.map_err(|error| asked.s3(error))?;
+        let start = if object.content_range.is_some() { start } else { 0 };
+        let state = (object.body, self.url.clone(), key.to_string());
+        let body = futures_util::stream::try_unfold(state, async |(mut body, store, object)| {
+            let asked = Asked { operation: Operation::Read, object: &object, store: &store };
+            match body.next().await {
+                None => Ok(None),
+                Some(Ok(piece)) => Ok(Some((piece, (body, store, object)))),
+                Some(Err(error)) => Err(asked.failed(Fault::Unavailable, error)),
+            }
+        });
+        Ok(Opened { etag: object.e_tag.and_then(ETag::new), start, body: Box::pin(body) })
+    }
+
+    async fn write(
+        &self,
+        key: &ObjectKey,
+        content: Content<'_>,
+        precondition: Precondition,
+    ) -> Result<Option<ETag>, StoreError> {
+        let again = Retries { attempts: CONFLICT_ATTEMPTS, ..Retries::default() };
+        again.run(|| self.write_once(key, content, &precondition)).await
+    }
+
+    async fn remove(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        let asked = self.asked(Operation::Remove, key.as_str());
+        let request = self.client.delete_object().bucket(&self.address.bucket).key(self.key(key.as_str()));
+        request.send().await.map(drop).map_err(|error| asked.s3(error))
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+        let asked = self.asked(Operation::List, prefix);
+        let request = self.client.list_objects_v2().bucket(&self.address.bucket).prefix(self.key(prefix));
+        let mut pages = request.into_paginator().send();
+        let mut found = Vec::new();
+        while let Some(page) = pages.next().await {
+            for object in page.map_err(|error| asked.s3(error))?.contents.unwrap_or_default() {
+                let key = object.key.as_deref().and_then(|key| key.strip_prefix(&self.address.prefix));
+                let size = object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0);
+                if let Some(key) = key.and_then(|key| key.parse().ok()) {
+                    found.push(Listed { key, size });
+                }
+            }
+            if found.len() > limits::LISTED_OBJECTS {
+                return Err(asked.failed(Fault::TooLarge, "there are too many objects to list"));
+            }
+        }
+        found.sort_by(|one, two| one.key.cmp(&two.key));
+        Ok(found)
+    }
+}

@@ -1,0 +1,183 @@
+//! Addresses of stores.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use thiserror::Error;
+use url::{Host, Url};
+
+/// An address that makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("`{address}` is not the address of a store: {reason}")]
+pub struct StoreUrlError {
+    address: String,
+    reason: String,
+}
+
+/// The address of a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// `file:///dir`
+    Directory(PathBuf),
+    /// `https://host/path/` or `http://host/path/`, with a slash at the end.
+    Http(Url),
+    /// `s3://bucket/prefix?region=…&endpoint=…`
+    S3(S3Url),
+}
+
+/// A place in a bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct S3Url {
+    /// The bucket.
+    pub bucket: String,
+    /// What all keys begin with: empty, or with a slash at the end.
+    pub prefix: String,
+    /// The region; otherwise the one that the environment or the machine says.
+    pub region: Option<String>,
+    /// An S3-compatible service elsewhere than at AWS. Buckets are then named in the path.
+    pub endpoint: Option<Url>,
+}
+
+impl FromStr for StoreUrl {
+    type Err = StoreUrlError;
+
+    fn from_str(address: &str) -> Result<Self, StoreUrlError> {
+        parse(address).map_err(|reason| StoreUrlError { address: address.to_owned(), reason })
+    }
+}
+
+const FORMS: &str = "it has the form s3://bucket/prefix?region=…, https://host/path or file:///directory";
+
+fn parse(address: &str) -> Result<StoreUrl, String> {
+    let url = Url::parse(address).map_err(|error| format!("{error}; {FORMS}"))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("it must not hold a user name or a password".to_owned());
+    }
+    if url.fragment().is_some() {
+        return Err("nothing can follow `#`".to_owned());
+    }
+    match url.scheme() {
+        "file" => directory(&url),
+        "http" | "https" => http(url),
+        "s3" => s3(&url).map(StoreUrl::S3),
+        other => Err(format!("`{other}:` is no scheme of a store; {FORMS}")),
+    }
+}
+
+fn directory(url: &Url) -> Result<StoreUrl, String> {
+    if url.query().is_some() {
+        return Err("a directory takes no parameters".to_owned());
+    }
+    url.to_file_path()
+        .map(StoreUrl::Directory)
+        .map_err(|()| "a directory has the form file:///absolute/path".to_owned())
+}
+
+fn http(mut url: Url) -> Result<StoreUrl, String> {
+    if url.query().is_some() {
+        return Err("an HTTP store takes no parameters".to_owned());
+    }
+    if !url.path().ends_with('/') {
+        url.set_path(&format!("{}/", url.path()));
+    }
+    Ok(StoreUrl::Http(url))
+}
+
+fn s3(url: &Url) -> Result<S3Url, String> {
+    let bucket = url.host_str().filter(|bucket| !bucket.is_empty()).ok_or("it names no bucket")?;
+    let prefix = match url.path().trim_matches('/') {
+        "" => String::new(),
+        prefix => format!("{prefix}/"),
+    };
+    let mut parsed = S3Url { bucket: bucket.to_owned(), prefix, region: None, endpoint: None };
+    for (name, value) in url.query_pairs() {
+        match &*name {
+            "region" if !value.is_empty() => parsed.region = Some(value.into_owned()),
+            "endpoint" => {
+                let endpoint = Url::parse(&value).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+                parsed.endpoint = Some(endpoint.ok_or_else(|| format!("`{value}` is not an http or https endpoint"))?);
+            }
+            other => return Err(format!("`{other}={value}` is no parameter of it: there are region and endpoint")),
+        }
+    }
+    Ok(parsed)
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(path) => match Url::from_file_path(path) {
+                Ok(url) => url.fmt(formatter),
+                Err(()) => path.display().fmt(formatter),
+            },
+            Self::Http(url) => url.fmt(formatter),
+            Self::S3(address) => address.fmt(formatter),
+        }
+    }
+}
+
+impl fmt::Display for S3Url {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "s3://{}/{}", self.bucket, self.prefix)?;
+        let region = self.region.as_ref().map(|region| format!("region={region}"));
+        let endpoint = self.endpoint.as_ref().map(|endpoint| format!("endpoint={endpoint}"));
+        let parameters: Vec<_> = region.into_iter().chain(endpoint).collect();
+        if parameters.is_empty() { Ok(()) } else { write!(formatter, "?{}", parameters.join("&")) }
+    }
+}
+
+/// Whether only this machine can be at that address.
+pub(super) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_survive_text() {
+        for address in [
+            "file:///srv/npc",
+            "https://npc.example.org/",
+            "http://127.0.0.1:8080/sub/",
+            "s3://bucket/",
+            "s3://bucket/a/b/?region=eu-west-1",
+            "s3://bucket/?region=garage&endpoint=http://127.0.0.1:3900/",
+        ] {
+            let parsed: StoreUrl = address.parse().expect(address);
+            assert_eq!(parsed.to_string(), address);
+            assert_eq!(parsed.to_string().parse(), Ok(parsed));
+        }
+    }
+
+    #[test]
+    fn a_slash_at_the_end_makes_no_difference() {
+        for (one, two) in [("https://x/a", "https://x/a/"), ("s3://b/p", "s3://b/p/")] {
+            assert_eq!(one.parse::<StoreUrl>(), two.parse());
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_a_reason() {
+        for (address, part) in [
+            ("prod", "form"),
+            ("ftp://x/y", "scheme"),
+            ("s3:///x", "bucket"),
+            ("s3://b?regoin=x", "regoin"),
+            ("s3://b?endpoint=x", "endpoint"),
+            ("file://host/x", "file:///"),
+            ("https://user:pass@x/", "password"),
+            ("https://x/?a=b", "parameters"),
+        ] {
+            let error = address.parse::<StoreUrl>().expect_err(address).to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}
