@@ -1,0 +1,252 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use npc_core::key::{KeyName, PublicKey};
+use npc_core::name::RemoteName;
+use npc_core::publish::trust::RoleName;
+use npc_core::store::StoreUrl;
+
+use crate::failure::EXIT_CODES;
+
+/// Publish a flake's NixOS configurations to the hosts of a fleet
+#[derive(Debug, Parser)]
+#[command(
+    name = "npc-publish",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    arg_required_else_help = true,
+    after_long_help = EXIT_CODES
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) publish: Publish,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// Where the fleet is described.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Place {
+    /// The directory of flake.nix and npc.toml
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) flake: PathBuf,
+    /// The store, instead of the one in npc.toml
+    #[arg(long, value_name = "URL", env = "NPC_STORE")]
+    pub(crate) store: Option<StoreUrl>,
+}
+
+/// Publishing.
+#[derive(Debug, Args)]
+pub(crate) struct Publish {
+    /// The remote to publish to
+    #[arg(long, value_name = "REMOTE", required = true)]
+    pub(crate) remote: Option<RemoteName>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// A secret key that may publish to the remote, instead of the one in npc.toml; several for a threshold
+    #[arg(long, value_name = "FILE", env = "NPC_KEY")]
+    pub(crate) key: Vec<PathBuf>,
+    /// Say what would be published, and write nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// What to say about this release
+    #[arg(long, short, value_name = "TEXT")]
+    pub(crate) message: Option<String>,
+    /// Publish although the remote holds exactly this already
+    #[arg(long)]
+    pub(crate) record: bool,
+    /// Let the release expire after this long, such as `30d`: later it activates nothing new
+    #[arg(long, value_name = "SPAN")]
+    pub(crate) expires_in: Option<jiff::Span>,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Everything but publishing.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a fleet: its id, its keys, its first trust, and npc.toml
+    Init(Init),
+    /// Make and show keys
+    #[command(subcommand)]
+    Key(Key),
+    /// Show and change who may sign what
+    #[command(subcommand)]
+    Trust(TrustCommand),
+    /// Pack the flake into an archive without publishing it
+    Pack(Pack),
+    /// List the remotes and what they hold
+    Remotes(Remotes),
+    /// List the releases of a remote, newest first
+    Log(Log),
+    /// List the files that differ between two of: a directory, REMOTE, REMOTE@SERIAL
+    Diff(Diff),
+    /// Serve a directory as an HTTP store
+    Serve(Serve),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write manual pages
+    Man {
+        /// Where to
+        directory: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// The store: s3://bucket/prefix?region=…, https://host/path or file:///directory
+    #[arg(long, value_name = "URL", env = "NPC_STORE")]
+    pub(crate) store: StoreUrl,
+    /// The directory of flake.nix, where npc.toml is written
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) flake: PathBuf,
+    /// Where the secret keys are written [default: ~/.config/npc/<fleet>]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keys: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Key {
+    /// Make a secret key and print its public half
+    Generate {
+        /// The key's name, such as npc-publish-2
+        name: KeyName,
+        /// The new file for the secret half
+        #[arg(long, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Print the public half of a secret key
+    Public {
+        /// The file of the secret half
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TrustCommand {
+    /// Print the newest trust
+    Show {
+        #[command(flatten)]
+        place: Place,
+        /// Print it as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make and write the next version of the trust
+    Rotate(Rotate),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rotate {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// A root key's secret half; old and new root keys must all sign
+    #[arg(long, value_name = "FILE", required = true)]
+    pub(crate) root_key: Vec<PathBuf>,
+    /// Give a key a role: root, assignment, rollout, release or release:PATTERN
+    #[arg(long, value_name = "ROLE=PUBLIC_KEY", value_parser = pair::<RoleName, PublicKey>)]
+    pub(crate) add: Vec<(RoleName, PublicKey)>,
+    /// Put a key in the place of another in all its roles
+    #[arg(long, value_name = "NAME=PUBLIC_KEY", value_parser = pair::<KeyName, PublicKey>)]
+    pub(crate) replace: Vec<(KeyName, PublicKey)>,
+    /// Take a key out of all its roles
+    #[arg(long, value_name = "NAME")]
+    pub(crate) revoke: Vec<KeyName>,
+    /// Set how many keys of a role must sign
+    #[arg(long, value_name = "ROLE=NUMBER", value_parser = pair::<RoleName, usize>)]
+    pub(crate) threshold: Vec<(RoleName, usize)>,
+    /// Say what would change, and write nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Parses `LEFT=RIGHT`.
+fn pair<L, R>(text: &str) -> Result<(L, R), String>
+where
+    L: std::str::FromStr<Err: std::fmt::Display>,
+    R: std::str::FromStr<Err: std::fmt::Display>,
+{
+    let (left, right) = text.split_once('=').ok_or("there is no `=` in it")?;
+    let left = left.parse().map_err(|error: L::Err| error.to_string())?;
+    let right = right.parse().map_err(|error: R::Err| error.to_string())?;
+    Ok((left, right))
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Pack {
+    /// The directory of flake.nix
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) flake: PathBuf,
+    /// The archive to write
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Remotes {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Print the list as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Log {
+    /// The remote
+    pub(crate) remote: RemoteName,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// How many releases to list
+    #[arg(long, short = 'n', value_name = "NUMBER", default_value_t = 20)]
+    pub(crate) number: usize,
+    /// Print the list as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Diff {
+    /// A directory (with a slash or a dot in front), REMOTE or REMOTE@SERIAL
+    pub(crate) old: String,
+    /// Likewise
+    pub(crate) new: String,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Print the list as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// The directory that holds the store; made if it is not there
+    pub(crate) directory: PathBuf,
+    /// The address to listen on; port 0 picks a free one, and the address is printed
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8420")]
+    pub(crate) listen: SocketAddr,
+    /// A file with one token a line, for who may write and list; without it, the store can only be read
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tokens: Option<PathBuf>,
+    /// Accept tokens off this machine, since a proxy in front encrypts the traffic
+    #[arg(long)]
+    pub(crate) behind_tls_proxy: bool,
+    /// The longest time that a client may wait for a change, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(0..=300))]
+    pub(crate) longest_wait: u64,
+    /// How many clients may wait at once; the others are answered at once
+    #[arg(long, value_name = "NUMBER", default_value_t = 10_000)]
+    pub(crate) most_waiting: usize,
+}

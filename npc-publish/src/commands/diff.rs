@@ -1,0 +1,136 @@
+//! `npc-publish diff A B`: the files in which two flakes differ.
+
+use std::fs::File;
+use std::path::Path;
+
+use npc_core::archive::{Limits, Manifest, manifest};
+use npc_core::document::{Archive, Serial, Standing};
+use npc_core::fleet::Fleet;
+use npc_core::name::RemoteName;
+use npc_core::store::{DownloadError, download};
+use serde::Serialize;
+
+use crate::cli;
+use crate::console;
+use crate::failure::{Exit, Failure};
+use crate::flake::pack_flake;
+use crate::session::Session;
+
+use super::log::unknown;
+
+/// How a file differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Change {
+    Added,
+    Removed,
+    Changed,
+}
+
+#[derive(Debug, Serialize)]
+struct Difference {
+    path: String,
+    change: Change,
+}
+
+pub(crate) async fn diff(arguments: cli::Diff) -> Result<(), Failure> {
+    let old = Operand::parse(&arguments.old)?;
+    let new = Operand::parse(&arguments.new)?;
+    let session = Session::open(&arguments.place).await?;
+    let (old, new) = (old.manifest(&session.fleet).await?, new.manifest(&session.fleet).await?);
+    let differences = compare(&old, &new);
+    if arguments.json {
+        return console::json(&differences);
+    }
+    if differences.is_empty() {
+        console::say("no file differs");
+    }
+    for Difference { path, change } in &differences {
+        let letter = match change {
+            Change::Added => 'A',
+            Change::Removed => 'D',
+            Change::Changed => 'M',
+        };
+        console::data(format_args!("{letter} {}", console::printable(path)))?;
+    }
+    Ok(())
+}
+
+fn compare(old: &Manifest, new: &Manifest) -> Vec<Difference> {
+    let removed = old.keys().filter(|path| !new.contains_key(*path)).map(|path| (path, Change::Removed));
+    let others = new.iter().filter_map(|(path, content)| match old.get(path) {
+        None => Some((path, Change::Added)),
+        Some(before) if before != content => Some((path, Change::Changed)),
+        Some(_) => None,
+    });
+    let mut differences: Vec<_> = removed
+        .chain(others)
+        .map(|(path, change)| Difference { path: path.to_string_lossy().into_owned(), change })
+        .collect();
+    differences.sort_by(|one, two| one.path.cmp(&two.path));
+    differences
+}
+
+/// One side of a comparison.
+enum Operand<'a> {
+    Directory(&'a Path),
+    Release(RemoteName, Option<Serial>),
+}
+
+impl<'a> Operand<'a> {
+    fn parse(text: &'a str) -> Result<Self, Failure> {
+        if text.starts_with('.') || text.contains('/') {
+            return Ok(Self::Directory(Path::new(text)));
+        }
+        let (remote, serial) = match text.split_once('@') {
+            None => (text, None),
+            Some((remote, serial)) => {
+                let parsed = serial.parse().ok().and_then(Serial::new);
+                let refuse = || Failure::usage(format!("`{serial}` in `{text}` is not a serial"));
+                (remote, Some(parsed.ok_or_else(refuse)?))
+            }
+        };
+        let remote = remote.parse().map_err(|error| {
+            Failure::usage(error).hint("name a directory with a slash or a dot in front, REMOTE, or REMOTE@SERIAL")
+        })?;
+        Ok(Self::Release(remote, serial))
+    }
+
+    async fn manifest(&self, fleet: &Fleet) -> Result<Manifest, Failure> {
+        match self {
+            Self::Directory(directory) => {
+                let flake = pack_flake(directory)?;
+                manifest(flake.reader().map_err(Failure::other)?, Limits::default()).map_err(Failure::other)
+            }
+            Self::Release(remote, serial) => {
+                let archive = archive_of(fleet, remote, *serial).await?;
+                let folder = tempfile::tempdir().map_err(Failure::other)?;
+                let file = folder.path().join("archive");
+                download(&*fleet.store, &archive, &file).await.map_err(|error| match error {
+                    DownloadError::Store(error) => error.into(),
+                    DownloadError::Refused(refusal) => refusal.into(),
+                    error @ DownloadError::Disk { .. } => Failure::other(error).hint("make room where TMPDIR points"),
+                })?;
+                let opened = File::open(&file).map_err(Failure::other)?;
+                manifest(opened, Limits::default()).map_err(|error| Failure::new(Exit::Trust, error))
+            }
+        }
+    }
+}
+
+async fn archive_of(fleet: &Fleet, remote: &RemoteName, serial: Option<Serial>) -> Result<Archive, Failure> {
+    let state = match serial {
+        None => fleet.remote(remote).await?.ok_or_else(|| unknown(remote))?.state?,
+        Some(serial) => {
+            let missing = || {
+                Failure::usage(format!("there is no release {remote}@{serial}"))
+                    .hint(format!("`npc-publish log {remote}` lists them"))
+            };
+            fleet.release(remote, serial).await?.ok_or_else(missing)?.state?
+        }
+    };
+    match state.body() {
+        Standing::Present(release) => Ok(release.archive),
+        Standing::Removed => Err(Failure::usage(format!("{remote}@{} is the remote's removal", state.header().serial))),
+    }
+}

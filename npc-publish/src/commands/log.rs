@@ -1,0 +1,97 @@
+//! `npc-publish log R`: the releases of a remote.
+
+use jiff::Timestamp;
+use npc_core::document::{Release, RemoteState, Serial, Standing};
+use npc_core::fleet::Entry;
+use npc_core::name::RemoteName;
+use npc_core::trust::{Refusal, Verified};
+use serde_json::{Value, json};
+
+use crate::cli;
+use crate::console;
+use crate::failure::{Exit, Failure};
+use crate::session::Session;
+
+pub(crate) async fn log(arguments: cli::Log) -> Result<(), Failure> {
+    let session = Session::open(&arguments.place).await?;
+    let remote = &arguments.remote;
+    let current = session.fleet.remote(remote).await?.ok_or_else(|| unknown(remote))?;
+    let current = current.state.ok().map(|document| document.header().serial);
+    let mut entries: Vec<Entry> = Vec::new();
+    for serial in session.fleet.serials(remote).await?.into_iter().take(arguments.number) {
+        entries.extend(session.fleet.release(remote, serial).await?);
+    }
+    if arguments.json {
+        let list: Vec<_> = entries.iter().map(|entry| value(entry, current)).collect();
+        return console::json(&list);
+    }
+    let now = Timestamp::now();
+    let mut rows: Vec<_> = entries.iter().map(|entry| row(remote, Some(entry.serial), &entry.state, now)).collect();
+    for (row, entry) in rows.iter_mut().zip(&entries) {
+        row.insert(0, if Some(entry.serial) == current { "*".to_owned() } else { String::new() });
+    }
+    console::table(&rows)
+}
+
+/// There is no such remote.
+pub(crate) fn unknown(remote: &RemoteName) -> Failure {
+    Failure::new(Exit::Usage, format!("there is no remote `{remote}`"))
+        .hint("`npc-publish remotes` lists them; publishing to a new name makes a new remote")
+}
+
+fn value(entry: &Entry, current: Option<Serial>) -> Value {
+    match &entry.state {
+        Ok(document) => json!({
+            "serial": entry.serial,
+            "current": Some(entry.serial) == current,
+            "created": document.header().created,
+            "expires": document.header().expires,
+            "removed": *document.body() == Standing::Removed,
+            "release": believable(document),
+        }),
+        Err(refusal) => json!({ "serial": entry.serial, "current": false, "refused": refusal.kind() }),
+    }
+}
+
+/// The release in a verified document, if it is not a tombstone.
+pub(crate) fn believable(document: &Verified<RemoteState>) -> Option<&Release> {
+    match document.body() {
+        Standing::Present(release) => Some(release),
+        Standing::Removed => None,
+    }
+}
+
+/// One line about a release.
+pub(crate) fn row(
+    remote: &RemoteName,
+    serial: Option<Serial>,
+    state: &Result<Verified<RemoteState>, Refusal>,
+    now: Timestamp,
+) -> Vec<String> {
+    let name = |serial: Serial| format!("{remote}@{serial}");
+    let document = match state {
+        Ok(document) => document,
+        Err(refusal) => {
+            let name = serial.map_or(remote.to_string(), name);
+            return vec![name, String::new(), String::new(), String::new(), format!("refused: {}", refusal.kind())];
+        }
+    };
+    let age = console::ago(document.header().created, now);
+    let name = name(document.header().serial);
+    let Some(release) = believable(document) else {
+        return vec![name, age, String::new(), String::new(), "removed".to_owned()];
+    };
+    let source = &release.source;
+    let rev = source.rev.as_ref().map_or("-".to_owned(), |rev| rev.chars().take(12).collect());
+    let dirty = if source.dirty { "+" } else { "" };
+    let expired = document.header().expires.is_some_and(|expires| expires <= now);
+    let message = source.message.clone().unwrap_or_default();
+    let message = if expired { format!("expired {message}") } else { message };
+    vec![
+        name,
+        age,
+        console::printable(&format!("{rev}{dirty}")),
+        release.archive.sha256.short(),
+        console::printable(&message),
+    ]
+}

@@ -1,0 +1,46 @@
+//! One file per command.
+
+mod diff;
+mod init;
+mod key;
+mod log;
+mod pack;
+mod publish;
+mod remotes;
+mod serve;
+mod trust;
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use clap::CommandFactory as _;
+
+use crate::cli::{Cli, Command};
+use crate::failure::Failure;
+
+/// Does what the command line says.
+pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        None => publish::publish(cli.publish).await,
+        Some(Command::Init(arguments)) => init::init(arguments).await,
+        Some(Command::Key(command)) => key::key(&command),
+        Some(Command::Trust(command)) => trust::trust(command).await,
+        Some(Command::Pack(arguments)) => pack::pack(&arguments),
+        Some(Command::Remotes(arguments)) => remotes::remotes(arguments).await,
+        Some(Command::Log(arguments)) => log::log(arguments).await,
+        Some(Command::Diff(arguments)) => diff::diff(arguments).await,
+        Some(Command::Serve(arguments)) => serve::serve(arguments).await,
+        Some(Command::Completions { shell }) => {
+            clap_complete::generate(shell, &mut Cli::command(), "npc-publish", &mut io::stdout());
+            Ok(())
+        }
+        Some(Command::Man { directory }) => manual(&directory),
+    }
+}
+
+fn manual(directory: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(directory)
+        .and_then(|()| clap_mangen::generate_to(Cli::command(), directory))
+        .map_err(|error| Failure::other(format!("cannot write to `{}`: {error}", directory.display())))
+}

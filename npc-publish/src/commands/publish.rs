@@ -1,0 +1,108 @@
+//! `npc-publish --remote R`: publishes the flake.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use npc_core::document::{Power, Serial, Standing};
+use npc_core::key::SecretKey;
+use npc_core::name::RemoteName;
+use npc_core::publish::{Publication, Published, Record, authorise, publish as publish_release};
+use serde_json::json;
+
+use crate::cli;
+use crate::console::{self, Progress};
+use crate::failure::Failure;
+use crate::flake::{PackedFlake, pack_flake};
+use crate::session::Session;
+
+/// The longest message, in bytes.
+const MESSAGE_BYTES: usize = 4096;
+
+pub(crate) async fn publish(arguments: cli::Publish) -> Result<(), Failure> {
+    let Some(remote) = &arguments.remote else { unreachable!("clap requires a remote where there is no subcommand") };
+    if arguments.message.as_ref().is_some_and(|message| message.len() > MESSAGE_BYTES) {
+        return Err(Failure::usage(format!("a message has at most {MESSAGE_BYTES} bytes")));
+    }
+    let now = Timestamp::now();
+    let expires = arguments.expires_in.map(|span| console::after(now, span)).transpose()?;
+    let session = Session::open(&arguments.place).await?;
+    let keys = session.keys(&arguments.key)?;
+    let keys: Vec<&SecretKey> = keys.iter().collect();
+    authorise(session.fleet.trusted.trust(), Power::Release(remote), &keys)?;
+    let flake = pack_flake(&session.directory)?;
+    if arguments.dry_run {
+        return dry_run(&session, remote, &flake, arguments.json).await;
+    }
+    let mut source = flake.source.clone();
+    source.message = arguments.message;
+    let publication = Publication {
+        remote,
+        archive: flake.packed.archive,
+        file: flake.file.path(),
+        source,
+        configurations: BTreeMap::new(),
+        expires,
+        record: if arguments.record { Record::Everything } else { Record::Changes },
+    };
+    let writes = session.conditional_writes().await?;
+    let progress = Progress::begin(format!("publishing {}", console::bytes(flake.packed.archive.size)));
+    let published = publish_release(&session.fleet, publication, &keys, writes, now).await?;
+    drop(progress);
+    tell(remote, &flake, published);
+    show(remote, &flake, published, arguments.json)
+}
+
+fn tell(remote: &RemoteName, flake: &PackedFlake, published: Published) {
+    let packed = &flake.packed;
+    match published {
+        Published::Unchanged(serial) => {
+            console::say(format_args!(
+                "unchanged: {remote}@{serial} holds exactly this; publish it again with --record"
+            ));
+        }
+        Published::Released { serial, previous } => {
+            let before = previous.map_or("nothing".to_owned(), |serial| serial.to_string());
+            console::say(format_args!(
+                "published {remote}@{serial} (before: {before}): {} files, {} packed into {}",
+                packed.content.entries,
+                console::bytes(packed.content.bytes),
+                console::bytes(packed.archive.size)
+            ));
+        }
+    }
+}
+
+fn show(remote: &RemoteName, flake: &PackedFlake, published: Published, as_json: bool) -> Result<(), Failure> {
+    let (serial, changed) = match published {
+        Published::Unchanged(serial) => (serial, false),
+        Published::Released { serial, .. } => (serial, true),
+    };
+    if as_json {
+        let archive = flake.packed.archive;
+        return console::json(&json!({ "remote": remote, "serial": serial, "changed": changed, "archive": archive }));
+    }
+    console::data(format_args!("{remote}@{serial}"))
+}
+
+async fn dry_run(session: &Session, remote: &RemoteName, flake: &PackedFlake, as_json: bool) -> Result<(), Failure> {
+    let pointer = session.fleet.remote(remote).await?;
+    let current = pointer.as_ref().and_then(|pointer| pointer.state.as_ref().ok());
+    let archive = flake.packed.archive;
+    let unchanged = current
+        .is_some_and(|current| matches!(current.body(), Standing::Present(release) if release.archive == archive));
+    let held: Option<Serial> = current.map(|current| current.header().serial);
+    match held {
+        Some(serial) if unchanged => console::say(format_args!("unchanged: {remote}@{serial} holds exactly this")),
+        Some(serial) => {
+            console::say(format_args!("would replace {remote}@{serial}; see `npc-publish diff {remote} .`"))
+        }
+        None => console::say(format_args!("would be the first release of {remote}")),
+    }
+    if as_json {
+        let changed = !unchanged;
+        return console::json(
+            &json!({ "remote": remote, "dry_run": true, "changed": changed, "held": held, "archive": archive }),
+        );
+    }
+    console::data(archive.sha256)
+}

@@ -1,0 +1,114 @@
+//! What a person or a pipe gets to see: data on stdout, words on stderr.
+
+use std::io::{self, IsTerminal as _, Write};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::{Span, Timestamp};
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// How often progress is told where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// Writes one line of data to stdout.
+pub(crate) fn data(line: impl std::fmt::Display) -> Result<(), Failure> {
+    writeln!(io::stdout(), "{line}").map_err(|error| Failure::other(format!("cannot write to stdout: {error}")))
+}
+
+/// Writes a value to stdout as JSON.
+pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
+    data(serde_json::to_string_pretty(value).map_err(Failure::other)?)
+}
+
+/// Says something to whoever watches.
+pub(crate) fn say(words: impl std::fmt::Display) {
+    // With stderr gone there is nobody left to tell.
+    let _ = writeln!(io::stderr(), "{words}");
+}
+
+/// Warns whoever watches.
+pub(crate) fn warn(words: impl std::fmt::Display) {
+    say(format_args!("warning: {words}"));
+}
+
+/// Long work: a moving line on a terminal, a plain line now and then elsewhere.
+pub(crate) struct Progress {
+    bar: ProgressBar,
+    what: String,
+    told: Instant,
+}
+
+impl Progress {
+    /// Begins to show that `what` is under way.
+    pub(crate) fn begin(what: impl Into<String>) -> Self {
+        let what = what.into();
+        let bar = if io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} {msg}") {
+            bar.set_style(style);
+        }
+        bar.set_prefix(what.clone());
+        bar.enable_steady_tick(Duration::from_millis(120));
+        Self { bar, what, told: Instant::now() }
+    }
+
+    /// Shows how far it has come.
+    pub(crate) fn tell(&mut self, words: impl Into<String>) {
+        let words = words.into();
+        if self.bar.is_hidden() && self.told.elapsed() >= LINE_EVERY {
+            self.told = Instant::now();
+            say(format_args!("{} {words}", self.what));
+        }
+        self.bar.set_message(words);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// A number of bytes for people: `1.2 MiB`.
+pub(crate) fn bytes(number: u64) -> String {
+    indicatif::BinaryBytes(number).to_string()
+}
+
+/// A time for people: how long ago, in its largest unit.
+pub(crate) fn ago(then: Timestamp, now: Timestamp) -> String {
+    let seconds = now.duration_since(then).as_secs();
+    match seconds {
+        ..60 => format!("{}s", seconds.max(0)),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..86_400 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// The time a span from now; spans of days are days of 24 hours.
+pub(crate) fn after(now: Timestamp, span: Span) -> Result<Timestamp, Failure> {
+    let zoned = now.to_zoned(jiff::tz::TimeZone::UTC);
+    let later = zoned.checked_add(span).map_err(|error| Failure::usage(format!("cannot expire then: {error}")))?;
+    if later.timestamp() <= now {
+        return Err(Failure::usage("a release cannot expire before it is made"));
+    }
+    Ok(later.timestamp())
+}
+
+/// Text from elsewhere without what could steer a terminal.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
+}
+
+/// Prints rows in columns as wide as their widest cell.
+pub(crate) fn table(rows: &[Vec<String>]) -> Result<(), Failure> {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    for row in rows {
+        let cells: Vec<_> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        data(cells.join("  ").trim_end())?;
+    }
+    Ok(())
+}

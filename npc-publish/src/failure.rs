@@ -1,0 +1,174 @@
+//! How a command fails: a chain of reasons, what to do about it, and a documented exit code.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use npc_core::archive::PackError;
+use npc_core::publish::trust::TrustError;
+use npc_core::publish::{PublishError, Unauthorised};
+use npc_core::store::{Fault, StoreError, TokenError};
+use npc_core::trust::Refusal;
+use npc_core::trust::walk::WalkError;
+
+/// Exit codes, listed in the long help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Anything without a code of its own.
+    Other = 1,
+    /// The command line, `npc.toml`, a name, an address or a key file is wrong. Clap uses the same code.
+    Usage = 2,
+    /// The store cannot be reached, does not exist, or does not allow it.
+    Store = 3,
+    /// Keys may not sign this, or what lies in the store is not to be believed.
+    Trust = 4,
+    /// Someone else published at the same time.
+    Raced = 5,
+    /// The flake cannot be packed.
+    Flake = 6,
+}
+
+/// The exit codes for the long help.
+pub(crate) const EXIT_CODES: &str = "Exit codes:
+  0  done, or nothing to do
+  1  failed for a reason without a code of its own
+  2  wrong usage: the command line, npc.toml, a name, an address or a key file
+  3  the store cannot be reached, does not exist, or does not allow it
+  4  keys may not sign this, or what lies in the store is not to be believed
+  5  someone else published at the same time
+  6  the flake cannot be packed";
+
+/// A failed command.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: Exit,
+    error: Box<dyn Error + Send + Sync>,
+    hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure of the given kind.
+    pub(crate) fn new(exit: Exit, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { exit, error: error.into(), hint: None }
+    }
+
+    /// A failure without a code of its own.
+    pub(crate) fn other(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::new(Exit::Other, error)
+    }
+
+    /// A mistake in what the operator gave.
+    pub(crate) fn usage(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::new(Exit::Usage, error)
+    }
+
+    /// Adds what to do about it.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Prints the chain of reasons and the hint, and gives the exit code.
+    pub(crate) fn report(self) -> ExitCode {
+        let mut text = format!("npc-publish: {}\n", self.error);
+        let mut cause = self.error.source();
+        while let Some(reason) = cause {
+            let _ = writeln!(text, "  because: {reason}");
+            cause = reason.source();
+        }
+        if let Some(hint) = self.hint {
+            let _ = writeln!(text, "hint: {hint}");
+        }
+        // With stderr gone there is nobody left to tell.
+        let _ = std::io::stderr().write_all(text.as_bytes());
+        ExitCode::from(self.exit as u8)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let hint = error.fault.hint();
+        let exit = if error.fault == Fault::Conflict { Exit::Raced } else { Exit::Store };
+        let failure = Self::new(exit, error);
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}
+
+impl From<TokenError> for Failure {
+    fn from(error: TokenError) -> Self {
+        Self::usage(error)
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(error: Refusal) -> Self {
+        Self::new(Exit::Trust, error)
+    }
+}
+
+impl From<Unauthorised> for Failure {
+    fn from(error: Unauthorised) -> Self {
+        Self::new(Exit::Trust, error).hint(
+            "`npc-publish trust show` lists who may sign what; give keys with --key, several times for a threshold",
+        )
+    }
+}
+
+impl From<WalkError> for Failure {
+    fn from(error: WalkError) -> Self {
+        match error {
+            WalkError::Store(error) if error.fault == Fault::NotFound => Self::new(Exit::Store, error)
+                .hint("no fleet lives there; check the store's address, or make a fleet with `npc-publish init`"),
+            WalkError::Store(error) => error.into(),
+            error => Self::new(Exit::Trust, error)
+                .hint("check `fleet` and `root_keys` in npc.toml: this store may belong to another fleet"),
+        }
+    }
+}
+
+impl From<PublishError> for Failure {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::Store(error) => error.into(),
+            PublishError::Unauthorised(error) => error.into(),
+            error @ PublishError::Raced { .. } => Self::new(Exit::Raced, error)
+                .hint("nothing of yours was made current; look at `npc-publish log`, then publish again"),
+            error @ PublishError::NoSerialLeft(_) => {
+                Self::new(Exit::Trust, error).hint("a new trust version resets serials: see `npc-publish trust rotate`")
+            }
+        }
+    }
+}
+
+impl From<TrustError> for Failure {
+    fn from(error: TrustError) -> Self {
+        match error {
+            TrustError::Store(error) => error.into(),
+            TrustError::Unauthorised(error) => {
+                Self::new(Exit::Trust, error).hint("give the root key with --root-key, several times for a threshold")
+            }
+            error @ TrustError::NoWayBack(_) => Self::new(Exit::Trust, error)
+                .hint("give the new root key with --root-key as well: it has to show that it can sign"),
+            error => Self::new(Exit::Trust, error),
+        }
+    }
+}
+
+impl From<PackError> for Failure {
+    fn from(error: PackError) -> Self {
+        let hint = match &error {
+            PackError::Read { .. } => "make it readable, or leave it out with `exclude` in npc.toml",
+            PackError::Write(_) => "make room where temporary files go (TMPDIR), then try again",
+            PackError::Changed(_) => "try again when nothing else is writing to the flake",
+            PackError::Special(_) | PackError::EscapingLink(_) => {
+                "leave it out with `exclude` in npc.toml: an agent would refuse it"
+            }
+            PackError::TooLarge { .. } => "leave out what no host needs with `exclude` in npc.toml",
+        };
+        Self::new(Exit::Flake, error).hint(hint)
+    }
+}

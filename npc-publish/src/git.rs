@@ -1,0 +1,107 @@
+//! What git knows of a flake: its tracked files, its commit, and whether the tree differs from it.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use npc_core::document::Source;
+
+use crate::failure::{Exit, Failure};
+
+/// The longest remote address that is recorded, in bytes.
+const URL_BYTES: usize = 512;
+
+/// A directory below a git work tree.
+pub(crate) struct Work<'a> {
+    directory: &'a Path,
+}
+
+/// The work tree that `directory` lies in, if it lies in one.
+pub(crate) fn find(directory: &Path) -> Result<Option<Work<'_>>, Failure> {
+    let work = Work { directory };
+    let output = match work.command(&["rev-parse", "--is-inside-work-tree"]).output() {
+        Ok(output) => output,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return match directory.ancestors().find(|ancestor| ancestor.join(".git").exists()) {
+                None => Ok(None),
+                Some(_) => Err(Failure::new(Exit::Flake, "the flake lies in a git repository, but there is no git")
+                    .hint("install git: npc asks it which files belong to the flake")),
+            };
+        }
+        Err(error) => return Err(Failure::new(Exit::Flake, format!("cannot run git: {error}"))),
+    };
+    let words = String::from_utf8_lossy(&output.stderr);
+    match output.status.success() {
+        true if output.stdout.starts_with(b"true") => Ok(Some(work)),
+        false if !words.contains("not a git repository") => Err(failed(&words)),
+        _ => Ok(None),
+    }
+}
+
+fn failed(words: &str) -> Failure {
+    Failure::new(Exit::Flake, format!("git does not say which files belong to the flake: {}", words.trim()))
+}
+
+impl Work<'_> {
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("git");
+        command.arg("-C").arg(self.directory).args(arguments).env("LC_ALL", "C").env("GIT_OPTIONAL_LOCKS", "0");
+        command.stdin(Stdio::null());
+        command
+    }
+
+    fn ask(&self, arguments: &[&str]) -> Result<Vec<u8>, Failure> {
+        let output = self.command(arguments).output();
+        let output = output.map_err(|error| Failure::new(Exit::Flake, format!("cannot run git: {error}")))?;
+        if output.status.success() { Ok(output.stdout) } else { Err(failed(&String::from_utf8_lossy(&output.stderr))) }
+    }
+
+    /// The tracked files at and below the directory, relative to it, as they are in the index: what Nix takes for a flake.
+    pub(crate) fn tracked(&self) -> Result<Vec<PathBuf>, Failure> {
+        let listed = self.ask(&["ls-files", "-z", "--cached", "--", "."])?;
+        let paths = listed.split(|byte| *byte == 0).filter(|path| !path.is_empty());
+        Ok(paths.map(|path| PathBuf::from(OsStr::from_bytes(path))).collect())
+    }
+
+    /// Where the files come from.
+    pub(crate) fn source(&self) -> Result<Source, Failure> {
+        let text = |arguments: &[&str]| -> Option<String> {
+            let output = self.command(arguments).output().ok().filter(|output| output.status.success())?;
+            Some(String::from_utf8_lossy(&output.stdout).trim().to_owned()).filter(|text| !text.is_empty())
+        };
+        let status = self.ask(&["status", "--porcelain", "--untracked-files=no", "--", "."])?;
+        Ok(Source {
+            rev: text(&["rev-parse", "--verify", "--quiet", "HEAD"]),
+            dirty: !status.is_empty(),
+            url: text(&["remote", "get-url", "origin"]).map(|url| without_credentials(&url)),
+            message: None,
+        })
+    }
+}
+
+/// Whoever can read the store can read a release, so what is in front of the `@` of a URL stays out of it.
+fn without_credentials(url: &str) -> String {
+    let cleaned = match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+            let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+            format!("{scheme}://{host}/{path}")
+        }
+        None => url.to_owned(),
+    };
+    cleaned.chars().take(URL_BYTES).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repository_address_is_published_without_its_password() {
+        assert_eq!(without_credentials("https://me:secret@example.org/a/b"), "https://example.org/a/b");
+        assert_eq!(without_credentials("https://example.org/a/b"), "https://example.org/a/b");
+        assert_eq!(without_credentials("git@example.org:a/b.git"), "git@example.org:a/b.git");
+    }
+}

@@ -1,0 +1,144 @@
+//! The embedded HTTP store: a directory behind conditional requests (RFC 9110) and `Prefer: wait` (RFC 7240).
+//!
+//! Objects live in a [`DirectoryStore`], so that what it promises holds here: no torn object after a kill, and one winner
+//! among writers, also with a publisher that writes to the same directory without asking this server. What changes in the
+//! directory is noticed through the kernel and wakes those who wait ([`changes`]).
+
+mod changes;
+mod requests;
+mod versions;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, header};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use npc_core::digest::Digest;
+use npc_core::store::{DirectoryStore, Token};
+use tokio::net::TcpListener;
+
+use self::changes::Changes;
+use self::versions::Versions;
+
+/// How long a client may take to send the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long requests under way may take after the server was told to stop.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Who may write. Tokens are kept and compared as digests, so that comparing takes the same time however much matches.
+pub(crate) struct Tokens(Vec<Digest>);
+
+impl Tokens {
+    /// Whoever bears one of these.
+    pub(crate) fn new(tokens: &[Token]) -> Self {
+        Self(tokens.iter().map(|token| Digest::of(token.reveal().as_bytes())).collect())
+    }
+
+    fn admit(&self, headers: &HeaderMap) -> bool {
+        let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let digest = value.and_then(|value| value.strip_prefix("Bearer ")).map(|token| Digest::of(token.as_bytes()));
+        digest.is_some_and(|digest| self.0.contains(&digest))
+    }
+}
+
+/// How to serve.
+pub(crate) struct Settings {
+    /// Who may write; without tokens, nobody.
+    pub(crate) tokens: Option<Tokens>,
+    /// The longest wait for a change that is granted.
+    pub(crate) longest_wait: Duration,
+    /// How many may wait at once.
+    pub(crate) most_waiting: usize,
+}
+
+/// The server.
+pub(crate) struct Server {
+    store: DirectoryStore,
+    settings: Settings,
+    changes: Changes,
+    versions: Versions,
+    waiting: AtomicUsize,
+}
+
+impl Server {
+    /// Begins to watch the store's directory.
+    pub(crate) fn new(store: DirectoryStore, settings: Settings) -> notify::Result<Self> {
+        let changes = Changes::watch(store.root())?;
+        Ok(Self { store, settings, changes, versions: Versions::default(), waiting: AtomicUsize::new(0) })
+    }
+
+    /// Serves until `stopped`, then lets requests under way end, but not for long; who waits is answered at once.
+    pub(crate) async fn run(self: Arc<Self>, listener: TcpListener, stopped: impl Future<Output = ()>) {
+        let router = Router::new()
+            .fallback(requests::answer)
+            .layer(middleware::from_fn(access_log))
+            .with_state(Arc::clone(&self));
+        let service = TowerToHyperService::new(router);
+        let graceful = GracefulShutdown::new();
+        tokio::pin!(stopped);
+        loop {
+            let stream = tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => stream,
+                    Err(error) => {
+                        // Out of file descriptors, mostly: connections that end make room.
+                        tracing::warn!(%error, "cannot accept a connection");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        continue;
+                    }
+                },
+                () = &mut stopped => break,
+            };
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_TIMEOUT)
+                .serve_connection(TokioIo::new(stream), service.clone());
+            let watched = graceful.watch(connection);
+            tokio::spawn(async move {
+                if let Err(error) = watched.await {
+                    tracing::debug!(%error, "a connection broke");
+                }
+            });
+        }
+        self.changes.stop();
+        if tokio::time::timeout(GRACE, graceful.shutdown()).await.is_err() {
+            tracing::warn!("some requests did not end in time");
+        }
+    }
+
+    /// A place among those who wait, if one is free.
+    fn place_to_wait(&self) -> Option<Place<'_>> {
+        let taken = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let place = Place(&self.waiting);
+        (taken < self.settings.most_waiting).then_some(place)
+    }
+}
+
+/// A place among those who wait, given back when dropped.
+struct Place<'a>(&'a AtomicUsize);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn access_log(request: Request, next: Next) -> Response {
+    let (method, path, begun) = (request.method().clone(), request.uri().path().to_owned(), Instant::now());
+    let response = next.run(request).await;
+    let length = response.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()).unwrap_or("-");
+    let milliseconds = begun.elapsed().as_millis();
+    tracing::info!(target: "npc_publish::access", "{method} {path} {} {length} B {milliseconds} ms", response.status().as_u16());
+    response
+}
+
+/// What handlers share.
+type Shared = State<Arc<Server>>;

@@ -1,0 +1,112 @@
+//! An operator at a fleet: `npc.toml`, the opened store, the walked trust.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use npc_core::digest::Digest;
+use npc_core::files;
+use npc_core::fleet::Fleet;
+use npc_core::key::SecretKey;
+use npc_core::store::{self, ConditionalWrites, Options, Retries, Store, StoreUrl, Token, probe};
+
+use crate::cli::Place;
+use crate::config::{Config, resolve};
+use crate::console;
+use crate::failure::Failure;
+use crate::keys;
+
+/// The environment variable with an HTTP store's token.
+const TOKEN: &str = "NPC_STORE_TOKEN";
+
+/// An operator at a fleet.
+pub(crate) struct Session {
+    /// What `npc.toml` says.
+    pub(crate) config: Config,
+    /// The flake's directory.
+    pub(crate) directory: PathBuf,
+    /// The store and its newest trust.
+    pub(crate) fleet: Fleet,
+}
+
+/// Opens the store at `url` with the token that the environment has for it.
+pub(crate) async fn open_store(url: &StoreUrl) -> Result<Arc<dyn Store>, Failure> {
+    let token = std::env::var(TOKEN).ok().map(|text| Token::new(&text)).transpose()?;
+    Ok(store::open(url, Options { token, retries: Retries::default() }).await?)
+}
+
+impl Session {
+    /// Reads `npc.toml`, opens the store and walks to the newest trust.
+    pub(crate) async fn open(place: &Place) -> Result<Self, Failure> {
+        let config = Config::read(&place.flake)?;
+        let store = open_store(place.store.as_ref().unwrap_or(&config.store)).await?;
+        let fleet = Fleet::open(store, &config.anchor()).await?;
+        Ok(Self { config, directory: place.flake.clone(), fleet })
+    }
+
+    /// The keys given on the command line, or else the one in `npc.toml`.
+    pub(crate) fn keys(&self, given: &[PathBuf]) -> Result<Vec<SecretKey>, Failure> {
+        if !given.is_empty() {
+            return keys::read_all(given);
+        }
+        match &self.config.key {
+            Some(path) => Ok(vec![keys::read(&resolve(path, &self.directory))?]),
+            None => {
+                Err(Failure::usage("no key to sign with")
+                    .hint("name its file with --key, NPC_KEY or `key` in npc.toml"))
+            }
+        }
+    }
+
+    /// Whether the store enforces conditional writes: probed once, said once, then remembered.
+    pub(crate) async fn conditional_writes(&self) -> Result<ConditionalWrites, Failure> {
+        conditional_writes(&*self.fleet.store).await
+    }
+}
+
+/// Whether a store enforces conditional writes: probed once, said once, then remembered.
+pub(crate) async fn conditional_writes(store: &dyn Store) -> Result<ConditionalWrites, Failure> {
+    let note = note_file(store.url());
+    let known = note.as_deref().and_then(|path| std::fs::read_to_string(path).ok());
+    match known.as_deref() {
+        Some("enforced") => return Ok(ConditionalWrites::Enforced),
+        Some("ignored") => return Ok(ConditionalWrites::Ignored),
+        _ => {}
+    }
+    let found = probe(store).await?;
+    let word = match found {
+        ConditionalWrites::Enforced => {
+            console::say("the store enforces conditional writes: of two publishers at once, one is refused");
+            "enforced"
+        }
+        ConditionalWrites::Ignored => {
+            console::warn(
+                "the store accepts conditional writes and ignores them; npc reads back what it wrote, \
+                 but let only one publisher write to a remote at a time",
+            );
+            "ignored"
+        }
+    };
+    if let Some(path) = note {
+        remember(&path, word);
+    }
+    Ok(found)
+}
+
+/// Where it is remembered. Without a home it is found out each time.
+fn note_file(url: &StoreUrl) -> Option<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))?;
+    let name = Digest::of(url.to_string().as_bytes()).short();
+    Some(cache.join("npc/conditional-writes").join(name))
+}
+
+/// The note only saves asking again, so that it cannot be written is worth no more than a debug message.
+fn remember(path: &Path, word: &str) {
+    let written = path
+        .parent()
+        .map_or(Ok(()), std::fs::create_dir_all)
+        .and_then(|()| files::write_atomically(path, word.as_bytes(), 0o644));
+    if let Err(error) = written {
+        tracing::debug!(path = %path.display(), %error, "cannot remember whether the store enforces conditional writes");
+    }
+}
