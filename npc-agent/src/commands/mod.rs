@@ -1,0 +1,72 @@
+//! One file per command.
+
+mod local;
+mod run;
+mod status;
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::CommandFactory as _;
+
+use crate::cli::{Cli, Command};
+use crate::failure::{Exit, Failure};
+use crate::state::{LockError, ReplayError, StateError};
+
+/// Does what the command line says.
+pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    match cli.command {
+        Command::Run { once } => run::run(&cli.config, &cli.state, once)?,
+        Command::Status { json } => status::status(&cli.config, &cli.state, json)?,
+        Command::Set(set) => local::set(&cli.state, set)?,
+        Command::Pause { span } => local::pause(&cli.state, span)?,
+        Command::Resume => local::resume(&cli.state)?,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "npc-agent", &mut io::stdout());
+        }
+        Command::Man { directory } => fs::create_dir_all(&directory)
+            .and_then(|()| clap_mangen::generate_to(Cli::command(), &directory))
+            .map_err(|error| Failure::other(format!("cannot write to `{}`: {error}", directory.display())))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes one line of data to stdout.
+fn data(line: impl std::fmt::Display) -> Result<(), Failure> {
+    writeln!(io::stdout(), "{line}").map_err(|error| Failure::other(format!("cannot write to stdout: {error}")))
+}
+
+impl From<StateError> for Failure {
+    fn from(error: StateError) -> Self {
+        let denied = error.source.kind() == io::ErrorKind::PermissionDenied;
+        let failure = Self::other(error);
+        if denied { failure.hint("run it as root, or name another directory with --state") } else { failure }
+    }
+}
+
+impl From<LockError> for Failure {
+    fn from(error: LockError) -> Self {
+        match error {
+            error @ LockError::Held(_) => {
+                Self::new(Exit::Locked, error).hint("one agent serves one state directory; `npc-agent status` shows it")
+            }
+            error @ LockError::Io(_) => Self::other(error),
+        }
+    }
+}
+
+impl From<ReplayError> for Failure {
+    fn from(error: ReplayError) -> Self {
+        match error {
+            ReplayError::State(error) => error.into(),
+            error @ ReplayError::Lost => Self::new(Exit::StateLost, error).hint(
+                "nothing new is believed, since an old release could pass for a new one; to enrol the host again, set \
+                 minimum_trust and minimum_serials in its configuration to what `npc-publish remotes` and `npc-publish \
+                 trust show` say, and remove the state directory",
+            ),
+            error @ ReplayError::Trust(_) => Self::new(Exit::Refused, error)
+                .hint("the state belongs to another fleet; to move the host, remove the state directory"),
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! `npc-agent status`: what this host follows, runs and is doing.
+
+use std::path::Path;
+
+use npc_core::Timestamp;
+use npc_core::document::Outcome;
+use serde_json::json;
+
+use super::data;
+use crate::failure::Failure;
+use crate::machine::{Journal, Phase};
+use crate::settings::Settings;
+use crate::state::{Instance, Local, Lock, StateDirectory};
+
+pub(super) fn status(config: &Path, state: &Path, as_json: bool) -> Result<(), Failure> {
+    let settings = Settings::read(config)?;
+    let state = StateDirectory::open(state)
+        .map_err(|error| Failure::from(error).hint("no agent has run with this state directory yet"))?;
+    let instance = Instance::read(&state)?;
+    let local = Local::read(&state)?;
+    let journal = state.read_journal()?;
+    let pid = Lock::holder(&state).map_err(Failure::other)?;
+    let following = local.following(&settings.following);
+    let paused = local.is_paused(Timestamp::now());
+    if as_json {
+        let text = serde_json::to_string_pretty(&json!({
+            "instance": instance.as_ref().map(Instance::id),
+            "process": pid,
+            "store": settings.store.to_string(),
+            "follows": { "remote": following.remote, "configuration": following.configuration },
+            "paused": paused,
+            "journal": journal,
+        }));
+        return data(text.map_err(Failure::other)?);
+    }
+    let running = pid.map_or("not running".to_owned(), |pid| format!("running as process {pid}"));
+    data(format_args!("agent    {running}{}", if paused { ", paused" } else { "" }))?;
+    data(format_args!(
+        "follows  {} of {}, configuration {}",
+        following.remote, settings.store, following.configuration
+    ))?;
+    data(format_args!("runs     {}", runs(&journal)))?;
+    data(format_args!("phase    {}", phase(&journal)))?;
+    for (system, entry) in &journal.quarantine {
+        data(format_args!("refuses  {system} since {}: {}", entry.at, entry.reason))?;
+    }
+    journal.outcomes.iter().enumerate().try_for_each(|(place, outcome)| show(outcome, place == 0))
+}
+
+fn runs(journal: &Journal) -> String {
+    match &journal.committed {
+        None => "nothing of npc's yet".to_owned(),
+        Some(committed) => {
+            let target = &committed.target;
+            let rev = target.rev.as_ref().map(|rev| format!(" (rev {rev})")).unwrap_or_default();
+            format!(
+                "{}@{}{rev}, {}, since {}",
+                target.remote,
+                target.serial,
+                committed.system.display(),
+                committed.since
+            )
+        }
+    }
+}
+
+fn phase(journal: &Journal) -> String {
+    let word = journal.phase.word();
+    let target =
+        journal.phase.target().map(|target| format!(" {}@{}", target.remote, target.serial)).unwrap_or_default();
+    match journal.back_off {
+        Some(back_off) if journal.phase != Phase::Steady => {
+            format!("{word}{target}, failed {} times, next try at {}", back_off.failures, back_off.until)
+        }
+        _ => format!("{word}{target}"),
+    }
+}
+
+/// The newest outcome is shown with its log.
+fn show(outcome: &Outcome, with_log: bool) -> Result<(), Failure> {
+    let kind = outcome.error.as_ref().map(|kind| format!(" [{kind}]")).unwrap_or_default();
+    data(format_args!("{}  {}{kind}", outcome.at, outcome.message))?;
+    let log = outcome.log.as_deref().filter(|_| with_log).unwrap_or_default();
+    log.lines().try_for_each(|line| data(format_args!("    {line}")))
+}

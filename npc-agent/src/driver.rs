@@ -1,0 +1,400 @@
+//! Doing what the machine decides, and telling it how it went.
+//!
+//! The journal is written before the effect that it announces begins. SIGTERM ends waiting, fetching and building at once;
+//! from activation to commit or roll-back the driver goes on to the end first.
+
+mod fetch;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use npc_core::document::{Outcome, OutcomeKind};
+use npc_core::name::ConfigurationName;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
+
+use crate::activation::Platform;
+use crate::clock::Clock;
+use crate::failure::{Exit, Failure, chain};
+use crate::machine::{Attempt, Context, Effect, Event, Failed, Journal, Phase, STORE_UNREACHABLE, step};
+use crate::poll::{PollError, Poller};
+use crate::settings::Following;
+use crate::state::{Local, Replay, StateDirectory};
+use crate::supervisor::Supervisor;
+
+/// How long a store that answered before an activation may stay silent after it.
+const PROBATION: Duration = Duration::from_secs(60);
+
+/// How long to wait between two questions to a silent store.
+const PROBATION_PAUSE: Duration = Duration::from_secs(2);
+
+/// What the agent is told from outside.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    reload: Signal,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Stop,
+    Reload,
+}
+
+impl Signals {
+    /// Begins to listen.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            reload: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.terminate.recv() => Told::Stop,
+            _ = self.interrupt.recv() => Told::Stop,
+            _ = self.reload.recv() => Told::Reload,
+        }
+    }
+}
+
+/// Whether to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    GoOn,
+    Stop,
+}
+
+/// Everything that the driver works with.
+pub struct Parts<P> {
+    /// Where it remembers.
+    pub state: StateDirectory,
+    /// Its memory against replay.
+    pub replay: Replay,
+    /// Where it is.
+    pub journal: Journal,
+    /// What the operator said on the host.
+    pub local: Local,
+    /// What the configuration file says to follow.
+    pub configured: Following,
+    /// How it asks the store.
+    pub poller: Poller,
+    /// How it builds and activates.
+    pub platform: P,
+    /// What time it is.
+    pub clock: Box<dyn Clock>,
+    /// Whom it tells.
+    pub supervisor: Supervisor,
+}
+
+/// The agent at work.
+pub struct Driver<P>(Parts<P>);
+
+impl<P: Platform> Driver<P> {
+    /// An agent that has not begun.
+    pub fn new(parts: Parts<P>) -> Self {
+        Self(parts)
+    }
+
+    /// Follows the remote until told to stop.
+    pub async fn run(&mut self, signals: &mut Signals) -> Result<(), Failure> {
+        self.0.supervisor.ready();
+        if self.handle(Event::Started, signals).await == Flow::Stop {
+            return Ok(());
+        }
+        let mut next_poll = Instant::now();
+        loop {
+            self.tell_status(None);
+            let wake = self.until_wake();
+            let occurred = tokio::select! {
+                biased;
+                told = signals.next() => Occurred::Told(told),
+                () = sleep_or_never(wake) => Occurred::Woke,
+                polled = Self::poll_at(&mut self.0, next_poll) => Occurred::Polled(polled),
+            };
+            let flow = match occurred {
+                Occurred::Told(Told::Stop) => Flow::Stop,
+                Occurred::Told(Told::Reload) => {
+                    next_poll = Instant::now();
+                    self.reload();
+                    self.handle(Event::Woke, signals).await
+                }
+                Occurred::Woke => self.handle(Event::Woke, signals).await,
+                Occurred::Polled(polled) => {
+                    next_poll = Instant::now() + self.0.poller.pause(jitter());
+                    self.after_poll(polled, signals).await
+                }
+            };
+            if flow == Flow::Stop {
+                self.0.supervisor.stopping();
+                return Ok(());
+            }
+        }
+    }
+
+    /// Asks once, does what that leads to, and says how it ended.
+    pub async fn run_once(&mut self, signals: &mut Signals) -> Result<(), Failure> {
+        if self.handle(Event::Started, signals).await == Flow::Stop {
+            return Ok(());
+        }
+        let newest = self.0.journal.outcomes.first().cloned();
+        let polled = tokio::select! {
+            () = signals.stop() => return Ok(()),
+            polled = Self::poll_at(&mut self.0, Instant::now()) => polled,
+        };
+        let Some(target) = polled.map_err(poll_failure)? else { return Ok(()) };
+        self.handle(Event::Release(target), signals).await;
+        match self.0.journal.outcomes.first() {
+            Some(outcome) if newest.as_ref() != Some(outcome) => judge(outcome),
+            _ => Ok(()),
+        }
+    }
+
+    async fn poll_at(parts: &mut Parts<P>, at: Instant) -> Result<Option<crate::machine::Target>, PollError> {
+        tokio::time::sleep_until(at).await;
+        parts.poller.poll(&mut parts.replay, &parts.state, &*parts.clock).await
+    }
+
+    async fn after_poll(
+        &mut self,
+        polled: Result<Option<crate::machine::Target>, PollError>,
+        signals: &mut Signals,
+    ) -> Flow {
+        match polled {
+            Ok(None) => Flow::GoOn,
+            Ok(Some(target)) => self.handle(Event::Release(target), signals).await,
+            Err(error) => {
+                self.tell_status(Some(&Failed::from(&error)));
+                Flow::GoOn
+            }
+        }
+    }
+
+    /// Steps from event to effect to event until there is nothing to do now.
+    async fn handle(&mut self, mut event: Event, signals: &mut Signals) -> Flow {
+        loop {
+            let (journal, effect) = step(self.0.journal.clone(), event, &self.context());
+            if !self.remember(journal) {
+                return Flow::GoOn;
+            }
+            let Some(effect) = effect else { return Flow::GoOn };
+            self.tell_status(None);
+            event = if self.0.journal.phase.must_finish() {
+                self.perform(effect).await
+            } else {
+                tokio::select! {
+                    () = signals.stop() => return Flow::Stop,
+                    event = self.perform(effect) => event,
+                }
+            };
+        }
+    }
+
+    fn context(&self) -> Context {
+        let now = self.0.clock.now();
+        Context { now, jitter: jitter(), paused: self.0.local.is_paused(now) }
+    }
+
+    /// Takes over the journal that was decided upon, once it is on the disk. Returns whether to go on.
+    ///
+    /// If it cannot be written, nothing new begins; but what has begun goes on, since the older journal on the disk leads
+    /// back to the old system, and stopping half way would not.
+    fn remember(&mut self, journal: Journal) -> bool {
+        if journal == self.0.journal {
+            return true;
+        }
+        let written = self.0.state.write_journal(&journal);
+        if let Err(error) = &written {
+            tracing::error!(error = error as &dyn std::error::Error, "cannot write the journal");
+            if !self.0.journal.phase.must_finish() {
+                self.0.poller.forget();
+                return false;
+            }
+        }
+        let before = std::mem::replace(&mut self.0.journal, journal);
+        self.report_news(&before);
+        true
+    }
+
+    fn report_news(&self, before: &Journal) {
+        let journal = &self.0.journal;
+        if journal.outcomes.first() == before.outcomes.first() {
+            return;
+        }
+        let Some(outcome) = journal.outcomes.first() else { return };
+        let kind = outcome.error.as_deref().unwrap_or("none");
+        match outcome.kind {
+            OutcomeKind::Committed | OutcomeKind::Adopted => tracing::info!("{}", outcome.message),
+            _ => tracing::error!(kind, log = outcome.log.as_deref().unwrap_or(""), "{}", outcome.message),
+        }
+    }
+
+    async fn perform(&mut self, effect: Effect) -> Event {
+        let Parts { state, poller, platform, .. } = &self.0;
+        match effect {
+            Effect::Fetch(target) => match fetch::fetch(&**poller.store(), state, &target.archive).await {
+                Ok(()) => Event::Unpacked,
+                Err(failed) => Event::PreparationFailed(failed),
+            },
+            Effect::Build(target) => match platform.build(&target, &state.flake(&target.archive.sha256)).await {
+                Ok(system) => Event::Built(system),
+                Err(failed) => Event::PreparationFailed(failed),
+            },
+            Effect::Survey => {
+                let store_answers = poller.store_answers().await.is_ok();
+                Event::Surveyed(crate::machine::Baseline { running: platform.running(), store_answers })
+            }
+            Effect::Activate(attempt) => ended(platform.activate(&attempt).await, Event::Activated),
+            Effect::Prove(attempt) => self.prove(&attempt).await,
+            Effect::Commit(attempt) => {
+                let committed = platform.commit(&attempt).await;
+                if committed.is_ok() {
+                    self.tidy_up(&attempt);
+                }
+                ended(committed, Event::Committed)
+            }
+            Effect::RollBack { attempt, boot } => match platform.roll_back(&attempt, boot).await {
+                Ok(()) => Event::RolledBack { store_answers: poller.store_answers().await.is_ok() },
+                Err(failed) => Event::RollBackFailed(failed),
+            },
+        }
+    }
+
+    /// Whether the store can still be polled under the new system.
+    async fn prove(&self, attempt: &Attempt) -> Event {
+        if !attempt.before.store_answers {
+            return Event::Proved;
+        }
+        let begun = Instant::now();
+        loop {
+            match self.0.poller.store_answers().await {
+                Ok(()) => return Event::Proved,
+                Err(error) if begun.elapsed() >= PROBATION => {
+                    let message = format!("the store cannot be reached any more: {}", chain(&error));
+                    return Event::AttemptFailed(Failed::new(STORE_UNREACHABLE, message));
+                }
+                Err(_) => tokio::time::sleep(PROBATION_PAUSE).await,
+            }
+        }
+    }
+
+    /// Keeps the committed system and the one before; the rest can be fetched and built again.
+    fn tidy_up(&self, attempt: &Attempt) {
+        let before = self.0.journal.committed.as_ref();
+        let flakes = std::iter::once(&attempt.target)
+            .chain(before.map(|before| &before.target))
+            .map(|target| target.archive.sha256);
+        let roots = [Some(&attempt.system), attempt.before.running.as_ref(), before.map(|before| &before.system)];
+        self.0.state.keep_only(&flakes.collect::<BTreeSet<_>>(), &roots.into_iter().flatten().cloned().collect());
+    }
+
+    fn reload(&mut self) {
+        match Local::read(&self.0.state) {
+            Ok(local) => {
+                self.0.poller.follow(local.following(&self.0.configured));
+                self.0.local = local;
+            }
+            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "cannot read the local settings"),
+        }
+        self.0.poller.forget();
+    }
+
+    /// When something is due that no poll would bring: the end of a pause.
+    fn until_wake(&self) -> Option<Duration> {
+        let now = self.0.clock.now();
+        let waits_for_time =
+            matches!(self.0.journal.phase, Phase::Fetched { .. } | Phase::Verified { .. } | Phase::Built { .. });
+        let back_off = self.0.journal.back_off.filter(|_| waits_for_time).map(|back_off| back_off.until);
+        let pause = self.0.local.pause.filter(|_| self.0.local.is_paused(now)).and_then(|pause| pause.until);
+        let due = if self.0.local.is_paused(now) { pause } else { back_off };
+        due.map(|due| Duration::try_from(due.duration_since(now)).unwrap_or(Duration::ZERO))
+    }
+
+    fn tell_status(&mut self, trouble: Option<&Failed>) {
+        let sentence =
+            sentence(&self.0.journal, self.0.poller.following(), self.0.local.is_paused(self.0.clock.now()), trouble);
+        // Trouble stays in the status until a poll brings something else.
+        if trouble.is_some() || self.0.journal.phase != Phase::Steady || !self.0.poller.is_in_trouble() {
+            self.0.supervisor.status(sentence);
+        }
+    }
+}
+
+enum Occurred {
+    Told(Told),
+    Woke,
+    Polled(Result<Option<crate::machine::Target>, PollError>),
+}
+
+fn ended(result: Result<(), Failed>, good: Event) -> Event {
+    match result {
+        Ok(()) => good,
+        Err(failed) => Event::AttemptFailed(failed),
+    }
+}
+
+async fn sleep_or_never(duration: Option<Duration>) {
+    match duration {
+        Some(duration) => tokio::time::sleep(duration).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A number from 0 to 1. Without randomness to be had, the middle.
+fn jitter() -> f64 {
+    getrandom::u32().map_or(0.5, |number| f64::from(number) / f64::from(u32::MAX))
+}
+
+fn sentence(journal: &Journal, following: &Following, paused: bool, trouble: Option<&Failed>) -> String {
+    let configuration: &ConfigurationName = &following.configuration;
+    let release = |target: &crate::machine::Target| format!("{}@{}", target.remote, target.serial);
+    let runs =
+        journal.committed.as_ref().map_or("nothing of npc's yet".to_owned(), |committed| release(&committed.target));
+    let doing = match (&journal.phase, trouble) {
+        (Phase::Steady, Some(trouble)) => format!("trouble: {trouble}"),
+        (Phase::Steady, None) => format!("follows {}", following.remote),
+        (phase, _) => {
+            let target = phase.target().map(release).unwrap_or_default();
+            match journal.back_off {
+                Some(back_off) => format!("{} {target}, next try at {}", phase.word(), back_off.until),
+                None => format!("{} {target}", phase.word()),
+            }
+        }
+    };
+    let paused = if paused { ", paused" } else { "" };
+    format!("{configuration} runs {runs}, {doing}{paused}")
+}
+
+fn poll_failure(error: PollError) -> Failure {
+    match error {
+        PollError::Store(error) => {
+            let hint = error.fault.hint();
+            let failure = Failure::new(Exit::Store, error);
+            match hint {
+                Some(hint) => failure.hint(hint),
+                None => failure,
+            }
+        }
+        error => Failure::new(Exit::Refused, error),
+    }
+}
+
+fn judge(outcome: &Outcome) -> Result<(), Failure> {
+    match outcome.kind {
+        OutcomeKind::Committed | OutcomeKind::Adopted => Ok(()),
+        OutcomeKind::Refused => Err(Failure::new(Exit::Refused, outcome.message.clone())),
+        OutcomeKind::Failed | OutcomeKind::RolledBack | OutcomeKind::Stranded => {
+            Err(Failure::new(Exit::Failed, outcome.message.clone()).hint("`npc-agent status` shows the end of its log"))
+        }
+    }
+}

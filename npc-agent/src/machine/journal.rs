@@ -1,0 +1,246 @@
+//! The journal: where the agent is, in a form that the version before can still read.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use npc_core::Timestamp;
+use npc_core::digest::Digest;
+use npc_core::document::{Archive, Outcome, Serial};
+use npc_core::name::{ConfigurationName, RemoteName};
+use serde::{Deserialize, Serialize};
+
+use super::Failed;
+
+/// How many outcomes are remembered.
+const OUTCOMES: usize = 10;
+
+/// How many quarantined systems are remembered; the oldest is forgotten first.
+const QUARANTINED: usize = 50;
+
+/// A verified release, as far as this host is concerned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// The remote it is the release of.
+    pub remote: RemoteName,
+    /// Its serial.
+    pub serial: Serial,
+    /// The digest of its signed payload.
+    pub digest: Digest,
+    /// The flake's files.
+    pub archive: Archive,
+    /// The configuration in that flake.
+    pub configuration: ConfigurationName,
+    /// The derivation that the publisher got for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drv_path: Option<String>,
+    /// The system that the publisher expects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out_path: Option<String>,
+    /// The commit it was published from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rev: Option<String>,
+    /// When it stops being a reason to change anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
+    /// Raised by the publisher to have quarantined systems tried again.
+    #[serde(default)]
+    pub attempt: u32,
+}
+
+impl Target {
+    /// What a failure of this release is remembered under.
+    pub fn key(&self) -> SystemKey {
+        let archive = || format!("{}#{}", self.archive.sha256, self.configuration);
+        SystemKey(self.out_path.clone().or_else(|| self.drv_path.clone()).unwrap_or_else(archive))
+    }
+}
+
+/// A system's identity: its store path, else its derivation, else archive and configuration.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SystemKey(String);
+
+impl std::fmt::Display for SystemKey {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+/// What passed probation and is the boot default.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Committed {
+    /// The release that says so; renewed when a later one changes nothing here.
+    pub target: Target,
+    /// The system: a store path, or a flake's directory where a command activates.
+    pub system: PathBuf,
+    /// Since when it runs.
+    pub since: Timestamp,
+}
+
+impl Committed {
+    /// Whether `target` would lead to this very system.
+    pub fn is_already(&self, target: &Target) -> bool {
+        let mine = &self.target;
+        if mine.configuration != target.configuration {
+            return false;
+        }
+        let same_out = target.out_path.as_ref().is_some_and(|out| self.system.as_os_str() == out.as_str());
+        let same_drv = target.drv_path.is_some() && target.drv_path == mine.drv_path;
+        same_out || same_drv || mine.archive == target.archive
+    }
+}
+
+/// One attempt to activate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Its number on this host.
+    pub number: u64,
+    /// The release.
+    pub target: Target,
+    /// The new system.
+    pub system: PathBuf,
+    /// When it began.
+    pub since: Timestamp,
+    /// How the host was before, to compare with and to go back to.
+    pub before: Baseline,
+}
+
+/// How a host is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Baseline {
+    /// The system that runs.
+    pub running: Option<PathBuf>,
+    /// Whether the store answers: one that did not before cannot speak against the new system.
+    pub store_answers: bool,
+}
+
+/// Where the agent is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "kebab-case")]
+pub enum Phase {
+    /// Nothing is under way.
+    #[default]
+    Steady,
+    /// A release was believed; its archive is to be fetched.
+    Fetched {
+        /// The release.
+        target: Target,
+    },
+    /// Its archive has the signed digest and lies unpacked; it is to be built.
+    Verified {
+        /// The release.
+        target: Target,
+    },
+    /// Its system is in the Nix store, kept from garbage collection; it is to be activated.
+    Built {
+        /// The release.
+        target: Target,
+        /// The system.
+        system: PathBuf,
+    },
+    /// The system is being activated. The next boot is still the old one.
+    Activating(Attempt),
+    /// The system runs and must prove itself.
+    Probation(Attempt),
+    /// The system is being made the boot default.
+    Committing(Attempt),
+    /// The system before is being activated again.
+    RollingBack {
+        /// What failed.
+        attempt: Attempt,
+        /// Why.
+        reason: Failed,
+        /// Whether the boot default may have been changed and must be put back.
+        boot: bool,
+    },
+}
+
+impl Phase {
+    /// The phase's stable word.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Steady => "steady",
+            Self::Fetched { .. } => "fetched",
+            Self::Verified { .. } => "verified",
+            Self::Built { .. } => "built",
+            Self::Activating(_) => "activating",
+            Self::Probation(_) => "probation",
+            Self::Committing(_) => "committing",
+            Self::RollingBack { .. } => "rolling-back",
+        }
+    }
+
+    /// Whether breaking off here would leave half a step behind.
+    pub fn must_finish(&self) -> bool {
+        matches!(self, Self::Activating(_) | Self::Probation(_) | Self::Committing(_) | Self::RollingBack { .. })
+    }
+
+    /// The release that is under way.
+    pub fn target(&self) -> Option<&Target> {
+        match self {
+            Self::Steady => None,
+            Self::Fetched { target } | Self::Verified { target } | Self::Built { target, .. } => Some(target),
+            Self::Activating(attempt) | Self::Probation(attempt) | Self::Committing(attempt) => Some(&attempt.target),
+            Self::RollingBack { attempt, .. } => Some(&attempt.target),
+        }
+    }
+}
+
+/// A pause after failures, before anything was activated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackOff {
+    /// Failures in a row.
+    pub failures: u32,
+    /// When to try again.
+    pub until: Timestamp,
+}
+
+/// A system that failed on this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantined {
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: Failed,
+    /// The release's `attempt` at that time: a higher one lifts the quarantine.
+    pub attempt: u32,
+}
+
+/// Everything the agent must remember to go on after a crash.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Journal {
+    /// Where it is.
+    #[serde(flatten)]
+    pub phase: Phase,
+    /// What passed probation last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub committed: Option<Committed>,
+    /// The pause before the next try.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back_off: Option<BackOff>,
+    /// What is not tried again.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub quarantine: BTreeMap<SystemKey, Quarantined>,
+    /// How many activations this host has seen.
+    #[serde(default)]
+    pub attempts: u64,
+    /// How the last attempts ended, newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outcomes: Vec<Outcome>,
+}
+
+impl Journal {
+    pub(super) fn record(&mut self, outcome: Outcome) {
+        self.outcomes.insert(0, outcome);
+        self.outcomes.truncate(OUTCOMES);
+    }
+
+    pub(super) fn quarantine(&mut self, target: &Target, at: Timestamp, reason: Failed) {
+        self.quarantine.insert(target.key(), Quarantined { at, reason, attempt: target.attempt });
+        while self.quarantine.len() > QUARANTINED {
+            let oldest = self.quarantine.iter().min_by_key(|(_, entry)| entry.at).map(|(key, _)| key.clone());
+            if let Some(key) = oldest {
+                self.quarantine.remove(&key);
+            }
+        }
+    }
+}

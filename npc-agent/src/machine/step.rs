@@ -1,0 +1,286 @@
+//! The one function that decides.
+
+use std::path::PathBuf;
+
+use jiff::SignedDuration;
+use npc_core::Timestamp;
+use npc_core::document::{Outcome, OutcomeKind};
+
+use super::{Attempt, BackOff, Baseline, Committed, Failed, Journal, Phase, Target};
+
+/// The bound of the first pause after a failure; each further failure doubles it.
+const FIRST_PAUSE: SignedDuration = SignedDuration::from_secs(30);
+
+/// The kind of a probation that failed because the store could not be reached any more.
+pub const STORE_UNREACHABLE: &str = "store-unreachable";
+
+/// The longest pause.
+const LONGEST_PAUSE: SignedDuration = SignedDuration::from_hours(24);
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The agent began to run.
+    Started,
+    /// A release passed every check.
+    Release(Target),
+    /// Time has passed, or the host was resumed.
+    Woke,
+    /// The archive lies unpacked.
+    Unpacked,
+    /// The system is built.
+    Built(PathBuf),
+    /// This is how the host is before anything is changed.
+    Surveyed(Baseline),
+    /// Fetching or building failed.
+    PreparationFailed(Failed),
+    /// The system runs.
+    Activated,
+    /// Activating, probation or committing failed.
+    AttemptFailed(Failed),
+    /// The system proved itself.
+    Proved,
+    /// The system is the boot default.
+    Committed,
+    /// The system before runs again.
+    RolledBack {
+        /// Whether the store answers now.
+        store_answers: bool,
+    },
+    /// Not even that worked.
+    RollBackFailed(Failed),
+}
+
+/// What to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Download the archive, check its digest, unpack it.
+    Fetch(Target),
+    /// Build the system and keep it from garbage collection.
+    Build(Target),
+    /// Note how the host is, to compare with and to go back to.
+    Survey,
+    /// Activate the system, for this boot alone.
+    Activate(Attempt),
+    /// Find out whether the host is still well.
+    Prove(Attempt),
+    /// Make the system the boot default.
+    Commit(Attempt),
+    /// Activate the system before; with `boot`, also make it the boot default again.
+    RollBack {
+        /// What failed.
+        attempt: Attempt,
+        /// Whether the boot default may have been changed.
+        boot: bool,
+    },
+}
+
+/// What a decision depends on, beside the journal.
+#[derive(Debug, Clone, Copy)]
+pub struct Context {
+    /// The time.
+    pub now: Timestamp,
+    /// A number from 0 to 1 that differs between hosts and times.
+    pub jitter: f64,
+    /// Whether the operator said to change nothing.
+    pub paused: bool,
+}
+
+/// Decides: the journal to write now, and then what to do, if anything.
+pub fn step(mut journal: Journal, event: Event, context: &Context) -> (Journal, Option<Effect>) {
+    match event {
+        Event::Started => return started(journal, context),
+        Event::Woke => {}
+        Event::Release(target) => consider(&mut journal, target, context),
+        event => advance(&mut journal, event, context),
+    }
+    let effect = next_effect(&journal, context);
+    (journal, effect)
+}
+
+/// Picks up where the journal ends.
+fn started(mut journal: Journal, context: &Context) -> (Journal, Option<Effect>) {
+    if let Phase::Activating(attempt) = &journal.phase {
+        // Nobody saw how it ended: half a system is not given the chance to prove itself.
+        let reason = Failed::new("interrupted", "the agent ended while the system was being activated");
+        journal.phase = Phase::RollingBack { attempt: attempt.clone(), reason, boot: false };
+    }
+    let effect = next_effect(&journal, context);
+    (journal, effect)
+}
+
+/// A release was believed. Nothing to do is decided first.
+fn consider(journal: &mut Journal, target: Target, context: &Context) {
+    if journal.phase.must_finish() {
+        return;
+    }
+    if let Some(committed) = journal.committed.as_mut().filter(|committed| committed.is_already(&target)) {
+        if committed.target != target {
+            let message = format!("{}@{} changes nothing here", target.remote, target.serial);
+            let outcome = outcome(context, &target, OutcomeKind::Adopted, None, message);
+            committed.target = target;
+            journal.record(outcome);
+        }
+        journal.phase = Phase::Steady;
+        journal.back_off = None;
+        return;
+    }
+    if let Some(quarantined) = journal.quarantine.get(&target.key()) {
+        if quarantined.attempt >= target.attempt {
+            let known = journal.outcomes.first().is_some_and(|last| last.serial == Some(target.serial));
+            if !known {
+                let failed =
+                    Failed::new("quarantined", format!("this system failed here before: {}", quarantined.reason));
+                let outcome = failure(context, &target, OutcomeKind::Refused, failed);
+                journal.record(outcome);
+            }
+            journal.phase = Phase::Steady;
+            return;
+        }
+        journal.quarantine.remove(&target.key());
+    }
+    let under_way = journal.phase.target().is_some_and(|current| current.digest == target.digest);
+    let same_configuration =
+        journal.phase.target().is_some_and(|current| current.configuration == target.configuration);
+    if !(under_way && same_configuration) {
+        journal.phase = Phase::Fetched { target };
+        journal.back_off = None;
+    }
+}
+
+/// An effect ended.
+fn advance(journal: &mut Journal, event: Event, context: &Context) {
+    let phase = std::mem::take(&mut journal.phase);
+    journal.phase = match (phase, event) {
+        (Phase::Fetched { target }, Event::Unpacked) => Phase::Verified { target },
+        (Phase::Verified { target }, Event::Built(system)) => {
+            journal.back_off = None;
+            Phase::Built { target, system }
+        }
+        (Phase::Built { target, system }, Event::Surveyed(baseline)) => {
+            surveyed(journal, target, system, baseline, context)
+        }
+        (phase @ (Phase::Fetched { .. } | Phase::Verified { .. }), Event::PreparationFailed(failed)) => {
+            back_off(journal, &phase, failed, context);
+            phase
+        }
+        (Phase::Activating(attempt), Event::Activated) => Phase::Probation(attempt),
+        (Phase::Probation(attempt), Event::Proved) => Phase::Committing(attempt),
+        (Phase::Committing(attempt), Event::Committed) => {
+            commit(journal, attempt, context);
+            Phase::Steady
+        }
+        (Phase::Activating(attempt) | Phase::Probation(attempt), Event::AttemptFailed(reason)) => {
+            Phase::RollingBack { attempt, reason, boot: false }
+        }
+        (Phase::Committing(attempt), Event::AttemptFailed(reason)) => {
+            Phase::RollingBack { attempt, reason, boot: true }
+        }
+        (Phase::RollingBack { attempt, reason, .. }, Event::RolledBack { store_answers: false })
+            if reason.kind == STORE_UNREACHABLE =>
+        {
+            // It stays silent under the old system too: the new one was never at fault.
+            let phase = Phase::Verified { target: attempt.target };
+            back_off(journal, &phase, reason, context);
+            phase
+        }
+        (Phase::RollingBack { attempt, reason, .. }, Event::RolledBack { .. }) => {
+            give_up(journal, &attempt, OutcomeKind::RolledBack, reason, context);
+            Phase::Steady
+        }
+        (Phase::RollingBack { attempt, mut reason, .. }, Event::RollBackFailed(failed)) => {
+            reason.message = format!("{}; and going back failed: {failed}", reason.message);
+            give_up(journal, &attempt, OutcomeKind::Stranded, reason, context);
+            Phase::Steady
+        }
+        // What an effect reports after it was superseded concerns nobody any more.
+        (phase, _) => phase,
+    };
+}
+
+fn surveyed(journal: &mut Journal, target: Target, system: PathBuf, before: Baseline, context: &Context) -> Phase {
+    if journal.committed.as_ref().is_some_and(|committed| committed.system == system)
+        && before.running.as_ref() == Some(&system)
+    {
+        let message = format!("{}@{} builds the system that runs already", target.remote, target.serial);
+        let adopted = outcome(context, &target, OutcomeKind::Adopted, None, message);
+        if let Some(committed) = &mut journal.committed {
+            committed.target = target;
+        }
+        journal.record(adopted);
+        return Phase::Steady;
+    }
+    if let Some(expires) = target.expires.filter(|expires| *expires <= context.now) {
+        let failed = Failed::new("expired", format!("the release expired at {expires}, before it could be activated"));
+        let refused = failure(context, &target, OutcomeKind::Refused, failed);
+        journal.record(refused);
+        return Phase::Steady;
+    }
+    journal.attempts += 1;
+    Phase::Activating(Attempt { number: journal.attempts, target, system, since: context.now, before })
+}
+
+fn back_off(journal: &mut Journal, phase: &Phase, failed: Failed, context: &Context) {
+    let failures = journal.back_off.map_or(0, |back_off| back_off.failures).saturating_add(1);
+    let bound = FIRST_PAUSE.saturating_mul(1_i32 << failures.saturating_sub(1).min(20)).min(LONGEST_PAUSE);
+    let pause = bound.mul_f64_clamped(0.5 + context.jitter / 2.0);
+    journal.back_off = Some(BackOff { failures, until: context.now.saturating_add(pause).unwrap_or(Timestamp::MAX) });
+    if let Some(target) = phase.target() {
+        let failed = failure(context, target, OutcomeKind::Failed, failed);
+        journal.record(failed);
+    }
+}
+
+/// Multiplies by a factor from 0 to 1.
+trait Clamped {
+    fn mul_f64_clamped(self, factor: f64) -> Self;
+}
+
+impl Clamped for SignedDuration {
+    fn mul_f64_clamped(self, factor: f64) -> Self {
+        Self::try_from_secs_f64(self.as_secs_f64() * factor.clamp(0.0, 1.0)).unwrap_or(self)
+    }
+}
+
+fn commit(journal: &mut Journal, attempt: Attempt, context: &Context) {
+    let target = attempt.target;
+    let message = format!("{}@{} runs", target.remote, target.serial);
+    journal.record(outcome(context, &target, OutcomeKind::Committed, None, message));
+    journal.quarantine.remove(&target.key());
+    journal.committed = Some(Committed { target, system: attempt.system, since: context.now });
+}
+
+fn give_up(journal: &mut Journal, attempt: &Attempt, kind: OutcomeKind, reason: Failed, context: &Context) {
+    journal.quarantine(&attempt.target, context.now, reason.clone());
+    journal.record(failure(context, &attempt.target, kind, reason));
+}
+
+fn outcome(context: &Context, target: &Target, kind: OutcomeKind, failed: Option<Failed>, message: String) -> Outcome {
+    let (error, log) = failed.map_or((None, None), |failed| (Some(failed.kind), failed.log));
+    Outcome { at: context.now, serial: Some(target.serial), kind, error, message, log }
+}
+
+fn failure(context: &Context, target: &Target, kind: OutcomeKind, failed: Failed) -> Outcome {
+    let message = format!("{}@{}: {}", target.remote, target.serial, failed.message);
+    outcome(context, target, kind, Some(failed), message)
+}
+
+/// What the journal's phase asks for. What has begun is finished even while paused.
+fn next_effect(journal: &Journal, context: &Context) -> Option<Effect> {
+    match &journal.phase {
+        Phase::Steady => None,
+        Phase::Activating(attempt) => Some(Effect::Activate(attempt.clone())),
+        Phase::Probation(attempt) => Some(Effect::Prove(attempt.clone())),
+        Phase::Committing(attempt) => Some(Effect::Commit(attempt.clone())),
+        Phase::RollingBack { attempt, boot, .. } => Some(Effect::RollBack { attempt: attempt.clone(), boot: *boot }),
+        _ if context.paused || waits(journal, context.now) => None,
+        Phase::Fetched { target } => Some(Effect::Fetch(target.clone())),
+        Phase::Verified { target } => Some(Effect::Build(target.clone())),
+        Phase::Built { .. } => Some(Effect::Survey),
+    }
+}
+
+/// Whether the pause after a failure still lasts. A pause longer than the longest is the work of a clock that jumped.
+fn waits(journal: &Journal, now: Timestamp) -> bool {
+    journal.back_off.is_some_and(|back_off| now < back_off.until && back_off.until.duration_since(now) <= LONGEST_PAUSE)
+}

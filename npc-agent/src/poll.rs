@@ -1,0 +1,258 @@
+//! Asking the store what the host should run.
+//!
+//! A poll of an unchanged remote is one conditional request, answered by 304, and touches nothing else: no disk, no Nix.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use npc_core::document;
+use npc_core::document::{RemoteState, Standing};
+use npc_core::layout;
+use npc_core::limits;
+use npc_core::store::{Answer, ETag, Fault, Read, Store, StoreError};
+use npc_core::trust::walk::{self, WalkError};
+use npc_core::trust::{Anchor, Refusal, Subject, Trusted, Verified, verify};
+use thiserror::Error;
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+use crate::machine::{Failed, Target};
+use crate::settings::Following;
+use crate::state::{Replay, StateDirectory, StateError};
+
+/// Never ask twice within this time, however eagerly the store answers.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A refused document is looked at anew after this long even if it has not changed: the trust may have.
+const REFUSAL_LASTS: Duration = Duration::from_secs(600);
+
+/// A poll that found nothing to act upon.
+#[derive(Debug, Error)]
+pub enum PollError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The trust cannot be walked.
+    #[error(transparent)]
+    Trust(#[from] WalkError),
+    /// The release is not to be believed.
+    #[error("the release of `{remote}` is refused")]
+    Refused {
+        /// The remote.
+        remote: String,
+        /// Why.
+        source: Refusal,
+    },
+    /// The remote was removed; the host stays as it is.
+    #[error("remote `{0}` was removed")]
+    Removed(String),
+    /// The release has other configurations than this host's.
+    #[error("the release of `{remote}` has no configuration `{configuration}`")]
+    NoSuchConfiguration {
+        /// The remote.
+        remote: String,
+        /// The host's configuration.
+        configuration: String,
+    },
+    /// What was seen could not be remembered, and so must not be acted upon.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+impl PollError {
+    /// The stable word for the failure.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Store(error) | Self::Trust(WalkError::Store(error)) => error.fault.kind(),
+            Self::Trust(WalkError::Refused { source, .. }) | Self::Refused { source, .. } => source.kind(),
+            Self::Trust(WalkError::TooLong) => "broken-trust",
+            Self::Removed(_) => "remote-removed",
+            Self::NoSuchConfiguration { .. } => "no-such-configuration",
+            Self::State(_) => "state",
+        }
+    }
+
+    /// Whether the store itself did not answer, as opposed to answering something unwelcome.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Store(error) | Self::Trust(WalkError::Store(error)) if error.fault != Fault::NotFound)
+    }
+}
+
+impl From<&PollError> for Failed {
+    fn from(error: &PollError) -> Self {
+        Self::new(error.kind(), crate::failure::chain(error))
+    }
+}
+
+/// What the last poll left behind.
+#[derive(Debug)]
+pub struct Poller {
+    store: Arc<dyn Store>,
+    anchor: Anchor,
+    following: Following,
+    interval: Duration,
+    etag: Option<ETag>,
+    store_waits: bool,
+    outages: u32,
+    refused: Option<Instant>,
+}
+
+impl Poller {
+    /// A poller that has seen nothing yet.
+    pub fn new(store: Arc<dyn Store>, anchor: Anchor, following: Following, interval: Duration) -> Self {
+        let (etag, refused) = (None, None);
+        Self { store, anchor, following, interval, etag, store_waits: false, outages: 0, refused }
+    }
+
+    /// What is followed.
+    pub fn following(&self) -> &Following {
+        &self.following
+    }
+
+    /// Follows something else from now on.
+    pub fn follow(&mut self, following: Following) {
+        if self.following != following {
+            self.following = following;
+            self.forget();
+        }
+    }
+
+    /// Has the next poll see the release as if for the first time.
+    pub fn forget(&mut self) {
+        self.etag = None;
+        self.refused = None;
+    }
+
+    /// How long to pause before the next poll. `jitter` is a number from 0 to 1.
+    ///
+    /// Half to one and a half intervals, so that a fleet spreads out; no time at all where the store makes the client wait,
+    /// and growing pauses up to the interval while that store is out of order.
+    pub fn pause(&self, jitter: f64) -> Duration {
+        if !self.store_waits {
+            return self.interval.mul_f64(0.5 + jitter).max(SHORTEST_PAUSE);
+        }
+        if self.outages == 0 {
+            return SHORTEST_PAUSE;
+        }
+        let grown = SHORTEST_PAUSE.saturating_mul(2_u32.saturating_pow(self.outages)).min(self.interval);
+        grown.mul_f64(0.5 + jitter / 2.0).max(SHORTEST_PAUSE)
+    }
+
+    /// Asks once. `None` means that nothing changed.
+    pub async fn poll(
+        &mut self,
+        replay: &mut Replay,
+        state: &StateDirectory,
+        clock: &dyn Clock,
+    ) -> Result<Option<Target>, PollError> {
+        if self.refused.is_some_and(|since| since.elapsed() >= REFUSAL_LASTS) {
+            self.forget();
+        }
+        let key = layout::remote(&self.following.remote);
+        let wait = self.interval.min(limits::LONGEST_WAIT);
+        let read = Read { unless: self.etag.as_ref(), wait: Some(wait), limit: limits::DOCUMENT_BYTES };
+        let answer = match self.store.read(&key, read).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.outages = self.outages.saturating_add(1);
+                return Err(error.into());
+            }
+        };
+        self.outages = 0;
+        let (bytes, etag) = match answer {
+            Answer::Unchanged { waited } => {
+                self.store_waits = waited;
+                return Ok(None);
+            }
+            Answer::Found { bytes, etag, waited } => {
+                self.store_waits |= waited;
+                (bytes, etag)
+            }
+        };
+        let target = self.judge(&bytes, replay, state, clock).await;
+        match &target {
+            // The store, or the disk, failed in between: the document has not been judged yet.
+            Err(error) if error.is_outage() || matches!(error, PollError::State(_)) => self.outages += 1,
+            Err(_) => (self.etag, self.refused) = (etag, Some(Instant::now())),
+            Ok(_) => (self.etag, self.refused) = (etag, None),
+        }
+        target.map(Some)
+    }
+
+    async fn judge(
+        &self,
+        bytes: &[u8],
+        replay: &mut Replay,
+        state: &StateDirectory,
+        clock: &dyn Clock,
+    ) -> Result<Target, PollError> {
+        let trusted = self.walk(replay, state).await?;
+        let remote = &self.following.remote;
+        let verified = verify::<RemoteState>(bytes, Subject::Remote(remote), &trusted, &replay.floors, clock.now())
+            .map_err(|source| PollError::Refused { remote: remote.to_string(), source })?;
+        if replay.floors.raise(document::Kind::Release, verified.header(), verified.digest()) {
+            replay.write(state)?;
+        }
+        self.target(&verified)
+    }
+
+    /// Walks to the newest trust before anything is judged by it, and remembers it before it is relied on.
+    async fn walk(&self, replay: &mut Replay, state: &StateDirectory) -> Result<Trusted, PollError> {
+        let known = replay.trusted.as_ref().map(Trusted::version);
+        let trusted = match replay.trusted.clone() {
+            Some(trusted) => trusted,
+            None => walk::first(&*self.store, &self.anchor).await?,
+        };
+        let trusted = walk::newest(&*self.store, trusted).await?;
+        if known != Some(trusted.version()) {
+            tracing::info!(version = trusted.version().get(), "the trust is new");
+            replay.trusted = Some(trusted.clone());
+            replay.write(state)?;
+        }
+        Ok(trusted)
+    }
+
+    fn target(&self, verified: &Verified<RemoteState>) -> Result<Target, PollError> {
+        let (remote, configuration) = (self.following.remote.clone(), self.following.configuration.clone());
+        let header = verified.header();
+        let Standing::Present(release) = verified.body() else { return Err(PollError::Removed(remote.to_string())) };
+        let system = release.configurations.get(&configuration);
+        if system.is_none() && !release.configurations.is_empty() {
+            let (remote, configuration) = (remote.to_string(), configuration.to_string());
+            return Err(PollError::NoSuchConfiguration { remote, configuration });
+        }
+        Ok(Target {
+            remote,
+            serial: header.serial,
+            digest: verified.digest(),
+            archive: release.archive,
+            configuration,
+            drv_path: system.map(|system| system.drv_path.clone()),
+            out_path: system.and_then(|system| system.out_path.clone()),
+            rev: release.source.rev.clone(),
+            expires: header.expires,
+            attempt: release.attempt,
+        })
+    }
+
+    /// Whether the store answers at all: any authenticated answer will do.
+    pub async fn store_answers(&self) -> Result<(), StoreError> {
+        let key = layout::remote(&self.following.remote);
+        let read = Read { unless: self.etag.as_ref(), wait: None, limit: limits::DOCUMENT_BYTES };
+        match self.store.read(&key, read).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.fault == Fault::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the last poll found something wrong.
+    pub fn is_in_trouble(&self) -> bool {
+        self.outages > 0 || self.refused.is_some()
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+}

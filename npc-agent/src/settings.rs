@@ -1,0 +1,238 @@
+//! What the host was told on the spot: `/etc/npc-agent/config.toml`, validated.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use npc_core::document::Serial;
+use npc_core::key::PublicKey;
+use npc_core::name::{ConfigurationName, FleetId, RemoteName};
+use npc_core::store::StoreUrl;
+use npc_core::trust::Anchor;
+use serde::Deserialize;
+
+use crate::failure::Failure;
+
+/// Where the configuration lies unless told otherwise.
+pub const DEFAULT_CONFIG: &str = "/etc/npc-agent/config.toml";
+
+/// Where the state lies unless told otherwise.
+pub const DEFAULT_STATE: &str = "/var/lib/npc-agent";
+
+/// The shortest and the longest poll interval, in seconds.
+const POLL_INTERVAL: std::ops::RangeInclusive<u64> = 1..=3600;
+
+/// The file as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    fleet: FleetId,
+    store: String,
+    root_keys: Vec<PublicKey>,
+    #[serde(default = "one")]
+    root_threshold: usize,
+    #[serde(default = "first")]
+    minimum_trust: Serial,
+    #[serde(default)]
+    minimum_serials: BTreeMap<RemoteName, Serial>,
+    remote: RemoteName,
+    configuration: Option<ConfigurationName>,
+    #[serde(default = "minute")]
+    poll_interval: u64,
+    #[serde(default = "slash")]
+    root: PathBuf,
+    profile: Option<PathBuf>,
+    #[serde(default)]
+    activation: ActivationTable,
+    #[serde(default)]
+    build: BuildTable,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ActivationTable {
+    command: Option<Vec<String>>,
+    timeout: u64,
+}
+
+impl Default for ActivationTable {
+    fn default() -> Self {
+        Self { command: None, timeout: 30 * 60 }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct BuildTable {
+    timeout: u64,
+}
+
+impl Default for BuildTable {
+    fn default() -> Self {
+        Self { timeout: 2 * 60 * 60 }
+    }
+}
+
+fn one() -> usize {
+    1
+}
+
+fn first() -> Serial {
+    Serial::FIRST
+}
+
+fn minute() -> u64 {
+    60
+}
+
+fn slash() -> PathBuf {
+    PathBuf::from("/")
+}
+
+/// Validated settings.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What the trust hangs on.
+    pub anchor: Anchor,
+    /// Serials below which no release is believed, told at bootstrap.
+    pub minimum_serials: BTreeMap<RemoteName, Serial>,
+    /// The store's address.
+    pub store: StoreUrl,
+    /// What to follow.
+    pub following: Following,
+    /// How long between polls, on the average.
+    pub poll_interval: Duration,
+    /// How to activate.
+    pub activation: Activation,
+    /// How long activating may take.
+    pub activation_timeout: Duration,
+    /// How long building may take.
+    pub build_timeout: Duration,
+}
+
+/// What a host follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Following {
+    /// The remote.
+    pub remote: RemoteName,
+    /// The configuration in its flake.
+    pub configuration: ConfigurationName,
+}
+
+/// How a system is activated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Activation {
+    /// NixOS: build the configuration and switch to it.
+    NixOs {
+        /// The root of the file system that the system lives in: `/`, but for trials.
+        root: PathBuf,
+        /// The profile that the boot loader follows.
+        profile: PathBuf,
+    },
+    /// Something else: run the operator's command.
+    Command(Vec<String>),
+}
+
+impl Settings {
+    /// Reads and validates `path`.
+    pub fn read(path: &Path) -> Result<Self, Failure> {
+        let shown = path.display();
+        let text = fs::read_to_string(path).map_err(|error| {
+            Failure::usage(format!("cannot read `{shown}`: {error}")).hint(
+                "name the configuration with --config or NPC_AGENT_CONFIG; `npc-publish init` prints what it needs",
+            )
+        })?;
+        let file: File =
+            toml::from_str(&text).map_err(|error| Failure::usage(format!("`{shown}` is not in order: {error}")))?;
+        Self::validate(file).map_err(|reason| Failure::usage(format!("`{shown}` is not in order: {reason}")))
+    }
+
+    fn validate(file: File) -> Result<Self, String> {
+        if file.root_threshold == 0 || file.root_threshold > file.root_keys.len() {
+            return Err(format!("root_threshold is {}, of {} root_keys", file.root_threshold, file.root_keys.len()));
+        }
+        if !POLL_INTERVAL.contains(&file.poll_interval) {
+            return Err(format!(
+                "poll_interval is {}, but lies between {} and {} seconds",
+                file.poll_interval,
+                POLL_INTERVAL.start(),
+                POLL_INTERVAL.end()
+            ));
+        }
+        let activation = match file.activation.command {
+            Some(command) if command.is_empty() => return Err("activation.command is empty".to_owned()),
+            Some(command) => Activation::Command(command),
+            None if !file.root.is_absolute() => return Err("root is not an absolute path".to_owned()),
+            None => Activation::NixOs {
+                profile: file.profile.unwrap_or_else(|| file.root.join("nix/var/nix/profiles/system")),
+                root: file.root,
+            },
+        };
+        let configuration = match file.configuration {
+            Some(configuration) => configuration,
+            None => host_name().ok_or("configuration is not set and the host has no name")?,
+        };
+        Ok(Self {
+            anchor: Anchor {
+                fleet: file.fleet,
+                root_keys: file.root_keys,
+                root_threshold: file.root_threshold,
+                version: file.minimum_trust,
+            },
+            minimum_serials: file.minimum_serials,
+            store: file.store.parse().map_err(|error: npc_core::store::StoreUrlError| error.to_string())?,
+            following: Following { remote: file.remote, configuration },
+            poll_interval: Duration::from_secs(file.poll_interval),
+            activation,
+            activation_timeout: Duration::from_secs(file.activation.timeout),
+            build_timeout: Duration::from_secs(file.build.timeout),
+        })
+    }
+}
+
+/// Most flakes name a configuration after its host.
+fn host_name() -> Option<ConfigurationName> {
+    rustix::system::uname().nodename().to_str().ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+        fleet = "00000000000000000000000000000000"
+        store = "https://store.example.org/"
+        root_keys = ["npc-example-1:MFHzTurg4IF8xTWeLgeXNyHOBKXsYBGCm9lR/dr43wE="]
+        remote = "prod"
+        configuration = "web-1"
+    "#;
+
+    fn parse(text: &str) -> Result<Settings, String> {
+        Settings::validate(toml::from_str(text).map_err(|error| error.to_string())?)
+    }
+
+    #[test]
+    fn the_smallest_configuration_means_nixos_and_a_minute() {
+        let settings = parse(GOOD).expect("good settings");
+        assert_eq!(settings.poll_interval, Duration::from_secs(60));
+        let profile = PathBuf::from("/nix/var/nix/profiles/system");
+        assert_eq!(settings.activation, Activation::NixOs { root: "/".into(), profile });
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (addition, part) in [
+            ("pol_interval = 5", "pol_interval"),
+            ("poll_interval = 0", "poll_interval"),
+            ("root_threshold = 2", "root_threshold"),
+            ("root = \"relative\"", "absolute"),
+            ("[activation]\ncommand = []", "empty"),
+        ] {
+            let error = parse(&format!("{GOOD}\n{addition}")).expect_err(addition);
+            assert!(error.contains(part), "{error}");
+        }
+        let error = parse(&GOOD.replace("https://store.example.org/", "nonsense")).expect_err("a bad address");
+        assert!(error.contains("nonsense"), "{error}");
+    }
+}

@@ -1,0 +1,24 @@
+//! What the agent remembers across restarts, below one directory.
+//!
+//! ```text
+//! lock             held by the agent that runs; holds its process id
+//! instance         this installation's id
+//! replay.json      the newest trust and the floors against replay; kept twice
+//! replay.copy.json
+//! journal.json     the phase, what is committed, what failed
+//! local.json       what `npc-agent set` and `pause` said
+//! flakes/<sha256>  unpacked archives      roots/<name>  links that keep systems from garbage collection
+//! downloads/       archives on their way  logs/         the output of the last commands        home/  Nix's HOME
+//! ```
+
+mod instance;
+mod local;
+mod lock;
+mod replay;
+mod tree;
+
+pub use instance::Instance;
+pub use local::{Local, Pause};
+pub use lock::{Lock, LockError};
+pub use replay::{Replay, ReplayError};
+pub use tree::{StateDirectory, StateError};

@@ -1,0 +1,162 @@
+//! The state directory.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use npc_core::digest::Digest;
+use npc_core::files;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+
+use crate::machine::Journal;
+
+/// No state file is longer, in bytes.
+const FILE_BYTES: u64 = 16 * 1024 * 1024;
+
+const JOURNAL: &str = "journal.json";
+
+/// Directories below the state directory, and who may enter them: Nix's builders read flakes and roots, nobody else logs.
+const DIRECTORIES: [(&str, u32); 5] =
+    [("flakes", 0o755), ("roots", 0o755), ("downloads", 0o700), ("logs", 0o700), ("home", 0o700)];
+
+/// State that could not be read or written.
+#[derive(Debug, Error)]
+#[error("cannot {action} `{}`", path.display())]
+pub struct StateError {
+    /// What was tried.
+    pub action: &'static str,
+    /// Where.
+    pub path: PathBuf,
+    /// Why.
+    pub source: io::Error,
+}
+
+/// The state directory.
+#[derive(Debug, Clone)]
+pub struct StateDirectory {
+    root: PathBuf,
+}
+
+impl StateDirectory {
+    /// The directory at `root`, made if it is not there.
+    ///
+    /// Its path must be plain, since Nix reads flakes by `path:` URLs, in which a space, `%`, `#`, `?` or anything outside
+    /// ASCII cannot stand and cannot be escaped.
+    pub fn create(root: &Path) -> Result<Self, StateError> {
+        let failed = |action, source| StateError { action, path: root.to_owned(), source };
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(root).map_err(|error| failed("create", error))?;
+        let root = fs::canonicalize(root).map_err(|error| failed("open", error))?;
+        let plain = |char: char| char.is_ascii_alphanumeric() || "/._-+~@:".contains(char);
+        if !root.to_str().is_some_and(|text| text.chars().all(plain)) {
+            let source =
+                io::Error::new(io::ErrorKind::InvalidFilename, "Nix could not read a flake from a path like that");
+            return Err(failed("use", source));
+        }
+        let state = Self { root };
+        for (name, mode) in DIRECTORIES {
+            let path = state.path(name);
+            let made = fs::DirBuilder::new().recursive(true).mode(mode).create(&path);
+            made.map_err(|source| StateError { action: "create", path, source })?;
+        }
+        Ok(state)
+    }
+
+    /// The directory at `root`, if it is there. Nothing is made.
+    pub fn open(root: &Path) -> Result<Self, StateError> {
+        match fs::canonicalize(root) {
+            Ok(root) => Ok(Self { root }),
+            Err(source) => Err(StateError { action: "open", path: root.to_owned(), source }),
+        }
+    }
+
+    /// The path of `name` below the directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// Where an archive lies unpacked.
+    pub fn flake(&self, archive: &Digest) -> PathBuf {
+        self.path("flakes").join(archive.to_string())
+    }
+
+    pub(super) fn read_json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StateError> {
+        let path = self.path(name);
+        let bytes = match files::read_limited(&path, FILE_BYTES) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(StateError { action: "read", path, source }),
+        };
+        serde_json::from_slice(&bytes).map(Some).map_err(|error| {
+            let source = io::Error::new(io::ErrorKind::InvalidData, error);
+            StateError { action: "read", path, source }
+        })
+    }
+
+    pub(super) fn write_json(&self, name: &str, value: &impl Serialize) -> Result<(), StateError> {
+        let path = self.path(name);
+        let mut bytes = serde_json::to_vec_pretty(value).expect("state is structures with text keys");
+        bytes.push(b'\n');
+        files::write_atomically(&path, &bytes, 0o644).map_err(|source| StateError { action: "write", path, source })
+    }
+
+    /// Reads the journal.
+    pub fn read_journal(&self) -> Result<Journal, StateError> {
+        Ok(self.read_json(JOURNAL)?.unwrap_or_default())
+    }
+
+    /// Reads the journal. One that is damaged is put aside: the agent then goes by the system that runs.
+    pub fn recover_journal(&self) -> Result<Journal, StateError> {
+        match self.read_journal() {
+            Err(error) if error.source.kind() == io::ErrorKind::InvalidData => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the journal is damaged; starting a new one");
+                let (path, aside) = (self.path(JOURNAL), self.path("journal.damaged.json"));
+                fs::rename(&path, aside).map_err(|source| StateError { action: "put aside", path, source })?;
+                Ok(Journal::default())
+            }
+            read => read,
+        }
+    }
+
+    /// Writes the journal, durably.
+    pub fn write_journal(&self, journal: &Journal) -> Result<(), StateError> {
+        self.write_json(JOURNAL, journal)
+    }
+
+    /// Removes what an earlier agent left unfinished.
+    pub fn remove_leftovers(&self) {
+        remove_entries(&self.path("downloads"), |_| true);
+        remove_entries(&self.path("flakes"), |name| name.starts_with('.'));
+        remove_entries(&self.root, |name| name.starts_with(".tmp-"));
+    }
+
+    /// Removes all unpacked flakes and roots but the named ones.
+    pub fn keep_only(&self, flakes: &BTreeSet<Digest>, roots: &BTreeSet<PathBuf>) {
+        remove_entries(&self.path("flakes"), |name| !flakes.iter().any(|flake| flake.to_string() == name));
+        let directory = self.path("roots");
+        remove_entries(&directory, |name| {
+            fs::read_link(directory.join(name)).is_ok_and(|system| !roots.contains(&system))
+        });
+    }
+}
+
+/// What cannot be removed is left for the next time: it only takes space.
+fn remove_entries(directory: &Path, unwanted: impl Fn(&str) -> bool) {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) => return tracing::warn!(path = %directory.display(), %error, "cannot tidy up"),
+    };
+    for entry in entries.flatten().filter(|entry| entry.file_name().to_str().is_some_and(&unwanted)) {
+        let path = entry.path();
+        let removed = match entry.file_type() {
+            Ok(kind) if kind.is_dir() => fs::remove_dir_all(&path),
+            _ => fs::remove_file(&path),
+        };
+        if let Err(error) = removed {
+            tracing::warn!(path = %path.display(), %error, "cannot tidy up");
+        }
+    }
+}

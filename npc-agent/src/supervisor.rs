@@ -1,0 +1,50 @@
+//! What systemd is told: readiness, a status line, and signs of life (`sd_notify(3)`).
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+/// The service manager, if there is one.
+#[derive(Debug, Default)]
+pub struct Supervisor {
+    status: String,
+}
+
+impl Supervisor {
+    /// Says that the agent is up.
+    pub fn ready(&self) {
+        notify(&[NotifyState::Ready]);
+    }
+
+    /// Shows a sentence in `systemctl status`, and in the log where it is news.
+    pub fn status(&mut self, sentence: String) {
+        if self.status == sentence {
+            return;
+        }
+        tracing::info!("{sentence}");
+        notify(&[NotifyState::Status(&sentence)]);
+        self.status = sentence;
+    }
+
+    /// Says that the agent ends.
+    pub fn stopping(&self) {
+        notify(&[NotifyState::Stopping]);
+    }
+
+    /// How often a sign of life is due: twice within the time after which systemd would kill the agent.
+    pub fn watchdog_interval() -> Option<Duration> {
+        sd_notify::watchdog_enabled().map(|timeout| timeout / 2)
+    }
+
+    /// Gives a sign of life.
+    pub fn alive() {
+        notify(&[NotifyState::Watchdog]);
+    }
+}
+
+/// A manager that does not listen is no reason to stop.
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "cannot tell systemd");
+    }
+}
