@@ -1,1 +1,29 @@
-//! x
+//! The room of test support: real parts to run scenarios on, in temp folders and on free ports, ended with their test.
+//!
+//! What must be installed is found by `cargo xtask test` and passed on in the environment ([`parts`]). Without it a test that
+//! needs the part says loudly that it skips; with `CI=true` it fails instead.
+
+#![expect(clippy::print_stderr, reason = "a skipped test must be heard")]
+
+pub mod behaviour;
+pub mod parts;
+pub mod process;
+pub mod proxy;
+pub mod world;
+
+use std::time::{Duration, Instant};
+
+/// How long anything that is awaited may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `condition` gives something.
+pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = condition() {
+            return found;
+        }
+        assert!(begun.elapsed() < PATIENCE, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

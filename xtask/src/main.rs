@@ -1,1 +1,66 @@
-fn main() {}
+//! The workshop: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`.
+
+#![expect(clippy::print_stderr, clippy::print_stdout, reason = "a workshop talks")]
+
+mod bench;
+mod demo;
+mod shell;
+mod test;
+mod tools;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Work on npc
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Publish the example fleet twice to three agents, and tell what happened
+    Demo,
+    /// Run every check and test
+    Test {
+        /// Only tests whose names contain this
+        filter: Option<String>,
+    },
+    /// Measure
+    #[command(subcommand)]
+    Bench(Bench),
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// What a poll of an unchanged remote costs
+    Poll {
+        /// How many polls
+        #[arg(long, default_value_t = 1000)]
+        polls: u32,
+    },
+    /// How fast archives are compressed, by back end
+    Archive,
+}
+
+/// What a task says when it fails.
+type Outcome = Result<(), String>;
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().task {
+        Task::Demo => demo::demo(),
+        Task::Test { filter } => test::test(filter.as_deref()),
+        Task::Bench(Bench::Poll { polls }) => bench::poll(polls),
+        Task::Bench(Bench::Archive) => bench::archive(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("xtask: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The real parts, as far as they are on this machine.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use npc_core::store::StoreUrl;
+
+/// Where the built programs lie.
+pub const PROGRAMS: &str = "NPC_TEST_PROGRAMS";
+
+/// The address of a running Garage.
+pub const GARAGE: &str = "NPC_TEST_GARAGE";
+
+/// The directory of a newer Nix, with `bin/nix` below.
+pub const NEWER_NIX: &str = "NPC_TEST_NEWER_NIX";
+
+/// What Garage is started with: nothing secret, as it only ever listens on loopback.
+pub const ACCESS_KEY: &str = "GK31c2f218a2e44f485b94239e";
+
+/// Likewise.
+pub const SECRET_KEY: &str = "b892c0665f0ada8a4755dae98baa3b133590e11dae3bcc1f9d769d67f16c3835";
+
+/// The bucket in it.
+pub const BUCKET: &str = "my-bucket";
+
+/// The region that it says it is in.
+pub const REGION: &str = "eu-central-1";
+
+fn missing<T>(part: &str) -> Option<T> {
+    assert!(std::env::var("CI").is_err(), "{part} is missing; `cargo xtask test` provides it");
+    eprintln!("SKIPPED: {part} is missing; `cargo xtask test` provides it");
+    None
+}
+
+/// Where cargo puts programs: beside xtask, and above the tests.
+fn beside_this_one() -> PathBuf {
+    let this = std::env::current_exe().expect("a program has a path");
+    let directory = this.parent().expect("a program lies in a directory");
+    if directory.ends_with("deps") { directory.join("..") } else { directory.to_owned() }
+}
+
+/// A built program of this workspace.
+pub fn program(name: &str) -> PathBuf {
+    let directory = std::env::var_os(PROGRAMS).map(PathBuf::from).unwrap_or_else(beside_this_one);
+    let path = directory.join(name);
+    assert!(path.exists(), "{} is not built; run `cargo build --workspace` first", path.display());
+    path
+}
+
+/// A Garage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Garage {
+    endpoint: String,
+}
+
+impl Garage {
+    /// The Garage that runs, or a loud skip.
+    pub fn find() -> Option<Self> {
+        match std::env::var(GARAGE) {
+            Ok(endpoint) => Some(Self { endpoint }),
+            Err(_) => missing("Garage"),
+        }
+    }
+
+    /// Its address.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// A place in its bucket.
+    pub fn url(&self, prefix: &str) -> StoreUrl {
+        Self::url_at(&self.endpoint, prefix)
+    }
+
+    /// A place in the bucket, by way of another address.
+    pub fn url_at(endpoint: &str, prefix: &str) -> StoreUrl {
+        format!("s3://{BUCKET}/{prefix}?region={REGION}&endpoint={endpoint}").parse().expect("an address")
+    }
+}
+
+/// A Nix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nix {
+    /// The directory of its programs.
+    pub programs: PathBuf,
+}
+
+impl Nix {
+    /// The machine's own Nix, or a loud skip.
+    pub fn find() -> Option<Self> {
+        let found = std::env::var_os("PATH")
+            .and_then(|path| std::env::split_paths(&path).find(|directory| works(&directory.join("nix"))));
+        found.map(|programs| Self { programs }).or_else(|| missing("Nix"))
+    }
+
+    /// A newer Nix, or a loud skip.
+    pub fn find_newer() -> Option<Self> {
+        let found = std::env::var_os(NEWER_NIX).map(|directory| Path::new(&directory).join("bin"));
+        found
+            .filter(|programs| works(&programs.join("nix")))
+            .map(|programs| Self { programs })
+            .or_else(|| missing("a newer Nix"))
+    }
+}
+
+fn works(nix: &Path) -> bool {
+    let mut command = Command::new(nix);
+    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    nix.is_file() && command.status().is_ok_and(|status| status.success())
+}
+
+/// A program of the machine's, or a loud skip.
+pub fn tool(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|directory| directory.join(name))
+        .find(|path| path.is_file())
+        .or_else(|| missing(name))
+}

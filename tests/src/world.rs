@@ -1,0 +1,353 @@
+//! A fleet to play with: the example flake, a store of some kind, a publisher, and agents with roots of their own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use npc_core::fleet::Fleet;
+use npc_core::key::SecretKey;
+use npc_core::name::FleetId;
+use npc_core::store::{DirectoryStore, StoreUrl};
+use npc_core::trust::Anchor;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::eventually;
+use crate::parts::{ACCESS_KEY, Garage, Nix, SECRET_KEY, program};
+use crate::process::{Background, Ended};
+
+/// Who may write to a served store.
+pub const TOKEN: &str = "a-token-that-only-tests-know";
+
+/// Where the fleet's store is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// A directory.
+    Directory,
+    /// A directory behind `npc-publish serve`.
+    Served,
+    /// A prefix in Garage's bucket.
+    Garage(Garage),
+}
+
+/// A fleet in a temp folder.
+#[derive(Debug)]
+pub struct World {
+    folder: TempDir,
+    url: StoreUrl,
+    host_settings: String,
+    server: Option<Background>,
+}
+
+impl World {
+    /// A fleet whose store is of this kind, with nothing published yet.
+    pub fn new(kind: &Kind) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        for name in ["home", "store"] {
+            fs::create_dir(path(name)).expect("created");
+        }
+        copy_tree(&example(), &path("fleet"));
+        let (server, url) = match kind {
+            Kind::Directory => (None, format!("file://{}", path("store").display()).parse().expect("an address")),
+            Kind::Garage(garage) => {
+                let unique = folder.path().file_name().expect("a name").to_string_lossy().to_lowercase();
+                (None, garage.url(unique.trim_start_matches('.')))
+            }
+            Kind::Served => {
+                let (server, url) = serve(folder.path(), "127.0.0.1:0");
+                (Some(server), url.parse().expect("an address"))
+            }
+        };
+        let mut world = Self { folder, url, host_settings: String::new(), server };
+        let address = world.url.to_string();
+        let fleet = world.path("fleet");
+        let init = ["init", "--store", &address, "--flake", fleet.to_str().expect("a plain path")];
+        world.host_settings = world.npc_publish(&init).works();
+        world
+    }
+
+    /// A path in the world's folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The store's address.
+    pub fn url(&self) -> &StoreUrl {
+        &self.url
+    }
+
+    /// What `init` printed for hosts.
+    pub fn host_settings(&self) -> &str {
+        &self.host_settings
+    }
+
+    /// The environment that every program here runs in.
+    pub fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(program(name));
+        command
+            .env("HOME", self.path("home"))
+            .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+            .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+            .env("NPC_STORE_TOKEN", TOKEN)
+            .env_remove("XDG_CACHE_HOME")
+            .env_remove("XDG_CONFIG_HOME");
+        command
+    }
+
+    /// Runs `npc-publish` with these arguments.
+    pub fn npc_publish(&self, arguments: &[&str]) -> Ended {
+        Ended::of(self.command("npc-publish").args(arguments))
+    }
+
+    /// Runs `npc-publish` on the world's flake.
+    pub fn in_fleet(&self, arguments: &[&str]) -> Ended {
+        Ended::of(self.command("npc-publish").args(arguments).current_dir(self.path("fleet")))
+    }
+
+    /// Publishes the flake to `prod`, and gives `prod@SERIAL`.
+    #[track_caller]
+    pub fn publish(&self) -> String {
+        self.in_fleet(&["--remote", "prod"]).works().trim().to_owned()
+    }
+
+    /// Changes the message of the day, which every host shows.
+    pub fn edit(&self, words: &str) {
+        fs::write(self.path("fleet/modules/motd.txt"), words).expect("written");
+    }
+
+    /// A secret key that `init` made: `npc-root-1` or `npc-publish-1`.
+    pub fn key(&self, name: &str) -> SecretKey {
+        fs::read_to_string(self.key_file(name)).expect("a key file").parse().expect("a key")
+    }
+
+    /// The file of that key.
+    pub fn key_file(&self, name: &str) -> PathBuf {
+        let directory = fs::read_dir(self.path("home/.config/npc")).expect("keys").next().expect("one fleet");
+        directory.expect("one fleet").path().join(format!("{name}.secret"))
+    }
+
+    /// The fleet's id.
+    pub fn fleet_id(&self) -> FleetId {
+        let line = self.host_settings.lines().find(|line| line.starts_with("fleet")).expect("a fleet");
+        line.split('"').nth(1).expect("an id").parse().expect("an id")
+    }
+
+    /// What the fleet's trust hangs on.
+    pub fn anchor(&self) -> Anchor {
+        let root_keys = vec![self.key("npc-root-1").public()];
+        let version = npc_core::document::Serial::FIRST;
+        Anchor { fleet: self.fleet_id(), root_keys, root_threshold: 1, version }
+    }
+
+    /// The fleet, opened; only where the store is a directory.
+    pub async fn open(&self) -> Fleet {
+        let store = std::sync::Arc::new(DirectoryStore::new(self.path("store")));
+        Fleet::open(store, &self.anchor()).await.expect("a fleet")
+    }
+
+    /// The server, where there is one.
+    pub fn server(&mut self) -> &mut Option<Background> {
+        &mut self.server
+    }
+
+    /// Starts the server again at its old address.
+    pub fn serve_again(&mut self) {
+        let address = self.url.to_string();
+        let address = address.trim_start_matches("http://").trim_end_matches('/').to_owned();
+        self.server = Some(serve(self.folder.path(), &address).0);
+    }
+
+    /// An agent for `configuration`, with a root, a state and a Nix store of its own.
+    pub fn agent(&self, configuration: &str, nix: &Nix) -> Agent<'_> {
+        let home = self.path(&format!("host-{configuration}"));
+        for name in ["root", "nix/state/profiles", "nix/conf"] {
+            fs::create_dir_all(home.join(name)).expect("created");
+        }
+        let settings = "sandbox = false\nbuild-users-group =\nsubstituters =\n";
+        fs::write(home.join("nix/conf/nix.conf"), settings).expect("written");
+        let agent = Agent { world: self, home, nix: Some(nix.clone()) };
+        let (root, profile) = (agent.home.join("root"), agent.home.join("nix/state/profiles/system"));
+        agent.configure(&format!(
+            "remote = \"prod\"\nconfiguration = \"{configuration}\"\npoll_interval = 1\nroot = \"{}\"\nprofile = \"{}\"",
+            root.display(),
+            profile.display()
+        ));
+        agent
+    }
+
+    /// An agent that runs `script` with `sh` in place of Nix.
+    pub fn command_agent(&self, configuration: &str, script: &str) -> Agent<'_> {
+        let home = self.path(&format!("host-{configuration}"));
+        fs::create_dir_all(&home).expect("created");
+        fs::write(home.join("apply"), script).expect("written");
+        let agent = Agent { world: self, home, nix: None };
+        agent.configure(&format!(
+            "remote = \"prod\"\nconfiguration = \"{configuration}\"\npoll_interval = 1\n\
+             [activation]\ncommand = [\"sh\", \"{}\"]",
+            agent.home.join("apply").display()
+        ));
+        agent
+    }
+}
+
+/// Serves the world's store.
+fn serve(folder: &Path, address: &str) -> (Background, String) {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let tokens = folder.join("tokens");
+    if !tokens.exists() {
+        let file = fs::File::options().write(true).create_new(true).mode(0o600).open(&tokens);
+        std::io::Write::write_all(&mut file.expect("created"), TOKEN.as_bytes()).expect("written");
+    }
+    let mut command = Command::new(program("npc-publish"));
+    command.arg("serve").arg(folder.join("store")).args(["--listen", address]).arg("--tokens").arg(tokens);
+    let mut server = Background::start(&mut command, &folder.join("server.log"));
+    let url = eventually("the server says where it is", || {
+        assert!(server.runs(), "the server ended: {}", server.words());
+        let data = server.data();
+        data.ends_with('\n').then(|| data.trim().to_owned())
+    });
+    (server, url)
+}
+
+/// The example flake of this repository.
+pub fn example() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/fleet")
+}
+
+/// Copies files and directories.
+pub fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("created");
+    for entry in fs::read_dir(from).expect("listed") {
+        let entry = entry.expect("listed");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("a type").is_dir() {
+            copy_tree(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("copied");
+        }
+    }
+}
+
+/// An agent and its host.
+#[derive(Debug)]
+pub struct Agent<'world> {
+    world: &'world World,
+    home: PathBuf,
+    nix: Option<Nix>,
+}
+
+impl Agent<'_> {
+    /// Writes the configuration: what `init` printed, and this.
+    pub fn configure(&self, settings: &str) {
+        self.configure_for(self.world.host_settings(), settings);
+    }
+
+    /// Writes the configuration for another fleet.
+    pub fn configure_for(&self, fleet: &str, settings: &str) {
+        fs::write(self.home.join("agent.toml"), format!("{fleet}\n{settings}\n")).expect("written");
+    }
+
+    /// A path in the host's folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.home.join(name)
+    }
+
+    /// The agent's command, to run under something else.
+    pub fn command(&self) -> Command {
+        let mut command = self.world.command("npc-agent");
+        command.env("NPC_AGENT_CONFIG", self.path("agent.toml")).env("NPC_AGENT_STATE", self.path("state"));
+        if let Some(nix) = &self.nix {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            let path = std::iter::once(nix.programs.clone()).chain(std::env::split_paths(&path));
+            command
+                .env("PATH", std::env::join_paths(path).expect("a path"))
+                .env("NIX_STORE_DIR", self.path("nix/store"))
+                .env("NIX_STATE_DIR", self.path("nix/state"))
+                .env("NIX_LOG_DIR", self.path("nix/log"))
+                .env("NIX_CONF_DIR", self.path("nix/conf"))
+                .env("NIX_REMOTE", "");
+        }
+        command
+    }
+
+    /// Runs the agent with these arguments to its end.
+    pub fn run(&self, arguments: &[&str]) -> Ended {
+        Ended::of(self.command().args(arguments))
+    }
+
+    /// Runs `run --once`.
+    pub fn once(&self) -> Ended {
+        self.run(&["run", "--once"])
+    }
+
+    /// Starts `run`.
+    pub fn start(&self) -> Background {
+        Background::start(self.command().arg("run"), &self.path("agent.log"))
+    }
+
+    /// What the agent's status says.
+    pub fn status(&self) -> Value {
+        serde_json::from_str(&self.run(&["status", "--json"]).works()).expect("JSON")
+    }
+
+    /// The journal, if there is one yet.
+    pub fn journal(&self) -> Option<Value> {
+        let bytes = fs::read(self.path("state/journal.json")).ok()?;
+        Some(serde_json::from_slice(&bytes).expect("the journal is always whole"))
+    }
+
+    /// The serial that is committed.
+    pub fn committed(&self) -> Option<u64> {
+        self.journal()?.pointer("/committed/target/serial")?.as_u64()
+    }
+
+    /// Waits until this serial is committed and nothing is under way.
+    pub fn commits(&self, serial: u64) {
+        eventually(&format!("{} commits {serial}", self.home.display()), || {
+            let journal = self.journal()?;
+            let steady = journal.get("phase")?.as_str()? == "steady";
+            (steady && self.committed() == Some(serial)).then_some(())
+        });
+    }
+
+    /// Kind and error of the newest outcome, such as `rolled-back activation-failed`.
+    pub fn outcome(&self) -> Option<String> {
+        let journal = self.journal()?;
+        let newest = journal.pointer("/outcomes/0")?;
+        let kind = newest.get("kind")?.as_str()?;
+        let error = newest.get("error").and_then(Value::as_str).unwrap_or("");
+        Some(format!("{kind} {error}").trim().to_owned())
+    }
+
+    /// The system that runs.
+    pub fn running(&self) -> Option<PathBuf> {
+        fs::read_link(self.path("root/run/current-system")).ok()
+    }
+
+    /// What the boot loader would start.
+    pub fn boot_default(&self) -> String {
+        fs::read_to_string(self.path("root/boot/loader/entries/default")).unwrap_or_default()
+    }
+
+    /// The activations so far, one `action path` a line.
+    pub fn activations(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.path("root/var/log/activations")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// The message of the day of the system that runs.
+    pub fn message(&self) -> String {
+        fs::read_to_string(self.path("root/run/current-system/etc/motd")).unwrap_or_default()
+    }
+}
+
+/// The address of a Garage as the proxy needs it.
+pub fn socket_of(endpoint: &str) -> std::net::SocketAddr {
+    endpoint.trim_start_matches("http://").parse().expect("an address")
+}
+
+/// Whether the parts for Garage are there.
+pub fn garage_kind() -> Option<Kind> {
+    Garage::find().map(Kind::Garage)
+}

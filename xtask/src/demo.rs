@@ -1,0 +1,75 @@
+//! `cargo xtask demo`: a fleet of three in a temp folder, told as a short story.
+
+use std::time::{Duration, Instant};
+
+use npc_tests::parts::Nix;
+use npc_tests::process::Background;
+use npc_tests::world::{Agent, Kind, World};
+
+use crate::Outcome;
+use crate::shell::{announce, build_programs};
+use crate::tools::on_path;
+
+const HOSTS: [&str; 3] = ["web-1", "web-2", "db-1"];
+
+/// What stands in for Nix where there is none: it shows the flake's message of the day.
+const APPLY: &str = "mkdir -p \"$(dirname \"$0\")/root\"\ncp modules/motd.txt \"$(dirname \"$0\")/root/motd\"\n";
+
+pub(crate) fn demo() -> Outcome {
+    announce("building npc-publish and npc-agent");
+    build_programs("dev")?;
+    let nix = on_path("nix").and_then(|path| Some(Nix { programs: path.parent()?.to_owned() }));
+    match &nix {
+        Some(_) => println!("Nix is here: the hosts really build and switch, in Nix stores of their own."),
+        None => println!("There is no Nix here: the hosts apply the flake with a command instead of building it."),
+    }
+    tell(nix.as_ref());
+    println!("Nothing is left running, and the folder is gone.");
+    Ok(())
+}
+
+fn tell(nix: Option<&Nix>) {
+    let begun = Instant::now();
+    let clock = || format!("{:5.2} s", begun.elapsed().as_secs_f64());
+    let world = World::new(&Kind::Served);
+    println!("[{}] a fleet is made: an HTTP store at {}, a root key and a publishing key", clock(), world.url());
+    println!("[{}] npc-publish --remote prod  →  {}", clock(), world.publish());
+    let agents: Vec<_> = HOSTS
+        .iter()
+        .map(|host| match nix {
+            Some(nix) => world.agent(host, nix),
+            None => world.command_agent(host, APPLY),
+        })
+        .collect();
+    let running: Vec<Background> = agents.iter().map(Agent::start).collect();
+    println!("[{}] three agents begin: {}", clock(), HOSTS.join(", "));
+    for (host, agent) in HOSTS.iter().zip(&agents) {
+        agent.commits(1);
+        println!("[{}] {host} runs prod@1{}", clock(), what_runs(agent));
+    }
+    world.edit("Hello from the second release.\n");
+    println!("[{}] somebody edits modules/motd.txt", clock());
+    let published = Instant::now();
+    let release = world.publish();
+    println!("[{}] npc-publish --remote prod  →  {release}", clock());
+    let mut slowest = Duration::ZERO;
+    for (host, agent) in HOSTS.iter().zip(&agents) {
+        agent.commits(2);
+        slowest = slowest.max(published.elapsed());
+        let shows =
+            if agent.message().is_empty() { String::new() } else { format!(", and shows: {}", greeting(agent)) };
+        println!("[{}] {host} runs {release}{}{shows}", clock(), what_runs(agent));
+    }
+    println!("[{}] from publishing to the last host switched: {:.2} s", clock(), slowest.as_secs_f64());
+    for agent in running {
+        agent.stop();
+    }
+}
+
+fn what_runs(agent: &Agent<'_>) -> String {
+    agent.running().and_then(|system| Some(format!(", {}", system.file_name()?.to_string_lossy()))).unwrap_or_default()
+}
+
+fn greeting(agent: &Agent<'_>) -> String {
+    agent.message().lines().rfind(|line| !line.is_empty()).unwrap_or_default().to_owned()
+}

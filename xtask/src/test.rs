@@ -1,0 +1,128 @@
+//! `cargo xtask test`: format, lints, licences, docs, and every test on real parts.
+
+use std::io::{BufReader, Write as _};
+use std::process::Stdio;
+
+use npc_tests::parts::{ACCESS_KEY, GARAGE, NEWER_NIX, PROGRAMS, SECRET_KEY};
+use npc_tests::process::start_garage;
+
+use crate::shell::{announce, build_programs, cargo, command, root, run};
+use crate::tools::{Tools, is_ci, on_path, provide};
+use crate::{Outcome, demo};
+
+/// How many tests ended how.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Count {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+}
+
+pub(crate) fn test(filter: Option<&str>) -> Outcome {
+    announce("what the tests need");
+    let tools = provide()?;
+    if filter.is_none() {
+        check(&tools)?;
+    }
+    let count = run_tests(&tools, filter)?;
+    if filter.is_none() {
+        announce("the demo");
+        demo::demo()?;
+    }
+    for part in &tools.missing {
+        eprintln!("SKIPPED, since it is missing: {part}");
+    }
+    println!("\n{} passed, {} failed, {} skipped", count.passed, count.failed, count.skipped);
+    if count.failed > 0 { Err("some tests failed".to_owned()) } else { Ok(()) }
+}
+
+/// What needs no test to run.
+fn check(tools: &Tools) -> Outcome {
+    let cargo = cargo();
+    announce("format");
+    run(command(&cargo, &["fmt", "--all", "--check"]))?;
+    announce("lints");
+    run(command(&cargo, &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    announce("documentation");
+    let mut doc = command(&cargo, &["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items"]);
+    doc.env("RUSTDOCFLAGS", "-D warnings");
+    run(doc)?;
+    if let Some(cargo_deny) = &tools.cargo_deny {
+        announce("licences, sources and duplicates");
+        let mut deny = command(&cargo_deny.to_string_lossy(), &["--log-level", "error", "check"]);
+        // The advisory database is fetched from a server that a sealed machine cannot reach.
+        deny.args(["bans", "licenses", "sources"]);
+        run(deny)?;
+    }
+    if on_path("shellcheck").is_some() {
+        announce("shell scripts");
+        run(command("shellcheck", &["tests/tools/newer-nix.sh", ".ci/run"]))?;
+    }
+    Ok(())
+}
+
+fn run_tests(tools: &Tools, filter: Option<&str>) -> Result<Count, String> {
+    announce("tests");
+    let programs = build_programs("dev")?;
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let mut tests = command(&cargo(), &["test", "--workspace", "--no-fail-fast"]);
+    if let Some(filter) = filter {
+        tests.args(["--", filter]);
+    }
+    tests
+        .env(PROGRAMS, programs)
+        .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+        .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+        .env("AWS_EC2_METADATA_DISABLED", "true");
+    let garage = tools.garage.as_deref().map(|program| start_garage(program, folder.path())).transpose();
+    let garage = garage.map_err(|error| format!("Garage cannot be started: {error}"))?;
+    if let Some((_, endpoint)) = &garage {
+        tests.env(GARAGE, endpoint);
+    }
+    if let Some(place) = &tools.newer_nix {
+        tests.env(NEWER_NIX, place);
+    }
+    let mut child = tests.stdout(Stdio::piped()).spawn().map_err(|error| error.to_string())?;
+    let output = child.stdout.take().ok_or("cargo test has no output")?;
+    let count = echo_and_count(BufReader::new(output))?;
+    let status = child.wait().map_err(|error| error.to_string())?;
+    if !status.success() && count.failed == 0 {
+        return Err(format!("cargo test ended with {status}; its output is above, from {}", root().display()));
+    }
+    if count.passed == 0 && (is_ci() || filter.is_none()) {
+        return Err("no test ran".to_owned());
+    }
+    Ok(count)
+}
+
+/// Passes on what cargo says, and adds up its summaries.
+fn echo_and_count(output: impl std::io::BufRead) -> Result<Count, String> {
+    let mut count = Count::default();
+    for line in output.lines() {
+        let line = line.map_err(|error| error.to_string())?;
+        writeln!(std::io::stdout(), "{line}").map_err(|error| error.to_string())?;
+        if let Some(summary) = line.strip_prefix("test result: ") {
+            let number = |word: &str| {
+                let before = summary.split(word).next().unwrap_or_default();
+                before.split_whitespace().last().and_then(|number| number.parse::<u64>().ok()).unwrap_or(0)
+            };
+            count.passed += number(" passed");
+            count.failed += number(" failed");
+            count.skipped += number(" ignored");
+        }
+    }
+    Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn summaries_are_added_up() {
+        let output = "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out\nnoise\n\
+                      test result: FAILED. 10 passed; 2 failed; 0 ignored; 0 measured; 5 filtered out\n";
+        let count = echo_and_count(output.as_bytes()).expect("counted");
+        assert_eq!(count, Count { passed: 13, failed: 2, skipped: 1 });
+    }
+}

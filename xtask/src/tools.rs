@@ -1,0 +1,137 @@
+//! What tests and benchmarks need beyond Rust: found, or installed where that can be done.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::shell::{announce, cargo, command, root, run};
+
+/// The Garage that stores are tested against.
+const GARAGE_VERSION: &str = "2.5.0";
+
+/// The cargo-deny that checks licences and advisories.
+const CARGO_DENY_VERSION: &str = "0.20.2";
+
+/// Debian's packages of what tests run: Nix, strace, git, a C compiler for what cargo installs.
+const PACKAGES: [(&str, &str); 5] = [
+    ("nix", "nix-bin"),
+    ("strace", "strace"),
+    ("git", "git"),
+    ("gcc", "build-essential"),
+    ("shellcheck", "shellcheck"),
+];
+
+/// The tools that are there.
+#[derive(Debug, Default)]
+pub(crate) struct Tools {
+    /// The program.
+    pub(crate) garage: Option<PathBuf>,
+    /// The directory above `bin/nix`.
+    pub(crate) newer_nix: Option<PathBuf>,
+    /// The program.
+    pub(crate) cargo_deny: Option<PathBuf>,
+    /// What could not be had, and why.
+    pub(crate) missing: Vec<String>,
+}
+
+/// Whether a missing part is a failure.
+pub(crate) fn is_ci() -> bool {
+    std::env::var("CI").is_ok_and(|value| value == "true")
+}
+
+/// Where tools are kept from one run to the next, by name and version.
+fn cache() -> Result<PathBuf, String> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
+    let cache = cache.or_else(home).ok_or("there is no HOME to keep tools in")?.join("npc");
+    fs::create_dir_all(&cache).map_err(|error| format!("{}: {error}", cache.display()))?;
+    Ok(cache)
+}
+
+/// A program on the PATH.
+pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|directory| directory.join(name)).find(|path| path.is_file())
+}
+
+/// Provides everything that the tests need, as far as this machine allows.
+pub(crate) fn provide() -> Result<Tools, String> {
+    let mut tools = Tools::default();
+    install_packages(&mut tools.missing);
+    tools.garage =
+        cargo_tool("garage", GARAGE_VERSION, &["--no-default-features", "--features", "bundled-libs,sqlite"])
+            .map_err(|reason| tools.missing.push(reason))
+            .ok();
+    tools.cargo_deny =
+        cargo_tool("cargo-deny", CARGO_DENY_VERSION, &[]).map_err(|reason| tools.missing.push(reason)).ok();
+    tools.newer_nix = newer_nix().map_err(|reason| tools.missing.push(reason)).ok();
+    if is_ci() && !tools.missing.is_empty() {
+        return Err(format!("with CI=true everything must be there:\n  {}", tools.missing.join("\n  ")));
+    }
+    Ok(tools)
+}
+
+/// The Garage alone.
+pub(crate) fn garage() -> Result<PathBuf, String> {
+    cargo_tool("garage", GARAGE_VERSION, &["--no-default-features", "--features", "bundled-libs,sqlite"])
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
+}
+
+fn install_packages(missing: &mut Vec<String>) {
+    let wanted: Vec<_> = PACKAGES.iter().filter(|(program, _)| on_path(program).is_none()).collect();
+    if wanted.is_empty() {
+        return;
+    }
+    let packages: Vec<_> = wanted.iter().map(|(_, package)| *package).collect();
+    if is_root() && on_path("apt-get").is_some() {
+        announce(&format!("installing {}", packages.join(", ")));
+        let mut install = vec!["install", "--yes", "--quiet", "--no-install-recommends"];
+        install.extend(&packages);
+        for arguments in [&["update", "--quiet"][..], &install] {
+            let mut apt = command("apt-get", arguments);
+            apt.env("DEBIAN_FRONTEND", "noninteractive").stdout(std::io::stderr());
+            if let Err(reason) = run(apt) {
+                missing.push(reason);
+            }
+        }
+    }
+    let absent = wanted.iter().filter(|(program, _)| on_path(program).is_none());
+    missing.extend(absent.map(|(program, package)| format!("`{program}`, of the package {package}")));
+}
+
+/// Installs a program from crates.io into the cache, once per version.
+fn cargo_tool(name: &str, version: &str, options: &[&str]) -> Result<PathBuf, String> {
+    let place = cache()?.join(format!("{name}-{version}"));
+    let program = place.join("bin").join(name);
+    if program.is_file() {
+        return Ok(program);
+    }
+    announce(&format!("building {name} {version}, once; this takes minutes"));
+    let build = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let mut install = command(&cargo(), &["install", name, "--version", version, "--locked", "--quiet"]);
+    install.args(options).arg("--root").arg(&place).env("CARGO_TARGET_DIR", build.path());
+    // What cargo sets for this workspace must not reach another package's build.
+    install.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS").stdout(std::io::stderr());
+    run(install).map_err(|reason| format!("{name} {version}: {reason}"))?;
+    Ok(program)
+}
+
+/// A Nix of a later Debian, unpacked beside the system.
+fn newer_nix() -> Result<PathBuf, String> {
+    let place = cache()?.join("nix-trixie");
+    if place.join("bin/nix").is_file() {
+        return Ok(place);
+    }
+    if on_path("apt-get").is_none() {
+        return Err("a newer Nix: it is taken from Debian, and there is no apt-get".to_owned());
+    }
+    announce("unpacking a newer Nix from Debian trixie, once");
+    let mut script = Command::new("sh");
+    script.arg(root().join("tests/tools/newer-nix.sh")).arg(&place).stdout(std::io::stderr());
+    run(script).map_err(|reason| format!("a newer Nix: {reason}"))?;
+    Ok(place)
+}
