@@ -9,7 +9,12 @@ use crate::digest::Digest;
 use crate::document::Serial;
 use crate::name::{AssignmentName, RemoteName};
 
-/// The relative path of an object: segments of `a-z`, `0-9`, `.`, `_` and `-`, joined by `/`, none of them hidden.
+/// What format 1 has at the top of a store, and `probe`, where a store's abilities are tried out.
+const FOLDERS: [&str; 9] =
+    ["trust", "remotes", "releases", "archives", "assignments", "reports", "rollouts", "binaries", "probe"];
+
+/// The relative path of an object: one of format 1's folders, then segments of `a-z`, `0-9`, `.`, `_` and `-`, joined by
+/// `/`, none of them hidden.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey(String);
 
@@ -49,8 +54,9 @@ impl FromStr for ObjectKey {
         let segment = |segment: &str| {
             !segment.is_empty() && segment.len() <= 128 && !segment.starts_with('.') && segment.bytes().all(legal)
         };
-        let segments = text.split('/').count();
-        if (2..=4).contains(&segments) && text.split('/').all(segment) {
+        let (folder, below) = text.split_once('/').unwrap_or((text, ""));
+        let depth = below.split('/').count();
+        if FOLDERS.contains(&folder) && depth <= 3 && below.split('/').all(segment) {
             Ok(Self(text.to_owned()))
         } else {
             Err(ObjectKeyError(text.to_owned()))
@@ -107,7 +113,18 @@ mod tests {
 
     #[test]
     fn keys_cannot_leave_the_store() {
-        for bad in ["", "trust", "/trust/1.json", "trust/../x", "a//b", "a/.hidden", "a/B", "a/b/c/d/e", "a/b?c"] {
+        for bad in [
+            "",
+            "trust",
+            "/trust/1.json",
+            "trust/../x",
+            "trust//b",
+            "trust/.hidden",
+            "trust/B",
+            "trust/b/c/d/e",
+            "trust/b?c",
+            "etc/passwd",
+        ] {
             assert!(bad.parse::<ObjectKey>().is_err(), "{bad}");
         }
         assert!("releases/prod/12.json".parse::<ObjectKey>().is_ok());

@@ -104,6 +104,11 @@ impl Background {
         self.wait()
     }
 
+    /// Waits for its end, after it was signalled.
+    pub fn stop_after_signal(mut self) -> ExitStatus {
+        self.wait()
+    }
+
     /// Ends it with SIGKILL.
     pub fn kill(mut self) {
         self.child.kill().expect("it is there");

@@ -156,10 +156,10 @@ impl<W: Write> Writer<W> {
         if let Some(source) = content.failure {
             return Err(PackError::Read { path: path.to_owned(), source });
         }
+        appended.map_err(PackError::Write)?;
         if !content.is_at_end(path)? {
             return Err(PackError::Changed(path.to_owned()));
         }
-        appended.map_err(PackError::Write)?;
         self.done.bytes += size;
         Ok(())
     }

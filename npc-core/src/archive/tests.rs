@@ -180,7 +180,8 @@ impl std::io::Write for FullDisk {
 #[test]
 fn a_full_disk_is_no_fault_of_the_tree() {
     let folder = tempfile::tempdir().expect("a folder");
-    let noise: Vec<u8> = (0..1_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let noise: Vec<u8> =
+        (0..1_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761).rotate_left(n % 31) >> 13) as u8).collect();
     fs::write(folder.path().join("noise"), noise).expect("written");
     let error = pack(folder.path(), paths_below(folder.path()), FullDisk(1000), |_| {}).err().expect("a full disk");
     assert!(matches!(error, PackError::Write(source) if source.kind() == std::io::ErrorKind::StorageFull));

@@ -25,7 +25,8 @@ use super::{Server, Shared};
 type Refused = (StatusCode, &'static str);
 
 pub(super) async fn answer(State(server): Shared, request: Request) -> Response {
-    let path = request.uri().path().trim_start_matches('/').to_owned();
+    let path = request.uri().path();
+    let path = path.strip_prefix('/').unwrap_or(path).to_owned();
     let answered = match *request.method() {
         Method::GET if path.is_empty() || path.ends_with('/') => list(&server, request.headers(), &path).await,
         Method::GET | Method::HEAD => read(server, request, &path).await,
@@ -167,8 +168,8 @@ async fn write(server: Arc<Server>, request: Request, path: &str) -> Result<Resp
     may_write(&server, request.headers())?;
     let key = parse(path)?;
     let precondition = precondition(request.headers())?;
-    let stamp = off_the_reactor(&server, |server| server.store.temporary()).await.map_err(full)?;
-    let (file, temporary) = stamp.into_parts();
+    let temporary = off_the_reactor(&server, |server| server.store.temporary()).await;
+    let (file, temporary) = temporary.map_err(|_| (StatusCode::INSUFFICIENT_STORAGE, "there is no room"))?.into_parts();
     let mut file = tokio::fs::File::from_std(file);
     let received = receive(request.into_body().into_data_stream(), &mut file).await?;
     let temporary = tempfile::NamedTempFile::from_parts(file.into_std().await, temporary);
@@ -203,11 +204,6 @@ async fn write(server: Arc<Server>, request: Request, path: &str) -> Result<Resp
         response.headers_mut().insert(header::ETAG, value);
     }
     Ok(response)
-}
-
-/// A temporary file cannot be made on a full disk either.
-fn full((_, _): Refused) -> Refused {
-    (StatusCode::INSUFFICIENT_STORAGE, "the store's directory takes no more files")
 }
 
 fn precondition(headers: &HeaderMap) -> Result<Precondition, Refused> {
