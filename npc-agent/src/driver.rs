@@ -16,14 +16,14 @@ use tokio::time::Instant;
 use crate::activation::Platform;
 use crate::clock::Clock;
 use crate::failure::{Exit, Failure, chain};
-use crate::machine::{Attempt, Context, Effect, Event, Failed, Journal, Phase, STORE_UNREACHABLE, step};
+use crate::machine::{Attempt, Context, Effect, Event, Failed, Journal, Phase, STORE_UNREACHABLE, Target, step};
 use crate::poll::{PollError, Poller};
 use crate::settings::Following;
 use crate::state::{Local, Replay, StateDirectory};
 use crate::supervisor::Supervisor;
 
 /// How long a store that answered before an activation may stay silent after it.
-const PROBATION: Duration = Duration::from_secs(60);
+const PROBATION: Duration = Duration::from_mins(1);
 
 /// How long to wait between two questions to a silent store.
 const PROBATION_PAUSE: Duration = Duration::from_secs(2);
@@ -153,26 +153,22 @@ impl<P: Platform> Driver<P> {
             polled = Self::poll_at(&mut self.0, Instant::now()) => polled,
         };
         let Some(target) = polled.map_err(poll_failure)? else { return Ok(()) };
-        self.handle(Event::Release(target), signals).await;
+        self.handle(Event::Release(*target), signals).await;
         match self.0.journal.outcomes.first() {
             Some(outcome) if newest.as_ref() != Some(outcome) => judge(outcome),
             _ => Ok(()),
         }
     }
 
-    async fn poll_at(parts: &mut Parts<P>, at: Instant) -> Result<Option<crate::machine::Target>, PollError> {
+    async fn poll_at(parts: &mut Parts<P>, at: Instant) -> Polled {
         tokio::time::sleep_until(at).await;
         parts.poller.poll(&mut parts.replay, &parts.state, &*parts.clock).await
     }
 
-    async fn after_poll(
-        &mut self,
-        polled: Result<Option<crate::machine::Target>, PollError>,
-        signals: &mut Signals,
-    ) -> Flow {
+    async fn after_poll(&mut self, polled: Polled, signals: &mut Signals) -> Flow {
         match polled {
             Ok(None) => Flow::GoOn,
-            Ok(Some(target)) => self.handle(Event::Release(target), signals).await,
+            Ok(Some(target)) => self.handle(Event::Release(*target), signals).await,
             Err(error) => {
                 self.tell_status(Some(&Failed::from(&error)));
                 Flow::GoOn
@@ -330,10 +326,13 @@ impl<P: Platform> Driver<P> {
     }
 }
 
+/// How a poll ended.
+type Polled = Result<Option<Box<Target>>, PollError>;
+
 enum Occurred {
     Told(Told),
     Woke,
-    Polled(Result<Option<crate::machine::Target>, PollError>),
+    Polled(Polled),
 }
 
 fn ended(result: Result<(), Failed>, good: Event) -> Event {
@@ -357,7 +356,7 @@ fn jitter() -> f64 {
 
 fn sentence(journal: &Journal, following: &Following, paused: bool, trouble: Option<&Failed>) -> String {
     let configuration: &ConfigurationName = &following.configuration;
-    let release = |target: &crate::machine::Target| format!("{}@{}", target.remote, target.serial);
+    let release = |target: &Target| format!("{}@{}", target.remote, target.serial);
     let runs =
         journal.committed.as_ref().map_or("nothing of npc's yet".to_owned(), |committed| release(&committed.target));
     let doing = match (&journal.phase, trouble) {

@@ -20,11 +20,24 @@ use crate::machine::{Failed, Target};
 use crate::settings::Following;
 use crate::state::{Replay, StateDirectory, StateError};
 
-/// Never ask twice within this time, however eagerly the store answers.
-const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+/// How fast to poll.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// How long between two polls, on the average; and how long a store that can is asked to wait.
+    pub interval: Duration,
+    /// Never ask twice within this time, however eagerly the store answers.
+    pub shortest: Duration,
+}
+
+impl Pace {
+    /// The pace of an agent: never twice within a second.
+    pub fn every(interval: Duration) -> Self {
+        Self { interval, shortest: Duration::from_secs(1) }
+    }
+}
 
 /// A refused document is looked at anew after this long even if it has not changed: the trust may have.
-const REFUSAL_LASTS: Duration = Duration::from_secs(600);
+const REFUSAL_LASTS: Duration = Duration::from_mins(10);
 
 /// A poll that found nothing to act upon.
 #[derive(Debug, Error)]
@@ -90,7 +103,7 @@ pub struct Poller {
     store: Arc<dyn Store>,
     anchor: Anchor,
     following: Following,
-    interval: Duration,
+    pace: Pace,
     etag: Option<ETag>,
     store_waits: bool,
     outages: u32,
@@ -99,9 +112,9 @@ pub struct Poller {
 
 impl Poller {
     /// A poller that has seen nothing yet.
-    pub fn new(store: Arc<dyn Store>, anchor: Anchor, following: Following, interval: Duration) -> Self {
+    pub fn new(store: Arc<dyn Store>, anchor: Anchor, following: Following, pace: Pace) -> Self {
         let (etag, refused) = (None, None);
-        Self { store, anchor, following, interval, etag, store_waits: false, outages: 0, refused }
+        Self { store, anchor, following, pace, etag, store_waits: false, outages: 0, refused }
     }
 
     /// What is followed.
@@ -129,13 +142,13 @@ impl Poller {
     /// and growing pauses up to the interval while that store is out of order.
     pub fn pause(&self, jitter: f64) -> Duration {
         if !self.store_waits {
-            return self.interval.mul_f64(0.5 + jitter).max(SHORTEST_PAUSE);
+            return self.pace.interval.mul_f64(0.5 + jitter).max(self.pace.shortest);
         }
         if self.outages == 0 {
-            return SHORTEST_PAUSE;
+            return self.pace.shortest;
         }
-        let grown = SHORTEST_PAUSE.saturating_mul(2_u32.saturating_pow(self.outages)).min(self.interval);
-        grown.mul_f64(0.5 + jitter / 2.0).max(SHORTEST_PAUSE)
+        let grown = self.pace.shortest.saturating_mul(2_u32.saturating_pow(self.outages)).min(self.pace.interval);
+        grown.mul_f64(0.5 + jitter / 2.0).max(self.pace.shortest)
     }
 
     /// Asks once. `None` means that nothing changed.
@@ -144,12 +157,12 @@ impl Poller {
         replay: &mut Replay,
         state: &StateDirectory,
         clock: &dyn Clock,
-    ) -> Result<Option<Target>, PollError> {
+    ) -> Result<Option<Box<Target>>, PollError> {
         if self.refused.is_some_and(|since| since.elapsed() >= REFUSAL_LASTS) {
             self.forget();
         }
         let key = layout::remote(&self.following.remote);
-        let wait = self.interval.min(limits::LONGEST_WAIT);
+        let wait = self.pace.interval.min(limits::LONGEST_WAIT);
         let read = Read { unless: self.etag.as_ref(), wait: Some(wait), limit: limits::DOCUMENT_BYTES };
         let answer = match self.store.read(&key, read).await {
             Ok(answer) => answer,
@@ -176,7 +189,7 @@ impl Poller {
             Err(_) => (self.etag, self.refused) = (etag, Some(Instant::now())),
             Ok(_) => (self.etag, self.refused) = (etag, None),
         }
-        target.map(Some)
+        target.map(|target| Some(Box::new(target)))
     }
 
     async fn judge(

@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn the_smallest_configuration_means_nixos_and_a_minute() {
         let settings = parse(GOOD).expect("good settings");
-        assert_eq!(settings.poll_interval, Duration::from_secs(60));
+        assert_eq!(settings.poll_interval, Duration::from_mins(1));
         let profile = PathBuf::from("/nix/var/nix/profiles/system");
         assert_eq!(settings.activation, Activation::NixOs { root: "/".into(), profile });
     }

@@ -65,7 +65,7 @@ struct Signature {
     bytes: Vec<u8>,
 }
 
-/// "Base64() ... Either standard or URL-safe encoding is allowed" (DSSE, protocol).
+/// "`Base64()` ... Either standard or URL-safe encoding is allowed" (DSSE, protocol).
 fn decode(text: &str, part: &'static str) -> Result<Vec<u8>, EnvelopeError> {
     STANDARD.decode(text).or_else(|_| URL_SAFE.decode(text)).map_err(|_| EnvelopeError::Base64(part))
 }

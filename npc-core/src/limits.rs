@@ -36,4 +36,4 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The longest `Prefer: wait` that a client asks for and a server grants.
-pub const LONGEST_WAIT: Duration = Duration::from_secs(300);
+pub const LONGEST_WAIT: Duration = Duration::from_mins(5);

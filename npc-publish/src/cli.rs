@@ -103,7 +103,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Init {
-    /// The store: s3://bucket/prefix?region=…, https://host/path or file:///directory
+    /// The store: <s3://bucket/prefix?region>=…, <https://host/path> or <file:///directory>
     #[arg(long, value_name = "URL", env = "NPC_STORE")]
     pub(crate) store: StoreUrl,
     /// The directory of flake.nix, where npc.toml is written

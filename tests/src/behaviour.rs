@@ -116,7 +116,7 @@ pub async fn listed(subject: Subject) {
 /// Large objects are read from any byte on, and downloads are checked.
 pub async fn large(subject: Subject) {
     let folder = tempfile::tempdir().expect("a folder");
-    let bytes: Vec<u8> = (0..3_000_000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let bytes = crate::noise(3_000_000, 1);
     let file = folder.path().join("content");
     std::fs::write(&file, &bytes).expect("written");
     let archive = Archive { sha256: Digest::of(&bytes), size: bytes.len() as u64 };

@@ -13,8 +13,14 @@ pub mod world;
 
 use std::time::{Duration, Instant};
 
+/// Bytes that do not compress, the same for the same seed.
+pub fn noise(length: usize, seed: u32) -> Vec<u8> {
+    let words = (seed..).map(|number| number.wrapping_mul(2_654_435_761).rotate_left(number % 31));
+    words.flat_map(u32::to_be_bytes).take(length).collect()
+}
+
 /// How long anything that is awaited may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits until `condition` gives something.
 pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {

@@ -26,7 +26,8 @@ pub const BUCKET: &str = "my-bucket";
 /// The region that it says it is in.
 pub const REGION: &str = "eu-central-1";
 
-fn missing<T>(part: &str) -> Option<T> {
+/// Says loudly that a test skips for want of `part`; with `CI=true`, fails it.
+pub fn missing<T>(part: &str) -> Option<T> {
     assert!(std::env::var("CI").is_err(), "{part} is missing; `cargo xtask test` provides it");
     eprintln!("SKIPPED: {part} is missing; `cargo xtask test` provides it");
     None
@@ -41,7 +42,7 @@ fn beside_this_one() -> PathBuf {
 
 /// A built program of this workspace.
 pub fn program(name: &str) -> PathBuf {
-    let directory = std::env::var_os(PROGRAMS).map(PathBuf::from).unwrap_or_else(beside_this_one);
+    let directory = std::env::var_os(PROGRAMS).map_or_else(beside_this_one, PathBuf::from);
     let path = directory.join(name);
     assert!(path.exists(), "{} is not built; run `cargo build --workspace` first", path.display());
     path
@@ -60,6 +61,11 @@ impl Garage {
             Ok(endpoint) => Some(Self { endpoint }),
             Err(_) => missing("Garage"),
         }
+    }
+
+    /// The Garage at this address.
+    pub fn at(endpoint: &str) -> Self {
+        Self { endpoint: endpoint.to_owned() }
     }
 
     /// Its address.

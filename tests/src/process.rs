@@ -41,6 +41,7 @@ impl Ended {
 
     /// It must have failed with `code` and these words in its message.
     #[track_caller]
+    #[allow(clippy::must_use_candidate, clippy::return_self_not_must_use, reason = "most tests ask no more")]
     pub fn fails(self, code: i32, words: &[&str]) -> Self {
         assert_eq!(self.code, Some(code), "{self:?}");
         for word in words {

@@ -1,8 +1,8 @@
 //! A TCP proxy that can be switched off: a store that is down for a while.
 
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -12,14 +12,20 @@ pub struct Proxy {
     address: SocketAddr,
     up: Arc<AtomicBool>,
     open: Arc<Mutex<Vec<TcpStream>>>,
+    passed: Arc<AtomicU64>,
 }
 
 impl Proxy {
     /// A proxy to `target`, up.
     pub fn start(target: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
-        let proxy = Self { address: listener.local_addr()?, up: Arc::new(AtomicBool::new(true)), open: Arc::default() };
-        let (up, open) = (Arc::clone(&proxy.up), Arc::clone(&proxy.open));
+        let proxy = Self {
+            address: listener.local_addr()?,
+            up: Arc::new(AtomicBool::new(true)),
+            open: Arc::default(),
+            passed: Arc::default(),
+        };
+        let (up, open, passed) = (Arc::clone(&proxy.up), Arc::clone(&proxy.open), Arc::clone(&proxy.passed));
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 if !up.load(Ordering::SeqCst) {
@@ -29,7 +35,7 @@ impl Proxy {
                 if let Ok(server) = TcpStream::connect(target) {
                     let kept = [client.try_clone(), server.try_clone()].into_iter().flatten();
                     open.lock().expect("no thread panics with it").extend(kept);
-                    join(client, server);
+                    join(client, server, &passed);
                 }
             }
         });
@@ -39,6 +45,11 @@ impl Proxy {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Bytes that have passed, both ways.
+    pub fn passed(&self) -> u64 {
+        self.passed.load(Ordering::Relaxed)
     }
 
     /// Breaks all connections and refuses new ones.
@@ -56,11 +67,18 @@ impl Proxy {
     }
 }
 
-fn join(client: TcpStream, server: TcpStream) {
+fn join(client: TcpStream, server: TcpStream, passed: &Arc<AtomicU64>) {
     let (Ok(client_reader), Ok(server_reader)) = (client.try_clone(), server.try_clone()) else { return };
     for (mut from, mut to) in [(client_reader, server), (server_reader, client)] {
+        let passed = Arc::clone(passed);
         thread::spawn(move || {
-            let _ = io::copy(&mut from, &mut to);
+            let mut buffer = [0; 16 * 1024];
+            while let Ok(read @ 1..) = from.read(&mut buffer) {
+                passed.fetch_add(read as u64, Ordering::Relaxed);
+                if to.write_all(&buffer[..read]).is_err() {
+                    break;
+                }
+            }
             let _ = to.shutdown(Shutdown::Both);
         });
     }

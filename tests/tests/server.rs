@@ -1,5 +1,6 @@
 //! The embedded HTTP store, asked by hand.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -7,10 +8,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use npc_core::digest::Digest;
-use npc_tests::eventually;
 use npc_tests::parts::program;
 use npc_tests::process::{Background, Ended};
 use npc_tests::world::{Kind, TOKEN, World};
+use npc_tests::{eventually, noise};
 use rustix::process::Signal;
 
 /// An answer: the head as text, and the body.
@@ -39,9 +40,9 @@ fn ask(world: &World, method: &str, path: &str, headers: &[(&str, &str)], body: 
     stream.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
     let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
     for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        let _ = write!(head, "{name}: {value}\r\n");
     }
-    head.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
+    let _ = write!(head, "content-length: {}\r\n\r\n", body.len());
     stream.write_all(head.as_bytes()).expect("sent");
     stream.write_all(body).expect("sent");
     let mut bytes = Vec::new();
@@ -233,9 +234,8 @@ fn ranges_are_answered() {
 #[test]
 fn kill_minus_nine_leaves_no_torn_object() {
     let mut world = World::new(&Kind::Served);
-    for round in 0..3_u8 {
-        let bytes: Vec<u8> =
-            (0..8_000_000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8 ^ round).collect();
+    for round in 0..3 {
+        let bytes = noise(8_000_000, round);
         let digest = Digest::of(&bytes);
         std::thread::scope(|scope| {
             let (path, token) = (format!("/archives/{digest}.tar.gz"), bearer());

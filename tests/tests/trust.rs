@@ -184,10 +184,10 @@ fn an_archive_with_a_way_out_is_refused_although_signed() {
     document.body = Standing::Present(Box::new(Release {
         archive,
         source: Source::default(),
-        configurations: Default::default(),
+        configurations: std::collections::BTreeMap::new(),
         inputs: Vec::new(),
         attempt: 0,
-        other: Default::default(),
+        other: serde_json::Map::new(),
     }));
     put(&world, &document, &[&world.key("npc-publish-1")]);
     agent.once().fails(5, &["illegal path"]);

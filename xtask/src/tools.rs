@@ -77,6 +77,18 @@ pub(crate) fn garage() -> Result<PathBuf, String> {
     cargo_tool("garage", GARAGE_VERSION, &["--no-default-features", "--features", "bundled-libs,sqlite"])
 }
 
+/// The AWS CLI in a Python environment of its own.
+pub(crate) fn aws_cli() -> Result<PathBuf, String> {
+    let place = cache()?.join("awscli");
+    let program = place.join("bin/aws");
+    if !program.is_file() {
+        announce("installing the AWS CLI from PyPI, once");
+        run(command("python3", &["-m", "venv", &place.to_string_lossy()]))?;
+        run(command(&place.join("bin/pip").to_string_lossy(), &["install", "--quiet", "awscli"]))?;
+    }
+    Ok(program)
+}
+
 fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
 }

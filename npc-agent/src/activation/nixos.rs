@@ -26,7 +26,7 @@ const BUILD_JSON_BYTES: u64 = 1024 * 1024;
 const EMPTY_REGISTRY: &str = r#"{"flakes":[],"version":2}"#;
 
 /// How long making the profile point elsewhere may take.
-const PROFILE_TIMEOUT: Duration = Duration::from_secs(300);
+const PROFILE_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// A NixOS host.
 #[derive(Debug)]

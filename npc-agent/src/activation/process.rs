@@ -79,12 +79,11 @@ impl Program<'_> {
             self.failed(format_args!("`{program}`: {error}"))
         })?;
         let mut group = Group(child);
-        match tokio::time::timeout(self.timeout, group.0.wait()).await {
-            Ok(status) => status.map_err(|error| self.failed(error)),
-            Err(_) => {
-                group.end().await;
-                Err(self.failed(format_args!("it took longer than {} s", self.timeout.as_secs())))
-            }
+        if let Ok(status) = tokio::time::timeout(self.timeout, group.0.wait()).await {
+            status.map_err(|error| self.failed(error))
+        } else {
+            group.end().await;
+            Err(self.failed(format_args!("it took longer than {} s", self.timeout.as_secs())))
         }
     }
 }
@@ -139,7 +138,7 @@ mod tests {
         Program { purpose: "try", kind: "trial-failed", command, log, timeout }
     }
 
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_mins(1);
 
     #[tokio::test]
     async fn a_failure_carries_the_end_of_its_log() {

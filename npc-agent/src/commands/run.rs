@@ -9,7 +9,7 @@ use crate::clock::SystemClock;
 use crate::driver::{Driver, Parts, Signals};
 use crate::failure::Failure;
 use crate::machine::Journal;
-use crate::poll::Poller;
+use crate::poll::{Pace, Poller};
 use crate::settings::{Activation, Settings};
 use crate::state::{Instance, Local, Lock, Replay, StateDirectory};
 use crate::supervisor::Supervisor;
@@ -55,7 +55,7 @@ async fn drive<P: Platform>(
     let store = store::open(&settings.store, Options::default()).await.map_err(Failure::usage)?;
     let following = local.following(&settings.following);
     tracing::info!(instance = instance.id(), store = %settings.store, remote = %following.remote, "npc-agent begins");
-    let poller = Poller::new(store, settings.anchor.clone(), following, settings.poll_interval);
+    let poller = Poller::new(store, settings.anchor.clone(), following, Pace::every(settings.poll_interval));
     let (configured, clock) = (settings.following.clone(), Box::new(SystemClock));
     let supervisor = Supervisor::default();
     if let Some(interval) = Supervisor::watchdog_interval() {

@@ -179,8 +179,10 @@ impl Phase {
         match self {
             Self::Steady => None,
             Self::Fetched { target } | Self::Verified { target } | Self::Built { target, .. } => Some(target),
-            Self::Activating(attempt) | Self::Probation(attempt) | Self::Committing(attempt) => Some(&attempt.target),
-            Self::RollingBack { attempt, .. } => Some(&attempt.target),
+            Self::Activating(attempt)
+            | Self::Probation(attempt)
+            | Self::Committing(attempt)
+            | Self::RollingBack { attempt, .. } => Some(&attempt.target),
         }
     }
 }

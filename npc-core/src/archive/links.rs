@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use thiserror::Error;
 
-/// The kernel gives up after 40 links (path_resolution(7)); what it would not follow leads nowhere.
+/// The kernel gives up after 40 links (`path_resolution(7)`); what it would not follow leads nowhere.
 const MOST_LINKS: usize = 40;
 
 /// A link that leaves its tree.

@@ -96,7 +96,7 @@ proptest! {
             prop_assert_eq!(metadata.mtime(), 1);
             if metadata.is_file() {
                 prop_assert!(matches!(metadata.mode() & 0o777, 0o644 | 0o755));
-                prop_assert_eq!(fs::read(there.join(&path)).unwrap(), fs::read(here.join(&path)).unwrap());
+                prop_assert_eq!(fs::read(there.join(&path)).expect("read"), fs::read(here.join(&path)).expect("read"));
             }
         }
     }
@@ -180,15 +180,19 @@ impl std::io::Write for FullDisk {
 #[test]
 fn a_full_disk_is_no_fault_of_the_tree() {
     let folder = tempfile::tempdir().expect("a folder");
-    let noise: Vec<u8> =
-        (0..1_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761).rotate_left(n % 31) >> 13) as u8).collect();
+    let noise =
+        (0..250_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).rotate_left(number % 31).to_be_bytes());
+    let noise: Vec<u8> = noise.collect();
     fs::write(folder.path().join("noise"), noise).expect("written");
     let error = pack(folder.path(), paths_below(folder.path()), FullDisk(1000), |_| {}).err().expect("a full disk");
     assert!(matches!(error, PackError::Write(source) if source.kind() == std::io::ErrorKind::StorageFull));
 }
 
+/// Path, kind, link target and content of a member.
+type Forged<'a> = (&'a str, EntryType, &'a str, &'a [u8]);
+
 /// Builds an archive by hand, as nobody's packer would.
-fn forged(members: &[(&str, EntryType, &str, &[u8])]) -> Vec<u8> {
+fn forged(members: &[Forged<'_>]) -> Vec<u8> {
     let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
     for (path, kind, target, content) in members {
         let mut header = Header::new_gnu();
@@ -217,7 +221,7 @@ fn refusal(archive: &[u8], limits: Limits) -> &'static str {
 fn every_trick_is_refused_and_leaves_nothing() {
     use EntryType as T;
     let file = |path| (path, T::Regular, "", &b"x"[..]);
-    let cases: &[(&str, &[(&str, T, &str, &[u8])])] = &[
+    let cases: &[(&str, &[Forged<'_>])] = &[
         ("archive-illegal-path", &[file("/etc/passwd")]),
         ("archive-illegal-path", &[file("../x")]),
         ("archive-illegal-path", &[("a", T::Directory, "", b""), file("a/../../x")]),

@@ -156,12 +156,10 @@ fn apply(trust: &mut Trust, change: &Change) -> Result<(), TrustError> {
         Change::Add(role, key) => {
             list(trust, key)?;
             let name = key.name().clone();
-            match find(trust, role) {
-                Some(role) => drop(role.keys.insert(name)),
-                None => {
-                    let RoleName::Release(remotes) = role else { unreachable!("all other roles are always there") };
-                    trust.release.insert(0, ReleaseRole { remotes: remotes.clone(), role: Role::of(name) });
-                }
+            if let Some(role) = find(trust, role) {
+                role.keys.insert(name);
+            } else if let RoleName::Release(remotes) = role {
+                trust.release.insert(0, ReleaseRole { remotes: remotes.clone(), role: Role::of(name) });
             }
         }
         Change::Replace(old, new) => {

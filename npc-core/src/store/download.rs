@@ -63,7 +63,7 @@ pub async fn download(store: &dyn Store, archive: &Archive, path: &Path) -> Resu
         }
     }
     file.flush().await.map_err(disk)?;
-    let (_, found, found_size) = download.hashing.finish();
+    let ((), found, found_size) = download.hashing.finish();
     if (found, found_size) != (archive.sha256, archive.size) {
         let (found, expected) = (Box::new(found), Box::new(archive.sha256));
         return Err(Refusal::DigestMismatch { found, found_size, expected, expected_size: archive.size }.into());

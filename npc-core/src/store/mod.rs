@@ -1,6 +1,6 @@
 //! Where releases lie: an S3 bucket, an HTTP server or a directory, behind one trait.
 //!
-//! Reads are conditional on an ETag and writes on a [`Precondition`] (RFC 9110, section 13), since that is what all three
+//! Reads are conditional on an `ETag` and writes on a [`Precondition`] (RFC 9110, section 13), since that is what all three
 //! have in common. A store is not trusted with anything but availability.
 
 mod directory;

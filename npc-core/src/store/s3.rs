@@ -151,7 +151,6 @@ fn fault_of_answer(code: &str, status: u16) -> Fault {
     match (code, status) {
         ("NoSuchBucket", _) => Fault::NoSuchStore,
         ("AuthorizationHeaderMalformed" | "PermanentRedirect" | "IllegalLocationConstraintException", _)
-        | ("AuthorizationQueryParametersError", _)
         | (_, 301 | 307) => Fault::WrongRegion,
         ("NoSuchKey", _) | (_, 404) => Fault::NotFound,
         ("PreconditionFailed", _) | (_, 412) => Fault::Conflict,

@@ -56,10 +56,10 @@ fn release(at: u64) -> Document<RemoteState> {
     let body = Release {
         archive: Archive { sha256: Digest::of(b"archive"), size: 7 },
         source: Source::default(),
-        configurations: Default::default(),
+        configurations: std::collections::BTreeMap::new(),
         inputs: Vec::new(),
         attempt: 0,
-        other: Default::default(),
+        other: serde_json::Map::new(),
     };
     Document { header, body: Standing::Present(Box::new(body)) }
 }

@@ -94,7 +94,7 @@ async fn dry_run(session: &Session, remote: &RemoteName, flake: &PackedFlake, as
     match held {
         Some(serial) if unchanged => console::say(format_args!("unchanged: {remote}@{serial} holds exactly this")),
         Some(serial) => {
-            console::say(format_args!("would replace {remote}@{serial}; see `npc-publish diff {remote} .`"))
+            console::say(format_args!("would replace {remote}@{serial}; see `npc-publish diff {remote} .`"));
         }
         None => console::say(format_args!("would be the first release of {remote}")),
     }

@@ -173,7 +173,7 @@ async fn write(server: Arc<Server>, request: Request, path: &str) -> Result<Resp
     let mut file = tokio::fs::File::from_std(file);
     let received = receive(request.into_body().into_data_stream(), &mut file).await?;
     let temporary = tempfile::NamedTempFile::from_parts(file.into_std().await, temporary);
-    let (_, digest, _) = received.finish();
+    let ((), digest, _) = received.finish();
     if key.as_str().starts_with("archives/") && key != layout::archive(&digest) {
         return Err((StatusCode::UNPROCESSABLE_ENTITY, "an archive is named by its SHA-256"));
     }
