@@ -57,6 +57,12 @@ fn check(tools: &Tools) -> Outcome {
     if on_path("shellcheck").is_some() {
         announce("shell scripts");
         run(command("shellcheck", &["tests/tools/newer-nix.sh", ".ci/run"]))?;
+        // Templates that Nix completes and puts behind each other: what one sets, another reads.
+        let scripts = ["prelude", "activate", "switch-to-configuration", "init"];
+        let scripts = scripts.map(|name| format!("examples/fleet/lib/scripts/{name}.sh"));
+        let mut examples = command("shellcheck", &["--shell=sh", "--exclude=SC2154,SC2034,SC2148,SC2123,SC3013"]);
+        examples.args(scripts);
+        run(examples)?;
     }
     Ok(())
 }

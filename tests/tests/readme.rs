@@ -1,0 +1,141 @@
+//! Every command in the README is run.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use npc_tests::eventually;
+use npc_tests::parts::{ACCESS_KEY, Garage, SECRET_KEY, program};
+use npc_tests::process::{Background, Ended, free_port};
+use npc_tests::world::{Kind, World, copy_tree, example};
+
+fn readme() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).expect("a README")
+}
+
+/// The shell blocks by the name in the comment above them; those of one name belong together, in their order. Blocks without a
+/// name have the name "".
+fn blocks() -> BTreeMap<String, String> {
+    let text = readme();
+    let mut blocks: BTreeMap<String, String> = BTreeMap::new();
+    let (mut name, mut inside) = (String::new(), false);
+    for line in text.lines() {
+        if let Some(test) = line.strip_prefix("<!-- test: ") {
+            name = test.trim_end_matches(" -->").to_owned();
+        } else if line == "```sh" {
+            inside = true;
+        } else if line.starts_with("```") {
+            if inside {
+                name.clear();
+            }
+            inside = false;
+        } else if inside {
+            let block = blocks.entry(name.clone()).or_default();
+            block.push_str(line);
+            block.push('\n');
+        }
+    }
+    blocks
+}
+
+/// Runs a block with `sh -eu` in `directory`, with the built programs on the PATH.
+fn run(block: &str, directory: &Path, home: &Path, more: &[(&str, &str)]) -> Ended {
+    let programs = program("npc-publish");
+    let programs = fs::canonicalize(programs.parent().expect("a directory")).expect("there");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths(std::iter::once(programs).chain(std::env::split_paths(&path))).expect("a path");
+    let mut shell = Command::new("sh");
+    shell.args(["-euc", block]).current_dir(directory).env("PATH", path).env("HOME", home);
+    shell.env("AWS_ACCESS_KEY_ID", ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
+    shell.env_remove("XDG_CACHE_HOME").env_remove("XDG_CONFIG_HOME").envs(more.iter().copied());
+    Ended::of(&mut shell)
+}
+
+/// A folder that looks like a checkout, as far as the blocks need it, and a home.
+fn checkout() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    copy_tree(&example(), &folder.path().join("examples/fleet"));
+    fs::create_dir(folder.path().join("home")).expect("created");
+    folder
+}
+
+#[test]
+fn every_block_has_a_test() {
+    let names: Vec<String> = blocks().into_keys().collect();
+    assert_eq!(names, ["", "agent", "directory", "garage", "rotate", "s3", "serve"]);
+    // What has no name builds the workspace, or is what runs this test; cargo itself says whether the names are right.
+    let unnamed = blocks()[""].clone();
+    let expected = "cargo xtask demo\ncargo build --release -p npc-publish -p npc-agent\ncargo xtask test\n";
+    assert_eq!(unnamed, expected);
+}
+
+#[test]
+fn the_quick_start_on_a_directory_works() {
+    let folder = checkout();
+    let ended = run(&blocks()["directory"], folder.path(), &folder.path().join("home"), &[]);
+    assert!(ended.words.contains("unchanged: prod@1"), "{ended:?}");
+    let data = ended.works();
+    assert!(data.contains("M modules/motd.txt") && data.contains("announce the maintenance"), "{data}");
+    assert!(data.contains("runs     prod@2"), "{data}");
+}
+
+#[test]
+fn the_quick_start_on_garage_works() {
+    let Some(garage) = Garage::find() else { return };
+    let folder = checkout();
+    let block = blocks()["garage"].replace("http://127.0.0.1:3900", garage.endpoint());
+    let ended = run(&block, folder.path(), &folder.path().join("home"), &[]);
+    assert!(ended.words.contains("accepts conditional writes and ignores them"), "{ended:?}");
+    assert!(ended.works().ends_with("prod@1\n"));
+}
+
+/// AWS itself is not to be had: the same commands, with the SDK's own setting for another endpoint.
+#[test]
+fn the_quick_start_on_s3_works() {
+    let Some(garage) = Garage::find() else { return };
+    let folder = checkout();
+    let endpoint = [("AWS_ENDPOINT_URL", garage.endpoint())];
+    let ended = run(&blocks()["s3"], folder.path(), &folder.path().join("home"), &endpoint);
+    assert!(ended.works().ends_with("prod@1\n"));
+}
+
+#[test]
+fn the_web_server_of_ones_own_works() {
+    let folder = checkout();
+    let port = free_port().expect("a port");
+    // A person sees that the server is up and stops it by hand; a script has to wait for it and to end it.
+    let by_hand = "&\nserver=$!\ntrap 'kill $server' EXIT\nuntil curl -so tokens.probe http://127.0.0.1:8420/; do sleep 0.1; done\n";
+    let block = blocks()["serve"].replacen("&\n", by_hand, 1).replace("8420", &port.to_string());
+    let ended = run(&block, folder.path(), &folder.path().join("home"), &[]);
+    assert!(ended.works().ends_with("prod@1\n"));
+}
+
+#[test]
+fn the_commands_on_a_host_work() {
+    let world = World::new(&Kind::Served);
+    world.publish();
+    world.in_fleet(&["--remote", "canary"]).works();
+    let agent = world.command_agent("web-1", "true");
+    let running: Background = agent.start();
+    agent.commits(1);
+    let (config, state) = (agent.path("agent.toml"), agent.path("state"));
+    let settings =
+        [("NPC_AGENT_CONFIG", config.to_str().expect("plain")), ("NPC_AGENT_STATE", state.to_str().expect("plain"))];
+    let data = run(&blocks()["agent"], &world.path(""), &world.path("home"), &settings).works();
+    for words in ["runs     prod@1", "paused until", "resumed, at once", "follows remote canary, at once"] {
+        assert!(data.contains(words), "no `{words}` in {data}");
+    }
+    eventually("it still runs", || agent.journal());
+    running.stop();
+}
+
+#[test]
+fn the_commands_for_replacing_a_key_work() {
+    let world = World::new(&Kind::Directory);
+    world.publish();
+    fs::copy(world.key_file("npc-root-1"), world.path("fleet/npc-root-1.secret")).expect("copied");
+    let ended = run(&blocks()["rotate"], &world.path("fleet"), &world.path("home"), &[]);
+    let data = ended.works();
+    assert!(data.contains("trust version 2") && data.ends_with("prod@2\n"), "{data}");
+}
