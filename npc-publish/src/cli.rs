@@ -109,7 +109,7 @@ pub(crate) struct Init {
     /// The directory of flake.nix, where npc.toml is written
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub(crate) flake: PathBuf,
-    /// Where the secret keys are written [default: ~/.config/npc/<fleet>]
+    /// Where the secret keys are written [default: a directory of its own below ~/.config/npc]
     #[arg(long, value_name = "DIR")]
     pub(crate) keys: Option<PathBuf>,
 }

@@ -22,7 +22,7 @@ fn blocks() -> BTreeMap<String, String> {
     let (mut name, mut inside) = (String::new(), false);
     for line in text.lines() {
         if let Some(test) = line.strip_prefix("<!-- test: ") {
-            name = test.trim_end_matches(" -->").to_owned();
+            test.trim_end_matches(" -->").clone_into(&mut name);
         } else if line == "```sh" {
             inside = true;
         } else if line.starts_with("```") {

@@ -5,7 +5,7 @@
 //!              failures: back off           └──── failure: RollingBack → Steady, system quarantined
 //! ```
 //!
-//! [`step`] takes the journal, what happened and the time, and gives the journal as it must be written *before* the effects
+//! [`step()`] takes the journal, what happened and the time, and gives the journal as it must be written *before* the effects
 //! that it asks for begin. So at every moment the journal on the disk says what may be under way, and [`Event::Started`]
 //! picks up from there.
 
