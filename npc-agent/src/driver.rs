@@ -9,13 +9,15 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use npc_core::document::{Outcome, OutcomeKind};
+use npc_core::explain;
 use npc_core::name::ConfigurationName;
+use npc_core::store::Fault;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 use crate::activation::Platform;
 use crate::clock::Clock;
-use crate::failure::{Exit, Failure, chain};
+use crate::failure::{Exit, Failure};
 use crate::machine::{Attempt, Context, Effect, Event, Failed, Journal, Phase, STORE_UNREACHABLE, Target, step};
 use crate::poll::{PollError, Poller};
 use crate::settings::Following;
@@ -276,7 +278,7 @@ impl<P: Platform> Driver<P> {
             match self.0.poller.store_answers().await {
                 Ok(()) => return Event::Proved,
                 Err(error) if begun.elapsed() >= PROBATION => {
-                    let message = format!("the store cannot be reached any more: {}", chain(&error));
+                    let message = format!("the store cannot be reached any more: {}", explain::in_one_line(&error));
                     return Event::AttemptFailed(Failed::new(STORE_UNREACHABLE, message));
                 }
                 Err(_) => tokio::time::sleep(PROBATION_PAUSE).await,
@@ -377,7 +379,8 @@ fn sentence(journal: &Journal, following: &Following, paused: bool, trouble: Opt
 fn poll_failure(error: PollError) -> Failure {
     match error {
         PollError::Store(error) => {
-            let hint = error.fault.hint();
+            let unknown = "check `remote` in the configuration; `npc-publish remotes` lists what there is";
+            let hint = if error.fault == Fault::NotFound { Some(unknown) } else { error.fault.hint() };
             let failure = Failure::new(Exit::Store, error);
             match hint {
                 Some(hint) => failure.hint(hint),

@@ -1,9 +1,10 @@
 //! How a command of the agent fails: a chain of reasons, what to do about it, and a documented exit code.
 
 use std::error::Error;
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
+
+use npc_core::explain;
 
 /// Exit codes, listed in the long help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,31 +69,9 @@ impl Failure {
 
     /// Prints the chain of reasons and the hint, and gives the exit code.
     pub fn report(self) -> ExitCode {
-        let mut text = format!("npc-agent: {}\n", self.error);
-        let mut cause = self.error.source();
-        while let Some(reason) = cause {
-            let _ = writeln!(text, "  because: {reason}");
-            cause = reason.source();
-        }
-        if let Some(hint) = self.hint {
-            let _ = writeln!(text, "hint: {hint}");
-        }
+        let text = explain::at_length("npc-agent", &*self.error, self.hint.as_deref());
         // With stderr gone there is nobody left to tell.
         let _ = std::io::stderr().write_all(text.as_bytes());
         ExitCode::from(self.exit as u8)
     }
-}
-
-/// The whole chain of reasons in one line.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(reason) = cause {
-        let reason_text = reason.to_string();
-        if !text.ends_with(&reason_text) {
-            let _ = write!(text, ": {reason_text}");
-        }
-        cause = reason.source();
-    }
-    text
 }

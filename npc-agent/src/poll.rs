@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use npc_core::document;
 use npc_core::document::{RemoteState, Standing};
+use npc_core::explain;
 use npc_core::layout;
 use npc_core::limits;
 use npc_core::store::{Answer, ETag, Fault, Read, Store, StoreError};
@@ -93,7 +94,7 @@ impl PollError {
 
 impl From<&PollError> for Failed {
     fn from(error: &PollError) -> Self {
-        Self::new(error.kind(), crate::failure::chain(error))
+        Self::new(error.kind(), explain::in_one_line(error))
     }
 }
 
@@ -267,5 +268,68 @@ impl Poller {
     /// The store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use npc_core::document::Serial;
+    use npc_core::name::FleetId;
+    use npc_core::store::DirectoryStore;
+
+    fn poller() -> Poller {
+        let anchor = Anchor {
+            fleet: FleetId::from_random([0; 16]),
+            root_keys: Vec::new(),
+            root_threshold: 1,
+            version: Serial::FIRST,
+        };
+        let following =
+            Following { remote: "prod".parse().expect("a name"), configuration: "web-1".parse().expect("a name") };
+        let store = Arc::new(DirectoryStore::new("/nowhere".into()));
+        Poller::new(store, anchor, following, Pace::every(Duration::from_mins(1)))
+    }
+
+    #[test]
+    fn a_fleet_spreads_over_half_to_one_and_a_half_intervals() {
+        let poller = poller();
+        assert_eq!(poller.pause(0.0), Duration::from_secs(30));
+        assert_eq!(poller.pause(1.0), Duration::from_secs(90));
+    }
+
+    #[test]
+    fn a_store_that_waits_is_asked_again_at_once_but_never_twice_within_a_second() {
+        let mut poller = poller();
+        poller.store_waits = true;
+        assert_eq!(poller.pause(0.0), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_store_that_fails_is_asked_less_and_less_often_up_to_the_interval() {
+        let mut poller = poller();
+        poller.store_waits = true;
+        let pauses: Vec<_> = (1..40)
+            .map(|outages| {
+                poller.outages = outages;
+                poller.pause(1.0)
+            })
+            .collect();
+        assert!(pauses.is_sorted());
+        assert_eq!((pauses[0], pauses[38]), (Duration::from_secs(2), Duration::from_mins(1)));
+        poller.outages = 40;
+        assert_eq!(poller.pause(0.0), Duration::from_secs(30), "with jitter");
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_not_there_is_an_outage_with_a_name() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = StateDirectory::create(folder.path()).expect("a state directory");
+        let mut poller = poller();
+        poller.store = Arc::new(DirectoryStore::new(folder.path().join("none")));
+        let mut replay = Replay::for_tests();
+        let error = poller.poll(&mut replay, &state, &crate::clock::SystemClock).await.expect_err("nothing there");
+        assert_eq!(error.kind(), "not-found");
+        assert!(poller.is_in_trouble());
     }
 }

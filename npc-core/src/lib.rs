@@ -11,6 +11,7 @@ pub mod archive;
 pub mod digest;
 pub mod document;
 pub mod envelope;
+pub mod explain;
 pub mod files;
 pub mod fleet;
 pub mod json;

@@ -1,11 +1,11 @@
 //! How a command fails: a chain of reasons, what to do about it, and a documented exit code.
 
 use std::error::Error;
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use npc_core::archive::PackError;
+use npc_core::explain;
 use npc_core::publish::trust::TrustError;
 use npc_core::publish::{PublishError, Unauthorised};
 use npc_core::store::{Fault, StoreError, TokenError};
@@ -71,15 +71,7 @@ impl Failure {
 
     /// Prints the chain of reasons and the hint, and gives the exit code.
     pub(crate) fn report(self) -> ExitCode {
-        let mut text = format!("npc-publish: {}\n", self.error);
-        let mut cause = self.error.source();
-        while let Some(reason) = cause {
-            let _ = writeln!(text, "  because: {reason}");
-            cause = reason.source();
-        }
-        if let Some(hint) = self.hint {
-            let _ = writeln!(text, "hint: {hint}");
-        }
+        let text = explain::at_length("npc-publish", &*self.error, self.hint.as_deref());
         // With stderr gone there is nobody left to tell.
         let _ = std::io::stderr().write_all(text.as_bytes());
         ExitCode::from(self.exit as u8)

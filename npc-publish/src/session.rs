@@ -7,7 +7,7 @@ use npc_core::digest::Digest;
 use npc_core::files;
 use npc_core::fleet::Fleet;
 use npc_core::key::SecretKey;
-use npc_core::store::{self, ConditionalWrites, Options, Retries, Store, StoreUrl, Token, probe};
+use npc_core::store::{self, ConditionalWrites, Options, Store, StoreUrl, Token, probe};
 
 use crate::cli::Place;
 use crate::config::{Config, resolve};
@@ -31,7 +31,7 @@ pub(crate) struct Session {
 /// Opens the store at `url` with the token that the environment has for it.
 pub(crate) async fn open_store(url: &StoreUrl) -> Result<Arc<dyn Store>, Failure> {
     let token = std::env::var(TOKEN).ok().map(|text| Token::new(&text)).transpose()?;
-    Ok(store::open(url, Options { token, retries: Retries::default() }).await?)
+    Ok(store::open(url, Options { token, ..Options::default() }).await?)
 }
 
 impl Session {

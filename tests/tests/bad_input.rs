@@ -191,7 +191,7 @@ fn an_agents_configuration() {
     fs::remove_file(agent.path("agent.toml")).expect("removed");
     agent.once().fails(2, &["cannot read", "hint: "]);
     agent.configure("remote = \"nowhere\"\nconfiguration = \"x\"\n[activation]\ncommand = [\"true\"]");
-    agent.once().fails(3, &["cannot read `remotes/nowhere.json`"]);
+    agent.once().fails(3, &["cannot read `remotes/nowhere.json`", "hint: check `remote`"]);
     agent.run(&["status"]).works();
     let odd = world.path("a state with spaces");
     let mut command = agent.command();

@@ -1,13 +1,13 @@
 //! One behavioural suite, three back ends.
 
-use npc_core::store::{ConditionalWrites, Options, Retries, StoreUrl, Token, open};
+use npc_core::store::{ConditionalWrites, Options, StoreUrl, Token, open};
 use npc_tests::behaviour::Subject;
 use npc_tests::parts::{ACCESS_KEY, Garage, SECRET_KEY};
 use npc_tests::world::{Kind, TOKEN, World};
 
 async fn subject(url: &StoreUrl, writes: ConditionalWrites) -> Subject {
     let token = Token::new(TOKEN).expect("a token");
-    let store = open(url, Options { token: Some(token), retries: Retries::default() }).await.expect("opened");
+    let store = open(url, Options { token: Some(token), ..Options::default() }).await.expect("opened");
     Subject { store, writes }
 }
 

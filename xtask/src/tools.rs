@@ -14,12 +14,14 @@ const GARAGE_VERSION: &str = "2.5.0";
 const CARGO_DENY_VERSION: &str = "0.20.2";
 
 /// Debian's packages of what tests run: Nix, strace, git, a C compiler for what cargo installs.
-const PACKAGES: [(&str, &str); 5] = [
+const PACKAGES: [(&str, &str); 7] = [
     ("nix", "nix-bin"),
     ("strace", "strace"),
     ("git", "git"),
     ("gcc", "build-essential"),
     ("shellcheck", "shellcheck"),
+    ("curl", "curl"),
+    ("unshare", "util-linux"),
 ];
 
 /// The tools that are there.
@@ -142,8 +144,15 @@ fn newer_nix() -> Result<PathBuf, String> {
         return Err("a newer Nix: it is taken from Debian, and there is no apt-get".to_owned());
     }
     announce("unpacking a newer Nix from Debian trixie, once");
-    let mut script = Command::new("sh");
-    script.arg(root().join("tests/tools/newer-nix.sh")).arg(&place).stdout(std::io::stderr());
-    run(script).map_err(|reason| format!("a newer Nix: {reason}"))?;
+    let unpack = || {
+        let mut script = Command::new("sh");
+        script.arg(root().join("tests/tools/newer-nix.sh")).arg(&place).stdout(std::io::stderr());
+        run(script)
+    };
+    if unpack().is_err() && is_root() {
+        // It reads the mirror's address off the package lists, which a fresh machine may lack.
+        run(command("apt-get", &["update", "--quiet"]))?;
+    }
+    unpack().map_err(|reason| format!("a newer Nix: {reason}"))?;
     Ok(place)
 }

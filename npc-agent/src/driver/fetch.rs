@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use npc_core::archive::{Limits, UnpackError, unpack};
 use npc_core::document::Archive;
+use npc_core::explain;
 use npc_core::files;
 use npc_core::store::{DownloadError, Store, download};
 
-use crate::failure::chain;
 use crate::machine::Failed;
 use crate::state::StateDirectory;
 
@@ -80,7 +80,7 @@ fn download_failed(error: &DownloadError) -> Failed {
         DownloadError::Refused(refusal) => refusal.kind(),
         DownloadError::Disk { source, .. } => disk_kind(source),
     };
-    Failed::new(kind, chain(error))
+    Failed::new(kind, explain::in_one_line(error))
 }
 
 fn unpack_failed(error: &UnpackError) -> Failed {
@@ -88,5 +88,5 @@ fn unpack_failed(error: &UnpackError) -> Failed {
         UnpackError::Archive(error) => error.kind(),
         UnpackError::Write { source, .. } => disk_kind(source),
     };
-    Failed::new(kind, chain(error))
+    Failed::new(kind, explain::in_one_line(error))
 }

@@ -135,6 +135,7 @@ fn consider(journal: &mut Journal, target: Target, context: &Context) {
                 journal.record(outcome);
             }
             journal.phase = Phase::Steady;
+            journal.back_off = None;
             return;
         }
         journal.quarantine.remove(&target.key());

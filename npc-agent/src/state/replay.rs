@@ -88,6 +88,12 @@ impl Replay {
         Ok((fresh, Instance::create(state)?))
     }
 
+    /// A memory of nothing.
+    #[cfg(test)]
+    pub(crate) fn for_tests() -> Self {
+        Self { trusted: None, floors: Floors::default(), generation: 0 }
+    }
+
     fn restore(copy: Copy, settings: &Settings) -> Result<Self, ReplayError> {
         let trusted =
             copy.trust.map(|bytes| Trusted::restored(&settings.anchor.fleet, bytes.as_bytes())).transpose()?;

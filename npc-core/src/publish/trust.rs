@@ -45,6 +45,17 @@ impl FromStr for RoleName {
     }
 }
 
+impl std::fmt::Display for RoleName {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Root => formatter.write_str("root"),
+            Self::Assignment => formatter.write_str("assignment"),
+            Self::Rollout => formatter.write_str("rollout"),
+            Self::Release(remotes) => write!(formatter, "release:{remotes}"),
+        }
+    }
+}
+
 /// One change to the trust.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -68,8 +79,8 @@ pub enum TrustError {
     #[error("the trust has no key `{0}`")]
     NoSuchKey(KeyName),
     /// The change names a role that the trust has not.
-    #[error("the trust has no role for releases of `{0}`")]
-    NoSuchRole(String),
+    #[error("the trust has no role `{0}`")]
+    NoSuchRole(RoleName),
     /// A different key has that name already.
     #[error("the trust already has another key named `{0}`")]
     NameTaken(KeyName),
@@ -178,8 +189,7 @@ fn apply(trust: &mut Trust, change: &Change) -> Result<(), TrustError> {
             }
         }
         Change::Threshold(role, threshold) => {
-            let missing = || TrustError::NoSuchRole(format!("{role:?}"));
-            find(trust, role).ok_or_else(missing)?.threshold = *threshold;
+            find(trust, role).ok_or_else(|| TrustError::NoSuchRole(role.clone()))?.threshold = *threshold;
         }
     }
     Ok(())

@@ -26,6 +26,8 @@ pub enum Fault {
     WrongRegion,
     /// The store cannot be reached or is overloaded: it may pass.
     Unavailable,
+    /// Someone else is writing the same object at this moment: it may pass.
+    Contended,
     /// There is no space left to write to.
     Full,
     /// The store cannot do this at all, as a plain web server cannot list.
@@ -46,6 +48,7 @@ impl Fault {
             Self::NoSuchStore => "no-such-store",
             Self::WrongRegion => "wrong-region",
             Self::Unavailable => "unavailable",
+            Self::Contended => "contended",
             Self::Full => "disk-full",
             Self::Unsupported => "unsupported-by-store",
             Self::Broken => "broken",
@@ -54,7 +57,7 @@ impl Fault {
 
     /// Whether trying again in a moment can help.
     pub fn may_pass(self) -> bool {
-        self == Self::Unavailable
+        matches!(self, Self::Unavailable | Self::Contended)
     }
 
     /// What a person can do about it.
@@ -72,7 +75,7 @@ impl Fault {
             Self::Unsupported => {
                 Some("write through `npc-publish serve`, S3 or a directory; a plain web server can only be read")
             }
-            Self::NotFound | Self::Conflict | Self::TooLarge | Self::Broken => None,
+            Self::NotFound | Self::Conflict | Self::Contended | Self::TooLarge | Self::Broken => None,
         }
     }
 }

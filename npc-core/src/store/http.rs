@@ -15,10 +15,11 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::error::Asked;
+use super::transport::{install_crypto, upload_patience};
 use super::url::is_loopback;
 use super::{
-    Answer, Content, ETag, Fault, Listed, Opened, Operation, Options, Precondition, Read, Retries, Store, StoreError,
-    StoreUrl,
+    Answer, Content, ETag, Fault, Listed, Opened, Operation, Options, Patience, Precondition, Read, Retries, Store,
+    StoreError, StoreUrl,
 };
 use crate::layout::ObjectKey;
 use crate::limits;
@@ -84,6 +85,7 @@ pub struct HttpStore {
     client: reqwest::Client,
     authorization: Option<HeaderValue>,
     retries: Retries,
+    patience: Patience,
 }
 
 impl HttpStore {
@@ -101,16 +103,23 @@ impl HttpStore {
             }
             None => None,
         };
-        super::s3::install_crypto();
+        install_crypto();
         let client = reqwest::Client::builder()
             .user_agent(concat!("npc/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(limits::CONNECT_TIMEOUT)
+            .connect_timeout(options.patience.connect)
             .redirect(redirect::Policy::limited(5))
             .https_only(base.scheme() == "https")
             .pool_max_idle_per_host(1)
             .build()
             .expect("a client without exotic options can be built");
-        Ok(Self { url: StoreUrl::Http(base.clone()), base, client, authorization, retries: options.retries })
+        Ok(Self {
+            url: StoreUrl::Http(base.clone()),
+            base,
+            client,
+            authorization,
+            retries: options.retries,
+            patience: options.patience,
+        })
     }
 
     fn asked<'a>(&'a self, operation: Operation, object: &'a str) -> Asked<'a> {
@@ -146,7 +155,7 @@ impl HttpStore {
     async fn read_once(&self, key: &ObjectKey, read: Read<'_>) -> Result<Answer, StoreError> {
         let asked = self.asked(Operation::Read, key.as_str());
         let mut request = self.request(Method::GET, key.as_str());
-        let mut patience = limits::STALL_TIMEOUT;
+        let mut patience = self.patience.stall;
         if let Some(etag) = read.unless {
             request = request.header(header::IF_NONE_MATCH, etag.as_str());
             if let Some(wait) = read.wait.map(|wait| wait.min(limits::LONGEST_WAIT)) {
@@ -160,8 +169,23 @@ impl HttpStore {
             return Ok(Answer::Unchanged { waited });
         }
         let etag = etag_of(response.headers());
-        let bytes = collect(asked, response, read.limit).await?;
+        let bytes = self.collect(asked, response, read.limit).await?;
         Ok(Answer::Found { bytes, etag, waited })
+    }
+
+    async fn collect(&self, asked: Asked<'_>, mut response: Response, limit: u64) -> Result<Bytes, StoreError> {
+        let too_large = || asked.failed(Fault::TooLarge, format!("it has more than the {limit} bytes allowed"));
+        if response.content_length().is_some_and(|length| length > limit) {
+            return Err(too_large());
+        }
+        let mut bytes = BytesMut::new();
+        while let Some(piece) = next_piece(asked, &mut response, self.patience.stall).await? {
+            if (bytes.len() + piece.len()) as u64 > limit {
+                return Err(too_large());
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(bytes.freeze())
     }
 
     async fn open_once(&self, key: &ObjectKey, start: u64, version: Option<&ETag>) -> Result<Opened, StoreError> {
@@ -173,16 +197,16 @@ impl HttpStore {
                 request = request.header(header::IF_RANGE, version.as_str());
             }
         }
-        let response = self.send(asked, request, limits::STALL_TIMEOUT).await?;
+        let response = self.send(asked, request, self.patience.stall).await?;
         let start = if response.status() == StatusCode::PARTIAL_CONTENT { start } else { 0 };
         let etag = etag_of(response.headers());
-        let (store, object) = (self.url.clone(), key.to_string());
+        let (store, object, patience) = (self.url.clone(), key.to_string(), self.patience.stall);
         let body = futures_util::stream::try_unfold(response, move |response| {
             let (store, object) = (store.clone(), object.clone());
             async move {
                 let mut response = response;
                 let asked = Asked { operation: Operation::Read, object: &object, store: &store };
-                Ok(next_piece(asked, &mut response).await?.map(|piece| (piece, response)))
+                Ok(next_piece(asked, &mut response, patience).await?.map(|piece| (piece, response)))
             }
         });
         Ok(Opened { etag, start, body: Box::pin(body) })
@@ -214,30 +238,25 @@ impl HttpStore {
                 request.header(header::CONTENT_LENGTH, length).body(file)
             }
         };
-        let response = self.send(asked, request, upload_patience(length)).await?;
+        let response = self.send(asked, request, upload_patience(self.patience, length)).await?;
         Ok(etag_of(response.headers()))
     }
 
     async fn list_once(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
         let asked = self.asked(Operation::List, prefix);
         let request = self.request(Method::GET, prefix).header(header::ACCEPT, "application/json");
-        let response = self.send(asked, request, limits::STALL_TIMEOUT).await.map_err(|mut error| {
+        let response = self.send(asked, request, self.patience.stall).await.map_err(|mut error| {
             if error.fault == Fault::NotFound {
                 error.fault = Fault::Unsupported;
             }
             error
         })?;
-        let bytes = collect(asked, response, LISTING_BYTES).await?;
+        let bytes = self.collect(asked, response, LISTING_BYTES).await?;
         let objects: Vec<ListedObject> =
             serde_json::from_slice(&bytes).map_err(|error| asked.failed(Fault::Unsupported, error))?;
         let listed = objects.into_iter().map(|object| object.key.parse().map(|key| Listed { key, size: object.size }));
         listed.collect::<Result<_, _>>().map_err(|error| asked.failed(Fault::Broken, error))
     }
-}
-
-/// An upload may take a second for every 16 KiB, beside the usual patience.
-pub(super) fn upload_patience(length: u64) -> Duration {
-    limits::STALL_TIMEOUT + Duration::from_secs(length / (16 * 1024))
 }
 
 fn honours_wait(headers: &HeaderMap) -> bool {
@@ -272,31 +291,20 @@ fn status_message(response: &Response) -> String {
     format!("the server answered {}", response.status())
 }
 
-/// What is wrong with the request itself (or with the server's certificate) stays wrong; a broken connection may pass.
+/// What is wrong with the request itself stays wrong; a broken connection may pass, also in the middle of a body.
 fn fault_of_transport(error: &reqwest::Error) -> Fault {
-    if error.is_builder() || error.is_redirect() || error.is_decode() { Fault::Broken } else { Fault::Unavailable }
+    if error.is_builder() || error.is_redirect() { Fault::Broken } else { Fault::Unavailable }
 }
 
-async fn next_piece(asked: Asked<'_>, response: &mut Response) -> Result<Option<Bytes>, StoreError> {
-    tokio::time::timeout(limits::STALL_TIMEOUT, response.chunk())
+async fn next_piece(
+    asked: Asked<'_>,
+    response: &mut Response,
+    patience: Duration,
+) -> Result<Option<Bytes>, StoreError> {
+    tokio::time::timeout(patience, response.chunk())
         .await
         .map_err(|_| asked.failed(Fault::Unavailable, "the body stalled"))?
         .map_err(|error| asked.failed(fault_of_transport(&error), error.without_url()))
-}
-
-async fn collect(asked: Asked<'_>, mut response: Response, limit: u64) -> Result<Bytes, StoreError> {
-    let too_large = || asked.failed(Fault::TooLarge, format!("it has more than the {limit} bytes allowed"));
-    if response.content_length().is_some_and(|length| length > limit) {
-        return Err(too_large());
-    }
-    let mut bytes = BytesMut::new();
-    while let Some(piece) = next_piece(asked, &mut response).await? {
-        if (bytes.len() + piece.len()) as u64 > limit {
-            return Err(too_large());
-        }
-        bytes.extend_from_slice(&piece);
-    }
-    Ok(bytes.freeze())
 }
 
 #[async_trait]
@@ -324,7 +332,7 @@ impl Store for HttpStore {
 
     async fn remove(&self, key: &ObjectKey) -> Result<(), StoreError> {
         let asked = self.asked(Operation::Remove, key.as_str());
-        let request = || self.send(asked, self.request(Method::DELETE, key.as_str()), limits::STALL_TIMEOUT);
+        let request = || self.send(asked, self.request(Method::DELETE, key.as_str()), self.patience.stall);
         match self.retries.run(request).await {
             Err(error) if error.fault != Fault::NotFound => Err(error),
             _ => Ok(()),

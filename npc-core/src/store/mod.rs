@@ -9,6 +9,7 @@ mod error;
 mod http;
 mod retry;
 mod s3;
+mod transport;
 mod url;
 mod write;
 
@@ -172,6 +173,23 @@ pub struct Options {
     pub token: Option<Token>,
     /// How often and how patiently to try again.
     pub retries: Retries,
+    /// How long to put up with silence.
+    pub patience: Patience,
+}
+
+/// How long to put up with silence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// Until a connection stands.
+    pub connect: Duration,
+    /// Until an answer begins, and between two pieces of a body.
+    pub stall: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { connect: limits::CONNECT_TIMEOUT, stall: limits::STALL_TIMEOUT }
+    }
 }
 
 /// Opens the store at `url`. Nothing is sent to it yet.
@@ -179,7 +197,7 @@ pub async fn open(url: &StoreUrl, options: Options) -> Result<Arc<dyn Store>, To
     Ok(match url {
         StoreUrl::Directory(root) => Arc::new(DirectoryStore::new(root.clone())),
         StoreUrl::Http(base) => Arc::new(HttpStore::new(base.clone(), options)?),
-        StoreUrl::S3(address) => Arc::new(S3Store::new(address.clone(), options.retries).await),
+        StoreUrl::S3(address) => Arc::new(S3Store::new(address.clone(), &options).await),
     })
 }
 

@@ -12,6 +12,8 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::config::interceptors::InterceptorContext;
+use aws_sdk_s3::config::retry::{ClassifyRetry, RetryAction};
 use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig};
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
@@ -19,17 +21,17 @@ use aws_smithy_http_client::{Builder, tls};
 use bytes::BytesMut;
 
 use super::error::Asked;
-use super::http::upload_patience;
+use super::transport::upload_patience;
 use super::{
-    Answer, Content, ETag, Fault, Listed, Opened, Operation, Precondition, Read, Retries, S3Url, Store, StoreError,
-    StoreUrl,
+    Answer, Content, ETag, Fault, Listed, Opened, Operation, Options, Patience, Precondition, Read, Retries, S3Url,
+    Store, StoreError, StoreUrl,
 };
 use crate::layout::ObjectKey;
 use crate::limits;
 
 /// How often a write is tried again that S3 refuses with 409: "a conflicting operation occurred during the upload"
 /// (Amazon S3 User Guide, conditional writes), which asks for another try.
-const CONFLICT_ATTEMPTS: u32 = 5;
+const CONTENDED_ATTEMPTS: u32 = 5;
 
 /// A store in a bucket.
 #[derive(Debug)]
@@ -37,17 +39,34 @@ pub struct S3Store {
     address: S3Url,
     url: StoreUrl,
     client: Client,
+    retries: Retries,
+    patience: Patience,
 }
 
-/// Makes ring the process's source of cryptography, unless one was chosen already.
-pub(super) fn install_crypto() {
-    // It fails only where another provider was installed first, which then serves as well.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+/// The SDK takes throttling for what S3's error code says it is; other services only say 429 (RFC 6585, section 4).
+#[derive(Debug)]
+struct TooManyRequests;
+
+impl ClassifyRetry for TooManyRequests {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        match context.response() {
+            Some(response) if response.status().as_u16() == 429 => RetryAction::throttling_error(),
+            _ => RetryAction::NoActionIndicated,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "429"
+    }
 }
+
+/// An answer that began and did not end.
+struct BodyBroke(StoreError);
 
 impl S3Store {
     /// The store at `address`, with credentials from the SDK's standard chain.
-    pub async fn new(address: S3Url, retries: Retries) -> Self {
+    pub async fn new(address: S3Url, options: &Options) -> Self {
+        let (retries, patience) = (options.retries, options.patience);
         let http = Builder::new()
             .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
             .pool_max_idle_per_host(1)
@@ -59,22 +78,27 @@ impl S3Store {
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .http_client(http)
             .retry_config(retry)
-            .timeout_config(timeouts(limits::STALL_TIMEOUT))
-            .stalled_stream_protection(
-                StalledStreamProtectionConfig::enabled().grace_period(limits::STALL_TIMEOUT).build(),
-            );
+            .timeout_config(timeouts(patience, patience.stall))
+            .stalled_stream_protection(StalledStreamProtectionConfig::enabled().grace_period(patience.stall).build());
         if let Some(region) = &address.region {
             loader = loader.region(Region::new(region.clone()));
         }
         let shared = loader.load().await;
         let mut config = aws_sdk_s3::config::Builder::from(&shared)
+            .retry_classifier(TooManyRequests)
             // Content is checked against signed digests; checksums of the SDK's own only trouble older services.
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
         if let Some(endpoint) = &address.endpoint {
             config = config.endpoint_url(endpoint.as_str()).force_path_style(true);
         }
-        Self { url: StoreUrl::S3(address.clone()), client: Client::from_conf(config.build()), address }
+        Self {
+            url: StoreUrl::S3(address.clone()),
+            client: Client::from_conf(config.build()),
+            address,
+            retries,
+            patience,
+        }
     }
 
     fn key(&self, key: &str) -> String {
@@ -83,6 +107,30 @@ impl S3Store {
 
     fn asked<'a>(&'a self, operation: Operation, object: &'a str) -> Asked<'a> {
         Asked { operation, object, store: &self.url }
+    }
+
+    /// Reads once. The SDK tries again until an answer begins, but not if its body then breaks off.
+    async fn read_once(&self, key: &ObjectKey, read: Read<'_>) -> Result<Result<Answer, StoreError>, BodyBroke> {
+        let asked = self.asked(Operation::Read, key.as_str());
+        let request = self.client.get_object().bucket(&self.address.bucket).key(self.key(key.as_str()));
+        let object = match request.set_if_none_match(read.unless.map(ETag::to_string)).send().await {
+            Ok(object) => object,
+            Err(error) if error.raw_response().is_some_and(|response| response.status().as_u16() == 304) => {
+                return Ok(Ok(Answer::Unchanged { waited: false }));
+            }
+            Err(error) => return Ok(Err(asked.s3(error))),
+        };
+        let mut body = object.body;
+        let mut bytes = BytesMut::new();
+        while let Some(piece) = body.next().await {
+            let piece = piece.map_err(|error| BodyBroke(asked.failed(Fault::Unavailable, error)))?;
+            if (bytes.len() + piece.len()) as u64 > read.limit {
+                let message = format!("it has more than the {} bytes allowed", read.limit);
+                return Ok(Err(asked.failed(Fault::TooLarge, message)));
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(Ok(Answer::Found { bytes: bytes.freeze(), etag: object.e_tag.and_then(ETag::new), waited: false }))
     }
 
     async fn write_once(
@@ -106,14 +154,15 @@ impl S3Store {
             Precondition::Absent => request.if_none_match("*"),
             Precondition::Version(etag) => request.if_match(etag.as_str()),
         };
-        let patience = aws_sdk_s3::config::Builder::new().timeout_config(timeouts(upload_patience(length)));
+        let patience = aws_sdk_s3::config::Builder::new()
+            .timeout_config(timeouts(self.patience, upload_patience(self.patience, length)));
         let written = request.customize().config_override(patience).send().await.map_err(|error| asked.s3(error))?;
         Ok(written.e_tag.and_then(ETag::new))
     }
 }
 
-fn timeouts(patience: Duration) -> TimeoutConfig {
-    TimeoutConfig::builder().connect_timeout(limits::CONNECT_TIMEOUT).read_timeout(patience).build()
+fn timeouts(patience: Patience, answer: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder().connect_timeout(patience.connect).read_timeout(answer).build()
 }
 
 impl Asked<'_> {
@@ -154,7 +203,7 @@ fn fault_of_answer(code: &str, status: u16) -> Fault {
         | (_, 301 | 307) => Fault::WrongRegion,
         ("NoSuchKey", _) | (_, 404) => Fault::NotFound,
         ("PreconditionFailed", _) | (_, 412) => Fault::Conflict,
-        ("ConditionalRequestConflict" | "OperationAborted", _) | (_, 409) => Fault::Unavailable,
+        ("ConditionalRequestConflict" | "OperationAborted", _) | (_, 409) => Fault::Contended,
         ("AccessDenied" | "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken", _)
         | (_, 401 | 403) => Fault::Denied,
         ("SlowDown" | "RequestTimeout" | "RequestTimeTooSkewed", _) | (_, 429 | 500..=599) => Fault::Unavailable,
@@ -185,26 +234,17 @@ impl Store for S3Store {
     }
 
     async fn read(&self, key: &ObjectKey, read: Read<'_>) -> Result<Answer, StoreError> {
-        let asked = self.asked(Operation::Read, key.as_str());
-        let request = self.client.get_object().bucket(&self.address.bucket).key(self.key(key.as_str()));
-        let request = request.set_if_none_match(read.unless.map(ETag::to_string));
-        let object = match request.send().await {
-            Ok(object) => object,
-            Err(error) if error.raw_response().is_some_and(|response| response.status().as_u16() == 304) => {
-                return Ok(Answer::Unchanged { waited: false });
+        let mut failed = 0;
+        loop {
+            match self.read_once(key, read).await {
+                Err(BodyBroke(error)) if failed + 1 >= self.retries.attempts => return Err(error),
+                Err(BodyBroke(_)) => {
+                    failed += 1;
+                    tokio::time::sleep(self.retries.pause(failed)).await;
+                }
+                Ok(answered) => return answered,
             }
-            Err(error) => return Err(asked.s3(error)),
-        };
-        let mut body = object.body;
-        let mut bytes = BytesMut::new();
-        while let Some(piece) = body.next().await {
-            let piece = piece.map_err(|error| asked.failed(Fault::Unavailable, error))?;
-            if (bytes.len() + piece.len()) as u64 > read.limit {
-                return Err(asked.failed(Fault::TooLarge, format!("it has more than the {} bytes allowed", read.limit)));
-            }
-            bytes.extend_from_slice(&piece);
         }
-        Ok(Answer::Found { bytes: bytes.freeze(), etag: object.e_tag.and_then(ETag::new), waited: false })
     }
 
     async fn open(&self, key: &ObjectKey, start: u64, version: Option<&ETag>) -> Result<Opened, StoreError> {
@@ -233,8 +273,18 @@ impl Store for S3Store {
         content: Content<'_>,
         precondition: Precondition,
     ) -> Result<Option<ETag>, StoreError> {
-        let again = Retries { attempts: CONFLICT_ATTEMPTS, ..Retries::default() };
-        again.run(|| self.write_once(key, content, &precondition)).await
+        let again = Retries { attempts: CONTENDED_ATTEMPTS, ..self.retries };
+        let mut failed = 0;
+        loop {
+            match self.write_once(key, content, &precondition).await {
+                // Everything else that may pass, the SDK has tried again already.
+                Err(error) if error.fault == Fault::Contended && failed + 1 < again.attempts => {
+                    failed += 1;
+                    tokio::time::sleep(again.pause(failed)).await;
+                }
+                written => return written,
+            }
+        }
     }
 
     async fn remove(&self, key: &ObjectKey) -> Result<(), StoreError> {

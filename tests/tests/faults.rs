@@ -1,0 +1,189 @@
+//! Stores that fail on purpose: what is tried again, how often, and what is not. The server here is a fake, since it has to
+//! misbehave to order.
+
+use std::collections::VecDeque;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use npc_core::digest::Digest;
+use npc_core::document::Archive;
+use npc_core::layout::ObjectKey;
+use npc_core::store::{Answer, Fault, Options, Patience, Read, Retries, Store, StoreUrl, download, open};
+use npc_tests::noise;
+
+/// How one request is answered.
+#[derive(Debug, Clone)]
+enum Act {
+    /// A status without content.
+    Status(u16),
+    /// All of it.
+    Whole(Vec<u8>),
+    /// The head for all of it, and only so many bytes.
+    CutOff(Vec<u8>, usize),
+    /// From the byte that the request asks for.
+    Rest(Vec<u8>),
+    /// The head, and then silence.
+    Stall,
+    /// Nothing at all.
+    HangUp,
+}
+
+/// A server that goes through its acts, and repeats the last one.
+struct Stage {
+    address: String,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Stage {
+    fn open(acts: &[Act]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+        let address = listener.local_addr().expect("bound").to_string();
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let (seen, mut acts) = (Arc::clone(&requests), VecDeque::from(acts.to_vec()));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let Some(head) = read_head(&stream) else { continue };
+                seen.lock().expect("no thread panics with it").push(head.clone());
+                let act = if acts.len() > 1 { acts.pop_front() } else { acts.front().cloned() };
+                std::thread::spawn(move || play(stream, &head, act.expect("an act")));
+            }
+        });
+        Self { address, requests }
+    }
+
+    fn requests(&self) -> Vec<String> {
+        self.requests.lock().expect("no thread panics with it").clone()
+    }
+}
+
+fn read_head(mut stream: &TcpStream) -> Option<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).ok()?;
+        head.push(byte[0]);
+    }
+    Some(String::from_utf8_lossy(&head).to_lowercase())
+}
+
+fn play(mut stream: TcpStream, head: &str, act: Act) {
+    let begin = |status: &str, length: usize, more: &str| {
+        format!("HTTP/1.1 {status}\r\netag: \"v1\"\r\nconnection: close\r\ncontent-length: {length}\r\n{more}\r\n")
+            .into_bytes()
+    };
+    let bytes = match act {
+        Act::HangUp => Vec::new(),
+        Act::Status(status) => begin(&format!("{status} Fault"), 0, ""),
+        Act::Whole(body) => [begin("200 OK", body.len(), ""), body].concat(),
+        Act::CutOff(body, at) => [begin("200 OK", body.len(), ""), body[..at].to_vec()].concat(),
+        Act::Rest(body) => {
+            let range =
+                head.lines().find_map(|line| line.strip_prefix("range: bytes=")?.strip_suffix('-')?.parse().ok());
+            let start: usize = range.expect("a range is asked for");
+            let more = format!("content-range: bytes {start}-{}/{}\r\n", body.len() - 1, body.len());
+            [begin("206 Partial Content", body.len() - start, &more), body[start..].to_vec()].concat()
+        }
+        Act::Stall => begin("200 OK", 1000, ""),
+    };
+    // The client may have given up.
+    let _ = stream.write_all(&bytes);
+    if bytes.ends_with(b"content-length: 1000\r\n\r\n") {
+        std::thread::sleep(Duration::from_secs(30));
+    }
+}
+
+const ATTEMPTS: u32 = 3;
+
+/// The same stage as an HTTP store and as an S3 store.
+async fn stores(stage: &Stage) -> [Arc<dyn Store>; 2] {
+    let http: StoreUrl = format!("http://{}/", stage.address).parse().expect("an address");
+    let s3: StoreUrl = format!("s3://b/?region=x&endpoint=http://{}", stage.address).parse().expect("an address");
+    let pause = Duration::from_millis(1);
+    let retries = Retries { attempts: ATTEMPTS, first_pause: pause, longest_pause: pause };
+    let patience = Patience { connect: Duration::from_secs(5), stall: Duration::from_millis(500) };
+    let options = Options { token: None, retries, patience };
+    [open(&http, options.clone()).await.expect("opened"), open(&s3, options).await.expect("opened")]
+}
+
+fn key() -> ObjectKey {
+    "remotes/prod.json".parse().expect("a key")
+}
+
+/// Reads from a stage with these acts through both stores; gives the outcomes and how many requests each took.
+async fn read_both(acts: &[Act]) -> Vec<(Result<Vec<u8>, Fault>, usize)> {
+    assert!(std::env::var("AWS_ACCESS_KEY_ID").is_ok(), "set by `cargo xtask test`");
+    let mut outcomes = Vec::new();
+    for number in 0..2 {
+        let stage = Stage::open(acts);
+        let store = stores(&stage).await[number].clone();
+        let outcome = match store.read(&key(), Read::DOCUMENT).await {
+            Ok(Answer::Found { bytes, .. }) => Ok(bytes.to_vec()),
+            Ok(Answer::Unchanged { .. }) => panic!("nothing was asked to be unchanged"),
+            Err(error) => Err(error.fault),
+        };
+        outcomes.push((outcome, stage.requests().len()));
+    }
+    outcomes
+}
+
+#[tokio::test]
+async fn overload_and_broken_connections_pass() {
+    let good = || Act::Whole(b"content".to_vec());
+    for first in [Act::Status(503), Act::Status(500), Act::Status(429), Act::HangUp, Act::CutOff(vec![0; 100], 50)] {
+        for outcome in read_both(&[first.clone(), good()]).await {
+            assert_eq!(outcome, (Ok(b"content".to_vec()), 2), "{first:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn retries_have_an_end() {
+    for acts in [Act::Status(503), Act::HangUp, Act::CutOff(vec![0; 100], 50)] {
+        for outcome in read_both(std::slice::from_ref(&acts)).await {
+            assert_eq!(outcome, (Err(Fault::Unavailable), ATTEMPTS as usize), "{acts:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_retrying_cannot_mend_is_asked_once() {
+    for (status, fault) in [(403, Fault::Denied), (401, Fault::Denied), (404, Fault::NotFound), (412, Fault::Conflict)]
+    {
+        for outcome in read_both(&[Act::Status(status)]).await {
+            assert_eq!(outcome, (Err(fault), 1), "{status}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stalled_body_is_given_up() {
+    let begun = Instant::now();
+    for (outcome, requests) in read_both(&[Act::Stall]).await {
+        assert_eq!(outcome, Err(Fault::Unavailable));
+        assert_eq!(requests, ATTEMPTS as usize);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_download_that_breaks_off_is_resumed_or_begun_again() {
+    let body = noise(200_000, 3);
+    let archive = Archive { sha256: Digest::of(&body), size: body.len() as u64 };
+    let resumed = [Act::CutOff(body.clone(), 70_000), Act::Status(503), Act::Rest(body.clone())];
+    let restarted = [Act::CutOff(body.clone(), 70_000), Act::Whole(body.clone())];
+    for acts in [&resumed[..], &restarted[..]] {
+        for number in 0..2 {
+            let stage = Stage::open(acts);
+            let store = stores(&stage).await[number].clone();
+            let folder = tempfile::tempdir().expect("a folder");
+            let file = folder.path().join("archive");
+            download(&*store, &archive, &file).await.expect("downloaded");
+            assert!(std::fs::read(&file).expect("read") == body);
+            let requests = stage.requests();
+            assert_eq!(requests.len(), acts.len());
+            assert!(requests[1].contains("range: bytes=70000-"), "{requests:?}");
+        }
+    }
+}
