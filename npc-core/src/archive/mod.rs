@@ -5,8 +5,9 @@
 //! kept as they are, dangling ones too. Names above 100 bytes use GNU's long-name members; nothing else of tar's history
 //! occurs, and nothing else is accepted. So the same tree gives the same bytes on any machine.
 //!
-//! **Compression** is zlib-rs at its default level: measured fastest of flate2's back ends that give the same bytes on
-//! every processor (`cargo xtask bench archive`). zlib-ng does not: its hash function depends on the processor.
+//! **Compression** is zlib-rs at its default level: of flate2's back ends that give the same bytes on every processor the
+//! fastest, at 33 MB/s of Rust source against miniz_oxide's 15 MB/s for the same size (`cargo xtask bench archive`, AMD64).
+//! zlib-ng does not give the same bytes everywhere: its hash function depends on the processor.
 
 mod links;
 mod members;
