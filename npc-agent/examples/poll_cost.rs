@@ -90,6 +90,10 @@ impl Platform for Pretend {
         Ok(flake.to_owned())
     }
 
+    async fn secure_running(&self) -> Result<Option<PathBuf>, Failed> {
+        Ok(None)
+    }
+
     async fn activate(&self, _: &Attempt) -> Result<(), Failed> {
         Ok(())
     }

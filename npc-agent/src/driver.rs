@@ -18,7 +18,9 @@ use tokio::time::Instant;
 use crate::activation::Platform;
 use crate::clock::Clock;
 use crate::failure::{Exit, Failure};
-use crate::machine::{Attempt, Context, Effect, Event, Failed, Journal, Phase, STORE_UNREACHABLE, Target, step};
+use crate::machine::{
+    Attempt, Baseline, Context, Effect, Event, Failed, Journal, Phase, STORE_UNREACHABLE, Target, step,
+};
 use crate::poll::{PollError, Poller};
 use crate::settings::Following;
 use crate::state::{Local, Replay, StateDirectory};
@@ -111,7 +113,7 @@ impl<P: Platform> Driver<P> {
     /// Follows the remote until told to stop.
     pub async fn run(&mut self, signals: &mut Signals) -> Result<(), Failure> {
         self.0.supervisor.ready();
-        if self.handle(Event::Started, signals).await == Flow::Stop {
+        if self.begin(signals).await == Flow::Stop {
             return Ok(());
         }
         let mut next_poll = Instant::now();
@@ -128,8 +130,9 @@ impl<P: Platform> Driver<P> {
                 Occurred::Told(Told::Stop) => Flow::Stop,
                 Occurred::Told(Told::Reload) => {
                     next_poll = Instant::now();
-                    self.reload();
-                    self.handle(Event::Woke, signals).await
+                    let event = self.reload();
+                    self.0.poller.forget();
+                    self.handle(event, signals).await
                 }
                 Occurred::Woke => self.handle(Event::Woke, signals).await,
                 Occurred::Polled(polled) => {
@@ -144,21 +147,31 @@ impl<P: Platform> Driver<P> {
         }
     }
 
+    async fn begin(&mut self, signals: &mut Signals) -> Flow {
+        let running = self.0.platform.running();
+        self.handle(Event::Started { running }, signals).await
+    }
+
     /// Asks once, does what that leads to, and says how it ended.
     pub async fn run_once(&mut self, signals: &mut Signals) -> Result<(), Failure> {
-        if self.handle(Event::Started, signals).await == Flow::Stop {
+        if self.begin(signals).await == Flow::Stop {
             return Ok(());
         }
-        let newest = self.0.journal.outcomes.first().cloned();
         let polled = tokio::select! {
             () = signals.stop() => return Ok(()),
             polled = Self::poll_at(&mut self.0, Instant::now()) => polled,
         };
         let Some(target) = polled.map_err(poll_failure)? else { return Ok(()) };
+        let wanted = target.digest;
         self.handle(Event::Release(*target), signals).await;
+        let runs = self.0.journal.committed.as_ref().is_some_and(|committed| committed.target.digest == wanted);
         match self.0.journal.outcomes.first() {
-            Some(outcome) if newest.as_ref() != Some(outcome) => judge(outcome),
-            _ => Ok(()),
+            _ if runs => Ok(()),
+            _ if self.context().paused => {
+                Err(Failure::new(Exit::Failed, "the host is paused").hint("npc-agent resume"))
+            }
+            Some(outcome) => judge(outcome),
+            None => Err(Failure::new(Exit::Failed, "the release was not activated")),
         }
     }
 
@@ -195,6 +208,10 @@ impl<P: Platform> Driver<P> {
                     event = self.perform(effect) => event,
                 }
             };
+            // It took a while: what was said meanwhile counts before anything is activated.
+            if !self.0.journal.phase.must_finish() && self.reload() == Event::Repointed {
+                event = Event::Repointed;
+            }
         }
     }
 
@@ -248,10 +265,12 @@ impl<P: Platform> Driver<P> {
                 Ok(system) => Event::Built(system),
                 Err(failed) => Event::PreparationFailed(failed),
             },
-            Effect::Survey => {
-                let store_answers = poller.store_answers().await.is_ok();
-                Event::Surveyed(crate::machine::Baseline { running: platform.running(), store_answers })
-            }
+            Effect::Survey => match platform.secure_running().await {
+                Ok(running) => {
+                    Event::Surveyed(Baseline { running, store_answers: poller.store_answers().await.is_ok() })
+                }
+                Err(failed) => Event::PreparationFailed(failed),
+            },
             Effect::Activate(attempt) => ended(platform.activate(&attempt).await, Event::Activated),
             Effect::Prove(attempt) => self.prove(&attempt).await,
             Effect::Commit(attempt) => {
@@ -296,15 +315,22 @@ impl<P: Platform> Driver<P> {
         self.0.state.keep_only(&flakes.collect::<BTreeSet<_>>(), &roots.into_iter().flatten().cloned().collect());
     }
 
-    fn reload(&mut self) {
+    /// Takes in what the operator has said on the host meanwhile.
+    fn reload(&mut self) -> Event {
         match Local::read(&self.0.state) {
             Ok(local) => {
-                self.0.poller.follow(local.following(&self.0.configured));
                 self.0.local = local;
+                if self.0.poller.follow(self.0.local.following(&self.0.configured)) {
+                    Event::Repointed
+                } else {
+                    Event::Woke
+                }
             }
-            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "cannot read the local settings"),
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "cannot read the local settings");
+                Event::Woke
+            }
         }
-        self.0.poller.forget();
     }
 
     /// When something is due that no poll would bring: the end of a pause.
@@ -393,7 +419,9 @@ fn poll_failure(error: PollError) -> Failure {
 
 fn judge(outcome: &Outcome) -> Result<(), Failure> {
     match outcome.kind {
-        OutcomeKind::Committed | OutcomeKind::Adopted => Ok(()),
+        OutcomeKind::Committed | OutcomeKind::Adopted => {
+            Err(Failure::new(Exit::Failed, "the release was not activated"))
+        }
         OutcomeKind::Refused => Err(Failure::new(Exit::Refused, outcome.message.clone())),
         OutcomeKind::Failed | OutcomeKind::RolledBack | OutcomeKind::Stranded => {
             Err(Failure::new(Exit::Failed, outcome.message.clone()).hint("`npc-agent status` shows the end of its log"))

@@ -123,12 +123,14 @@ impl Poller {
         &self.following
     }
 
-    /// Follows something else from now on.
-    pub fn follow(&mut self, following: Following) {
-        if self.following != following {
+    /// Follows this from now on. Returns whether that is something else than before.
+    pub fn follow(&mut self, following: Following) -> bool {
+        let changed = self.following != following;
+        if changed {
             self.following = following;
             self.forget();
         }
+        changed
     }
 
     /// Has the next poll see the release as if for the first time.
@@ -139,14 +141,16 @@ impl Poller {
 
     /// How long to pause before the next poll. `jitter` is a number from 0 to 1.
     ///
-    /// Half to one and a half intervals, so that a fleet spreads out; no time at all where the store makes the client wait,
-    /// and growing pauses up to the interval while that store is out of order.
+    /// Half to one and a half intervals, so that a fleet spreads out; hardly any time where the store makes the client wait.
+    /// While the store is out of order, at least an interval, or pauses that grow up to it where the store makes clients wait:
+    /// no longer, so that a host is back within an interval of the store.
     pub fn pause(&self, jitter: f64) -> Duration {
         if !self.store_waits {
-            return self.pace.interval.mul_f64(0.5 + jitter).max(self.pace.shortest);
+            let least = if self.outages == 0 { 0.5 } else { 1.0 };
+            return self.pace.interval.mul_f64((0.5 + jitter).max(least)).max(self.pace.shortest);
         }
         if self.outages == 0 {
-            return self.pace.shortest;
+            return self.pace.shortest.mul_f64(1.0 + jitter / 4.0);
         }
         let grown = self.pace.shortest.saturating_mul(2_u32.saturating_pow(self.outages)).min(self.pace.interval);
         grown.mul_f64(0.5 + jitter / 2.0).max(self.pace.shortest)
@@ -204,8 +208,10 @@ impl Poller {
         let remote = &self.following.remote;
         let verified = verify::<RemoteState>(bytes, Subject::Remote(remote), &trusted, &replay.floors, clock.now())
             .map_err(|source| PollError::Refused { remote: remote.to_string(), source })?;
-        if replay.floors.raise(document::Kind::Release, verified.header(), verified.digest()) {
-            replay.write(state)?;
+        let mut raised = replay.clone();
+        if raised.floors.raise(document::Kind::Release, verified.header(), verified.digest()) {
+            raised.write(state)?;
+            *replay = raised;
         }
         self.target(&verified)
     }
@@ -218,10 +224,16 @@ impl Poller {
             None => walk::first(&*self.store, &self.anchor).await?,
         };
         let trusted = walk::newest(&*self.store, trusted).await?;
+        if trusted.version() < self.anchor.version {
+            let source = Refusal::UnknownTrust { named: self.anchor.version, newest: trusted.version() };
+            return Err(PollError::Refused { remote: self.following.remote.to_string(), source });
+        }
         if known != Some(trusted.version()) {
             tracing::info!(version = trusted.version().get(), "the trust is new");
-            replay.trusted = Some(trusted.clone());
-            replay.write(state)?;
+            let mut renewed = replay.clone();
+            renewed.trusted = Some(trusted.clone());
+            renewed.write(state)?;
+            *replay = renewed;
         }
         Ok(trusted)
     }
@@ -296,6 +308,9 @@ mod tests {
         let poller = poller();
         assert_eq!(poller.pause(0.0), Duration::from_secs(30));
         assert_eq!(poller.pause(1.0), Duration::from_secs(90));
+        let mut failing = poller;
+        failing.outages = 1;
+        assert_eq!(failing.pause(0.0), Duration::from_mins(1), "a store that fails is not asked early");
     }
 
     #[test]

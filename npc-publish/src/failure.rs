@@ -156,7 +156,7 @@ impl From<PackError> for Failure {
             PackError::Read { .. } => "make it readable, or leave it out with `exclude` in npc.toml",
             PackError::Write(_) => "make room where temporary files go (TMPDIR), then try again",
             PackError::Changed(_) => "try again when nothing else is writing to the flake",
-            PackError::Special(_) | PackError::EscapingLink(_) => {
+            PackError::Special(_) | PackError::IllegalPath(_) | PackError::EscapingLink(_) => {
                 "leave it out with `exclude` in npc.toml: an agent would refuse it"
             }
             PackError::TooLarge { .. } => "leave out what no host needs with `exclude` in npc.toml",

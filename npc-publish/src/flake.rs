@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use globset::GlobSet;
 use npc_core::archive::{Packed, pack};
 use npc_core::document::Source;
+use npc_core::key::SecretKey;
 use tempfile::NamedTempFile;
 use walkdir::WalkDir;
 
@@ -14,6 +15,7 @@ use crate::config::Config;
 use crate::console::{self, Progress};
 use crate::failure::{Exit, Failure};
 use crate::git;
+use crate::keys;
 
 /// A flake packed into a temporary file.
 pub(crate) struct PackedFlake {
@@ -49,7 +51,8 @@ pub(crate) fn pack_flake(directory: &Path) -> Result<PackedFlake, Failure> {
         Some(work) => (tracked(directory, &work)?, work.source()?),
         None => (all_files(directory)?, Source::default()),
     };
-    let paths = paths.into_iter().filter(|path| !excluded.is_match(path));
+    let paths: Vec<_> = paths.into_iter().filter(|path| !excluded.is_match(path)).collect();
+    refuse_secret_keys(directory, &paths)?;
     let failed = |error| Failure::from(npc_core::archive::PackError::Write(error));
     let file = NamedTempFile::new().map_err(failed)?;
     let mut progress = Progress::begin("packing");
@@ -91,6 +94,22 @@ fn all_files(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
         paths.push(relative.to_owned());
     }
     Ok(paths)
+}
+
+/// Every host can read every archive: a key in one would belong to all of them.
+fn refuse_secret_keys(directory: &Path, paths: &[PathBuf]) -> Result<(), Failure> {
+    let found = paths.iter().find(|path| {
+        let full = directory.join(path);
+        full.symlink_metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() <= keys::FILE_BYTES)
+            && std::fs::read_to_string(&full).is_ok_and(|text| text.parse::<SecretKey>().is_ok())
+    });
+    match found {
+        None => Ok(()),
+        Some(path) => {
+            Err(Failure::new(Exit::Flake, format!("`{}` is a secret key, and would reach every host", path.display()))
+                .hint("move it out of the flake; if it was ever published, replace it: npc-publish trust rotate"))
+        }
+    }
 }
 
 fn points_into_a_store(link: &Path) -> bool {

@@ -24,10 +24,11 @@ pub(crate) fn find(directory: &Path) -> Result<Option<Work<'_>>, Failure> {
     let output = match work.command(&["rev-parse", "--is-inside-work-tree"]).output() {
         Ok(output) => output,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return match directory.ancestors().find(|ancestor| ancestor.join(".git").exists()) {
-                None => Ok(None),
-                Some(_) => Err(Failure::new(Exit::Flake, "the flake lies in a git repository, but there is no git")
-                    .hint("install git: npc asks it which files belong to the flake")),
+            return if has_git_above(directory) {
+                Err(Failure::new(Exit::Flake, "the flake lies in a git repository, but there is no git")
+                    .hint("install git: npc asks it which files belong to the flake"))
+            } else {
+                Ok(None)
             };
         }
         Err(error) => return Err(Failure::new(Exit::Flake, format!("cannot run git: {error}"))),
@@ -35,9 +36,15 @@ pub(crate) fn find(directory: &Path) -> Result<Option<Work<'_>>, Failure> {
     let words = String::from_utf8_lossy(&output.stderr);
     match output.status.success() {
         true if output.stdout.starts_with(b"true") => Ok(Some(work)),
-        false if !words.contains("not a git repository") => Err(failed(&words)),
+        // A checkout that git cannot make sense of must not be taken for a plain directory, whose files are all packed.
+        false if !words.contains("not a git repository") || has_git_above(directory) => Err(failed(&words)),
         _ => Ok(None),
     }
+}
+
+fn has_git_above(directory: &Path) -> bool {
+    let full = directory.canonicalize().unwrap_or_else(|_| directory.to_owned());
+    full.ancestors().any(|ancestor| ancestor.join(".git").symlink_metadata().is_ok())
 }
 
 fn failed(words: &str) -> Failure {

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use crate::failure::Failure;
 
 /// No key file is longer, in bytes.
-const FILE_BYTES: u64 = 4096;
+pub(crate) const FILE_BYTES: u64 = 4096;
 
 /// Reads a secret key. A file that others can read is refused: the key must be taken for known.
 pub(crate) fn read(path: &Path) -> Result<SecretKey, Failure> {

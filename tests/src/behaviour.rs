@@ -125,6 +125,7 @@ pub async fn large(subject: Subject) {
 
     let opened = subject.store.open(&object, 0, None).await.expect("opened");
     let opened = subject.store.open(&object, 2_000_000, opened.etag.as_ref()).await.expect("opened");
+    assert_eq!(opened.start, 2_000_000);
     let start = usize::try_from(opened.start).expect("small");
     let rest: Vec<u8> = opened.body.map(|piece| piece.expect("readable").to_vec()).concat().await;
     assert_eq!(rest, bytes[start..]);

@@ -67,6 +67,22 @@ fn links_that_an_agent_would_refuse() {
 }
 
 #[test]
+fn a_secret_key_in_the_flake() {
+    let world = World::new(&Kind::Directory);
+    fs::copy(world.key_file("npc-publish-1"), world.path("fleet/hosts/key")).expect("copied");
+    world.in_fleet(&["--remote", "prod"]).fails(6, &["`hosts/key` is a secret key", "hint: move it out"]);
+    nothing_published(&world);
+}
+
+#[test]
+fn a_broken_checkout() {
+    let world = World::new(&Kind::Directory);
+    fs::write(world.path("fleet/.git"), "gitdir: /nowhere/at/all").expect("written");
+    world.in_fleet(&["--remote", "prod"]).fails(6, &["git does not say which files"]);
+    nothing_published(&world);
+}
+
+#[test]
 fn a_store_address_that_makes_no_sense() {
     let world = World::new(&Kind::Directory);
     for (address, words) in [

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use npc_core::digest::Digest;
 use npc_core::document::Archive;
 use npc_core::layout::ObjectKey;
-use npc_core::store::{Answer, Fault, Options, Patience, Read, Retries, Store, StoreUrl, download, open};
+use npc_core::store::{
+    Answer, Content, ETag, Fault, Options, Patience, Precondition, Read, Retries, Store, StoreUrl, download, open,
+};
 use npc_tests::noise;
 
 /// How one request is answered.
@@ -155,6 +157,34 @@ async fn what_retrying_cannot_mend_is_asked_once() {
             assert_eq!(outcome, (Err(fault), 1), "{status}");
         }
     }
+}
+
+#[tokio::test]
+async fn conditional_writes_are_asked_for_and_a_conflict_is_told() {
+    for number in 0..2 {
+        let write = async |acts: &[Act], precondition| {
+            let stage = Stage::open(acts);
+            let store = stores(&stage).await[number].clone();
+            let written = store.write(&key(), Content::Bytes(b"x"), precondition).await;
+            (written.map_err(|error| error.fault), stage.requests())
+        };
+        let (written, requests) = write(&[Act::Status(412)], Precondition::Absent).await;
+        assert_eq!((written, requests.len()), (Err(Fault::Conflict), 1));
+        assert!(requests[0].contains("if-none-match: *"), "{requests:?}");
+        let tag = ETag::new("\"v0\"").expect("a tag");
+        let (written, requests) = write(&[Act::Whole(Vec::new())], Precondition::Version(tag)).await;
+        assert_eq!(written, Ok(ETag::new("\"v1\"")));
+        assert!(requests[0].contains("if-match: \"v0\""), "{requests:?}");
+    }
+}
+
+/// "409 Conflict ... retry the upload" (Amazon S3 User Guide, conditional writes).
+#[tokio::test]
+async fn a_conflicting_upload_to_s3_is_tried_again() {
+    let stage = Stage::open(&[Act::Status(409), Act::Status(409), Act::Whole(Vec::new())]);
+    let store = stores(&stage).await[1].clone();
+    store.write(&key(), Content::Bytes(b"x"), Precondition::Absent).await.expect("written in the end");
+    assert_eq!(stage.requests().len(), 3);
 }
 
 #[tokio::test]

@@ -240,8 +240,58 @@ fn sigterm_never_leaves_half_a_step_behind() {
     assert_eq!(agent.committed(), Some(1));
 }
 
+/// A Nix that takes its time, and says that it has begun.
+fn slow_nix(world: &World) -> Nix {
+    let programs = world.path("slow-nix");
+    fs::create_dir_all(&programs).expect("created");
+    let script = format!("#!/bin/sh\ntouch {}\nsleep 1000\n", world.path("building").display());
+    fs::write(programs.join("nix"), script).expect("written");
+    fs::set_permissions(programs.join("nix"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("set");
+    Nix { programs }
+}
+
 #[test]
-fn sigterm_ends_waiting_and_building_at_once() {
+fn sigterm_ends_building_at_once_and_nothing_is_activated() {
+    let world = World::new(&Kind::Served);
+    world.publish();
+    let agent = world.agent("web-1", &slow_nix(&world));
+    let mut running = agent.start();
+    eventually("the build begins", || world.path("building").exists().then_some(()));
+    let begun = std::time::Instant::now();
+    running.signal(Signal::TERM);
+    assert!(running.wait().success());
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert_eq!(agent.journal().expect("a journal")["phase"], "verified");
+    assert!(agent.activations().is_empty());
+}
+
+#[test]
+fn a_pause_during_a_build_is_heeded_before_anything_is_activated() {
+    let Some(nix) = Nix::find() else { return };
+    let world = World::new(&Kind::Served);
+    world.publish();
+    let wrapper = slow_nix(&world);
+    let script = format!(
+        "#!/bin/sh\ntouch {0}\nwhile [ ! -e {1} ]; do sleep 0.05; done\nexec {2}/nix \"$@\"\n",
+        world.path("building").display(),
+        world.path("go").display(),
+        nix.programs.display()
+    );
+    fs::write(wrapper.programs.join("nix"), script).expect("written");
+    let agent = world.agent("web-1", &wrapper);
+    let _running = agent.start();
+    eventually("the build begins", || world.path("building").exists().then_some(()));
+    agent.run(&["pause"]).works();
+    fs::write(world.path("go"), "").expect("written");
+    eventually("the build ends", || (agent.journal()?["phase"] == "built").then_some(()));
+    for_a_while(Duration::from_secs(1));
+    assert!(agent.activations().is_empty());
+    agent.run(&["resume"]).works();
+    agent.commits(1);
+}
+
+#[test]
+fn sigterm_ends_waiting_at_once() {
     let world = World::new(&Kind::Served);
     world.publish();
     let agent = world.command_agent("web-1", "true");
@@ -270,6 +320,7 @@ fn an_agent_killed_while_activating_rolls_back_when_it_starts_again() {
     running.kill();
     let running = agent.start();
     eventually("it rolls back", || (agent.outcome()? == "rolled-back interrupted").then_some(()));
+    assert_eq!(agent.journal().expect("a journal")["phase"], "verified", "it is tried once more, later");
     assert_eq!(trace(), "activate 1\nactivate 2\nroll-back 1\n");
     assert_eq!(agent.committed(), Some(1));
     running.stop();

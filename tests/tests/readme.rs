@@ -134,7 +134,7 @@ fn the_commands_on_a_host_work() {
 fn the_commands_for_replacing_a_key_work() {
     let world = World::new(&Kind::Directory);
     world.publish();
-    fs::copy(world.key_file("npc-root-1"), world.path("fleet/npc-root-1.secret")).expect("copied");
+    fs::copy(world.key_file("npc-root-1"), world.path("home/npc-root-1.secret")).expect("copied");
     let ended = run(&blocks()["rotate"], &world.path("fleet"), &world.path("home"), &[]);
     let data = ended.works();
     assert!(data.contains("trust version 2") && data.ends_with("prod@2\n"), "{data}");

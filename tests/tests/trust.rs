@@ -155,13 +155,19 @@ fn an_archive_that_was_swapped_is_refused() {
     let Standing::Present(release) = current(&world).body else { panic!("a release") };
     let path = world.path(&format!("store/archives/{}.tar.gz", release.archive.sha256));
     let size = usize::try_from(release.archive.size).expect("small");
-    for forged in [vec![0; size], vec![0; size - 1], vec![0; size + 1]] {
-        fs::write(&path, forged).expect("written");
-        agent.once();
-        let outcome = agent.outcome().expect("an outcome");
-        assert!(["failed digest-mismatch", "failed too-large"].contains(&outcome.as_str()), "{outcome}");
-        assert_eq!(activated(&agent), ["1"]);
+    let forgeries =
+        [("same", size, "digest-mismatch"), ("short", size - 1, "digest-mismatch"), ("long", size + 1, "too-large")];
+    for (name, length, kind) in forgeries {
+        fs::write(&path, vec![0; length]).expect("written");
+        // Each by a host of its own: one that has failed waits before it tries again.
+        let host = world.command_agent(name, NOTE_SERIAL);
+        host.once().fails(5, &["not the one that was published"]);
+        assert_eq!(host.outcome(), Some(format!("failed {kind}")));
+        assert!(activated(&host).is_empty());
+        assert_eq!(fs::read_dir(host.path("state/downloads")).expect("listed").count(), 0);
     }
+    agent.once().fails(5, &["not the one that was published"]);
+    assert_eq!(activated(&agent), ["1"]);
     let downloads = fs::read_dir(agent.path("state/downloads")).expect("listed").count();
     assert_eq!(downloads, 0, "nothing half-written is left");
 }

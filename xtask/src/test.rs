@@ -1,9 +1,9 @@
 //! `cargo xtask test`: format, lints, licences, docs, and every test on real parts.
 
-use std::io::{BufReader, Write as _};
+use std::io::BufReader;
 use std::process::Stdio;
 
-use npc_tests::parts::{ACCESS_KEY, GARAGE, NEWER_NIX, PROGRAMS, SECRET_KEY};
+use npc_tests::parts::{ACCESS_KEY, GARAGE, NEWER_NIX, PROGRAMS, SECRET_KEY, SKIPPED};
 use npc_tests::process::start_garage;
 
 use crate::shell::{announce, build_programs, cargo, command, root, run};
@@ -80,6 +80,8 @@ fn run_tests(tools: &Tools, filter: Option<&str>) -> Result<Count, String> {
         .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
         .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
         .env("AWS_EC2_METADATA_DISABLED", "true");
+    let skipped = folder.path().join("skipped");
+    tests.env(SKIPPED, &skipped);
     let garage = tools.garage.as_deref().map(|program| start_garage(program, folder.path())).transpose();
     let garage = garage.map_err(|error| format!("Garage cannot be started: {error}"))?;
     if let Some((_, endpoint)) = &garage {
@@ -90,7 +92,12 @@ fn run_tests(tools: &Tools, filter: Option<&str>) -> Result<Count, String> {
     }
     let mut child = tests.stdout(Stdio::piped()).spawn().map_err(|error| error.to_string())?;
     let output = child.stdout.take().ok_or("cargo test has no output")?;
-    let count = echo_and_count(BufReader::new(output))?;
+    let mut count = echo_and_count(BufReader::new(output), std::io::stdout())?;
+    for part in std::fs::read_to_string(&skipped).unwrap_or_default().lines() {
+        eprintln!("SKIPPED a test for want of {part}");
+        count.passed -= 1;
+        count.skipped += 1;
+    }
     let status = child.wait().map_err(|error| error.to_string())?;
     if !status.success() && count.failed == 0 {
         return Err(format!("cargo test ended with {status}; its output is above, from {}", root().display()));
@@ -102,11 +109,11 @@ fn run_tests(tools: &Tools, filter: Option<&str>) -> Result<Count, String> {
 }
 
 /// Passes on what cargo says, and adds up its summaries.
-fn echo_and_count(output: impl std::io::BufRead) -> Result<Count, String> {
+fn echo_and_count(output: impl std::io::BufRead, mut echo: impl std::io::Write) -> Result<Count, String> {
     let mut count = Count::default();
     for line in output.lines() {
         let line = line.map_err(|error| error.to_string())?;
-        writeln!(std::io::stdout(), "{line}").map_err(|error| error.to_string())?;
+        writeln!(echo, "{line}").map_err(|error| error.to_string())?;
         if let Some(summary) = line.strip_prefix("test result: ") {
             let number = |word: &str| {
                 let before = summary.split(word).next().unwrap_or_default();
@@ -128,7 +135,7 @@ mod tests {
     fn summaries_are_added_up() {
         let output = "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out\nnoise\n\
                       test result: FAILED. 10 passed; 2 failed; 0 ignored; 0 measured; 5 filtered out\n";
-        let count = echo_and_count(output.as_bytes()).expect("counted");
+        let count = echo_and_count(output.as_bytes(), Vec::new()).expect("counted");
         assert_eq!(count, Count { passed: 13, failed: 2, skipped: 1 });
     }
 }

@@ -68,6 +68,10 @@ impl Platform for CommandPlatform {
         Ok(flake.to_owned())
     }
 
+    async fn secure_running(&self) -> Result<Option<PathBuf>, Failed> {
+        Ok(self.running())
+    }
+
     async fn activate(&self, attempt: &Attempt) -> Result<(), Failed> {
         self.apply(&attempt.target, &attempt.system, "activate").await
     }

@@ -23,6 +23,9 @@ pub trait Platform {
     /// broken off at any time.
     async fn build(&self, target: &Target, flake: &Path) -> Result<PathBuf, Failed>;
 
+    /// Makes sure that the system that runs can be gone back to, and says which it is.
+    async fn secure_running(&self) -> Result<Option<PathBuf>, Failed>;
+
     /// Activates a system for this boot. It is never broken off.
     async fn activate(&self, attempt: &Attempt) -> Result<(), Failed>;
 

@@ -78,7 +78,15 @@ impl NixOs {
     fn nix(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.env("HOME", self.state.path("home"));
-        for variable in ["XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "NIX_PATH"] {
+        for variable in [
+            "XDG_CACHE_HOME",
+            "XDG_CONFIG_HOME",
+            "XDG_STATE_HOME",
+            "XDG_DATA_HOME",
+            "NIX_PATH",
+            "NIX_CONFIG",
+            "NIX_USER_CONF_FILES",
+        ] {
             command.env_remove(variable);
         }
         command
@@ -93,7 +101,8 @@ impl NixOs {
         command
             .args(["--extra-experimental-features", "nix-command flakes", "build", "--json"])
             .args(["--no-update-lock-file", "--no-write-lock-file", "--option", "pure-eval", "true"])
-            .args(["--option", "accept-flake-config", "false", "--option", "flake-registry"])
+            .args(["--option", "accept-flake-config", "false", "--option", "use-registries", "false"])
+            .args(["--option", "flake-registry"])
             .arg(self.registry())
             .arg("--out-link")
             .arg(root)
@@ -177,10 +186,15 @@ impl Platform for NixOs {
         Ok(built.outputs.out)
     }
 
-    async fn activate(&self, attempt: &Attempt) -> Result<(), Failed> {
-        if let Some(previous) = &attempt.before.running {
-            self.keep(previous).await?;
+    async fn secure_running(&self) -> Result<Option<PathBuf>, Failed> {
+        let running = self.running();
+        if let Some(running) = &running {
+            self.keep(running).await?;
         }
+        Ok(running)
+    }
+
+    async fn activate(&self, attempt: &Attempt) -> Result<(), Failed> {
         self.switch(&attempt.system, "test", "activation.log", Check::Do).await?;
         match self.running() {
             Some(running) if running == attempt.system => Ok(()),
@@ -201,15 +215,24 @@ impl Platform for NixOs {
         let Some(previous) = &attempt.before.running else {
             return Err(Failed::new("no-previous-system", "no system ran before, so there is none to go back to"));
         };
-        self.switch(previous, "test", "rollback.log", Check::Skip).await?;
+        let activated = self.switch(previous, "test", "rollback.log", Check::Skip).await;
+        // The boot default is put back in any case: it is the next way out.
         if boot {
             self.set_profile(previous).await?;
             self.switch(previous, "boot", "rollback-boot.log", Check::Skip).await?;
         }
-        if self.running().as_ref() != Some(previous) {
-            let message = format!("{} said that it was activated, but does not run", previous.display());
-            return Err(Failed::new("rollback-failed", message));
+        if self.running().as_ref() == Some(previous) {
+            // Some unit that does not start is what `switch-to-configuration` complains of; the system is the old one.
+            if let Err(failed) = activated {
+                tracing::warn!(
+                    log = failed.log.as_deref().unwrap_or(""),
+                    "the system before runs again, but says: {failed}"
+                );
+            }
+            return Ok(());
         }
-        Ok(())
+        activated?;
+        let message = format!("{} said that it was activated, but does not run", previous.display());
+        Err(Failed::new("rollback-failed", message))
     }
 }

@@ -37,10 +37,17 @@ impl Program<'_> {
         Failed { kind: self.kind.to_owned(), message: format!("could not {}: {reason}", self.purpose), log }
     }
 
+    /// A disk that has no room for a log must not keep a host from going back to its old system.
+    fn open_log(&self) -> Result<File, Failed> {
+        File::create(self.log).or_else(|error| {
+            tracing::warn!(path = %self.log.display(), %error, "cannot keep a log");
+            File::options().write(true).open("/dev/null").map_err(|error| self.failed(error))
+        })
+    }
+
     /// Runs it to its end with all output in the log. Dropping the future ends the program and what it started.
     pub(super) async fn run(mut self) -> Result<(), Failed> {
-        let log =
-            File::create(self.log).map_err(|error| self.failed(format_args!("{}: {error}", self.log.display())))?;
+        let log = self.open_log()?;
         let errors = log.try_clone().map_err(|error| self.failed(error))?;
         self.command.stdout(log).stderr(errors);
         let status = self.spawn_and_wait().await?;
@@ -49,8 +56,7 @@ impl Program<'_> {
 
     /// Runs it to its end and gives what it wrote to stdout, which goes to a file as well; stderr goes to the log.
     pub(super) async fn output(mut self, limit: u64) -> Result<Vec<u8>, Failed> {
-        let log =
-            File::create(self.log).map_err(|error| self.failed(format_args!("{}: {error}", self.log.display())))?;
+        let log = self.open_log()?;
         let path: PathBuf = self.log.with_extension("out");
         let mut out = File::options()
             .create(true)

@@ -222,6 +222,9 @@ pub struct Journal {
     /// What is not tried again.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub quarantine: BTreeMap<SystemKey, Quarantined>,
+    /// The system whose activation was interrupted once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interrupted: Option<SystemKey>,
     /// How many activations this host has seen.
     #[serde(default)]
     pub attempts: u64,

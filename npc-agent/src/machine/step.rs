@@ -14,14 +14,22 @@ const FIRST_PAUSE: SignedDuration = SignedDuration::from_secs(30);
 /// The kind of a probation that failed because the store could not be reached any more.
 pub const STORE_UNREACHABLE: &str = "store-unreachable";
 
+/// The kind of an attempt whose end nobody saw.
+const INTERRUPTED: &str = "interrupted";
+
 /// The longest pause.
 const LONGEST_PAUSE: SignedDuration = SignedDuration::from_hours(24);
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// The agent began to run.
-    Started,
+    /// The agent began to run, and found this system running.
+    Started {
+        /// The system, if there is a way to know.
+        running: Option<PathBuf>,
+    },
+    /// The host was told to follow something else.
+    Repointed,
     /// A release passed every check.
     Release(Target),
     /// Time has passed, or the host was resumed.
@@ -89,8 +97,13 @@ pub struct Context {
 /// Decides: the journal to write now, and then what to do, if anything.
 pub fn step(mut journal: Journal, event: Event, context: &Context) -> (Journal, Option<Effect>) {
     match event {
-        Event::Started => return started(journal, context),
+        Event::Started { running } => started(&mut journal, running.as_ref()),
         Event::Woke => {}
+        Event::Repointed if journal.phase.must_finish() => {}
+        Event::Repointed => {
+            journal.phase = Phase::Steady;
+            journal.back_off = None;
+        }
         Event::Release(target) => consider(&mut journal, target, context),
         event => advance(&mut journal, event, context),
     }
@@ -98,15 +111,23 @@ pub fn step(mut journal: Journal, event: Event, context: &Context) -> (Journal, 
     (journal, effect)
 }
 
-/// Picks up where the journal ends.
-fn started(mut journal: Journal, context: &Context) -> (Journal, Option<Effect>) {
-    if let Phase::Activating(attempt) = &journal.phase {
+/// Picks up where the journal ends, if that is still what is so.
+fn started(journal: &mut Journal, running: Option<&PathBuf>) {
+    let interrupted = |during: &str| Failed::new(INTERRUPTED, format!("the agent or the host ended {during}"));
+    journal.phase = match std::mem::take(&mut journal.phase) {
         // Nobody saw how it ended: half a system is not given the chance to prove itself.
-        let reason = Failed::new("interrupted", "the agent ended while the system was being activated");
-        journal.phase = Phase::RollingBack { attempt: attempt.clone(), reason, boot: false };
-    }
-    let effect = next_effect(&journal, context);
-    (journal, effect)
+        Phase::Activating(attempt) => {
+            Phase::RollingBack { attempt, reason: interrupted("while the system was being activated"), boot: false }
+        }
+        // Another system runs, as after a power cut, which boots the old one: this one has not proved itself.
+        Phase::Probation(attempt) if running != Some(&attempt.system) => {
+            Phase::RollingBack { attempt, reason: interrupted("before the system had proved itself"), boot: false }
+        }
+        Phase::Committing(attempt) if running != Some(&attempt.system) => {
+            Phase::RollingBack { attempt, reason: interrupted("while the system became the boot default"), boot: true }
+        }
+        phase => phase,
+    };
 }
 
 /// A release was believed. Nothing to do is decided first.
@@ -161,8 +182,11 @@ fn advance(journal: &mut Journal, event: Event, context: &Context) {
         (Phase::Built { target, system }, Event::Surveyed(baseline)) => {
             surveyed(journal, target, system, baseline, context)
         }
-        (phase @ (Phase::Fetched { .. } | Phase::Verified { .. }), Event::PreparationFailed(failed)) => {
-            back_off(journal, &phase, failed, context);
+        (
+            phase @ (Phase::Fetched { .. } | Phase::Verified { .. } | Phase::Built { .. }),
+            Event::PreparationFailed(failed),
+        ) => {
+            back_off(journal, &phase, OutcomeKind::Failed, failed, context);
             phase
         }
         (Phase::Activating(attempt), Event::Activated) => Phase::Probation(attempt),
@@ -177,12 +201,11 @@ fn advance(journal: &mut Journal, event: Event, context: &Context) {
         (Phase::Committing(attempt), Event::AttemptFailed(reason)) => {
             Phase::RollingBack { attempt, reason, boot: true }
         }
-        (Phase::RollingBack { attempt, reason, .. }, Event::RolledBack { store_answers: false })
-            if reason.kind == STORE_UNREACHABLE =>
+        (Phase::RollingBack { attempt, reason, .. }, Event::RolledBack { store_answers })
+            if deserves_another_try(journal, &attempt, &reason, store_answers) =>
         {
-            // It stays silent under the old system too: the new one was never at fault.
             let phase = Phase::Verified { target: attempt.target };
-            back_off(journal, &phase, reason, context);
+            back_off(journal, &phase, OutcomeKind::RolledBack, reason, context);
             phase
         }
         (Phase::RollingBack { attempt, reason, .. }, Event::RolledBack { .. }) => {
@@ -192,6 +215,8 @@ fn advance(journal: &mut Journal, event: Event, context: &Context) {
         (Phase::RollingBack { attempt, mut reason, .. }, Event::RollBackFailed(failed)) => {
             reason.message = format!("{}; and going back failed: {failed}", reason.message);
             give_up(journal, &attempt, OutcomeKind::Stranded, reason, context);
+            // Nobody knows what runs: the next release is activated, whatever it holds.
+            journal.committed = None;
             Phase::Steady
         }
         // What an effect reports after it was superseded concerns nobody any more.
@@ -221,13 +246,29 @@ fn surveyed(journal: &mut Journal, target: Target, system: PathBuf, before: Base
     Phase::Activating(Attempt { number: journal.attempts, target, system, since: context.now, before })
 }
 
-fn back_off(journal: &mut Journal, phase: &Phase, failed: Failed, context: &Context) {
+/// Whether the system was not at fault, as far as one can tell.
+fn deserves_another_try(journal: &mut Journal, attempt: &Attempt, reason: &Failed, store_answers: bool) -> bool {
+    match reason.kind.as_str() {
+        // The store stays silent under the old system too.
+        STORE_UNREACHABLE => !store_answers,
+        // Once it may have been anything; twice it looks as if the system took the host down.
+        INTERRUPTED => {
+            let key = attempt.target.key();
+            let again = journal.interrupted.as_ref() == Some(&key);
+            journal.interrupted = if again { None } else { Some(key) };
+            !again
+        }
+        _ => false,
+    }
+}
+
+fn back_off(journal: &mut Journal, phase: &Phase, kind: OutcomeKind, failed: Failed, context: &Context) {
     let failures = journal.back_off.map_or(0, |back_off| back_off.failures).saturating_add(1);
     let bound = FIRST_PAUSE.saturating_mul(1_i32 << failures.saturating_sub(1).min(20)).min(LONGEST_PAUSE);
     let pause = bound.mul_f64_clamped(0.5 + context.jitter / 2.0);
     journal.back_off = Some(BackOff { failures, until: context.now.saturating_add(pause).unwrap_or(Timestamp::MAX) });
     if let Some(target) = phase.target() {
-        let failed = failure(context, target, OutcomeKind::Failed, failed);
+        let failed = failure(context, target, kind, failed);
         journal.record(failed);
     }
 }
@@ -248,6 +289,7 @@ fn commit(journal: &mut Journal, attempt: Attempt, context: &Context) {
     let message = format!("{}@{} runs", target.remote, target.serial);
     journal.record(outcome(context, &target, OutcomeKind::Committed, None, message));
     journal.quarantine.remove(&target.key());
+    journal.interrupted = None;
     journal.committed = Some(Committed { target, system: attempt.system, since: context.now });
 }
 

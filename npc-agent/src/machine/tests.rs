@@ -182,6 +182,8 @@ fn a_failed_roll_back_is_never_told_as_one_that_worked() {
     run(&mut journal, up_to_activation(2, "b", "a"));
     run(&mut journal, [Event::AttemptFailed(Failed::new("x", "x")), Event::RollBackFailed(Failed::new("y", "y"))]);
     assert_eq!(journal.outcomes[0].kind, OutcomeKind::Stranded);
+    let effect = run(&mut journal, [Event::Release(target(3, "a"))]);
+    assert!(matches!(effect, Some(Effect::Fetch(_))), "nobody knows what runs, so the good release is activated again");
 }
 
 #[test]
@@ -220,18 +222,64 @@ fn an_expired_release_is_not_activated() {
     assert_eq!(journal.outcomes[0].error.as_deref(), Some("expired"));
 }
 
+fn starts(running: &str) -> Event {
+    Event::Started { running: Some(system(running)) }
+}
+
 #[test]
-fn a_crash_while_activating_rolls_back_and_later_ones_go_on() {
+fn a_crash_while_activating_rolls_back_and_is_tried_once_more() {
     let mut journal = committed("a");
     run(&mut journal, up_to_activation(2, "b", "a"));
-    let activating = journal.clone();
-    assert!(matches!(run(&mut journal, [Event::Started]), Some(Effect::RollBack { boot: false, .. })));
-    assert!(matches!(run(&mut journal, [Event::Started]), Some(Effect::RollBack { .. })), "and again");
-    let mut journal = activating;
+    for attempt in 1..=2 {
+        assert!(matches!(run(&mut journal, [starts("b")]), Some(Effect::RollBack { boot: false, .. })));
+        assert!(matches!(run(&mut journal, [starts("a")]), Some(Effect::RollBack { .. })), "and again");
+        assert_eq!(run(&mut journal, [Event::RolledBack { store_answers: true }]), None);
+        assert_eq!(journal.outcomes[0].error.as_deref(), Some("interrupted"));
+        assert_eq!(journal.quarantine.len(), attempt - 1);
+        if attempt == 1 {
+            let (next, effect) = step(journal, Event::Woke, &at(3600));
+            assert!(matches!(effect, Some(Effect::Build(_))));
+            journal = next;
+            run(&mut journal, [Event::Built(system("b")), Event::Surveyed(baseline("a"))]);
+        }
+    }
+}
+
+#[test]
+fn an_agent_that_comes_back_under_the_new_system_goes_on() {
+    let mut journal = committed("a");
+    run(&mut journal, up_to_activation(2, "b", "a"));
     run(&mut journal, [Event::Activated]);
-    assert!(matches!(run(&mut journal, [Event::Started]), Some(Effect::Prove(_))));
+    assert!(matches!(run(&mut journal, [starts("b")]), Some(Effect::Prove(_))));
     run(&mut journal, [Event::Proved]);
-    assert!(matches!(run(&mut journal, [Event::Started]), Some(Effect::Commit(_))));
+    assert!(matches!(run(&mut journal, [starts("b")]), Some(Effect::Commit(_))));
+}
+
+#[test]
+fn a_host_that_comes_back_under_the_old_system_commits_nothing() {
+    for proved in [false, true] {
+        let mut journal = committed("a");
+        run(&mut journal, up_to_activation(2, "b", "a"));
+        run(&mut journal, [Event::Activated]);
+        if proved {
+            run(&mut journal, [Event::Proved]);
+        }
+        let Some(Effect::RollBack { boot, .. }) = run(&mut journal, [starts("a")]) else { panic!("it must roll back") };
+        assert_eq!(boot, proved, "only committing touches the boot default");
+        run(&mut journal, [Event::RolledBack { store_answers: true }]);
+        assert!(journal.quarantine.is_empty());
+        assert_eq!(journal.committed.as_ref().expect("committed").system, system("a"));
+    }
+}
+
+#[test]
+fn a_repointed_host_drops_what_it_had_not_begun_to_activate() {
+    let mut journal = Journal::default();
+    run(&mut journal, [Event::Release(target(1, "a")), Event::Unpacked]);
+    assert_eq!(run(&mut journal, [Event::Repointed]), None);
+    assert_eq!(journal.phase, Phase::Steady);
+    run(&mut journal, up_to_activation(1, "a", "old"));
+    assert!(matches!(run(&mut journal, [Event::Repointed]), Some(Effect::Activate(_))), "what has begun is ended");
 }
 
 #[test]
@@ -248,7 +296,8 @@ fn any_event() -> impl Strategy<Value = Event> {
     let failed = || Failed::new("x", "x");
     prop_oneof![
         (1..20_u64, content.clone()).prop_map(|(serial, content)| Event::Release(target(serial, content))),
-        Just(Event::Started),
+        content.clone().prop_map(|content| Event::Started { running: Some(system(content)) }),
+        Just(Event::Repointed),
         Just(Event::Woke),
         Just(Event::Unpacked),
         content.clone().prop_map(|content| Event::Built(system(content))),
@@ -278,7 +327,7 @@ proptest! {
             prop_assert_eq!(&serde_json::from_slice::<Journal>(&text).expect("a journal"), &next);
             // Nothing is committed that has not passed probation.
             let system = |journal: &Journal| journal.committed.as_ref().map(|committed| committed.system.clone());
-            if system(&next) != system(&before) {
+            if system(&next) != system(&before) && next.committed.is_some() {
                 prop_assert!(matches!(before.phase, Phase::Committing(_)) && event == Event::Committed);
             }
             // An effect is only asked for once the journal says so.

@@ -5,7 +5,7 @@
 
 use npc_core::digest::Digest;
 use npc_core::document::Kind;
-use npc_core::trust::{Floor, Floors, Refusal, Trusted};
+use npc_core::trust::{Floors, Refusal, Trusted};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -73,17 +73,16 @@ impl Replay {
                 Ok(Some(instance)) => instance,
                 Ok(None) | Err(_) => Instance::create(state)?,
             };
-            return Ok((Self::restore(copy, settings)?, instance));
+            let mut replay = Self::restore(copy, settings)?;
+            replay.hear(settings);
+            return Ok((replay, instance));
         }
         let traces = COPIES.iter().any(|name| state.path(name).exists());
         if traces || !matches!(instance, Ok(None)) {
             return Err(ReplayError::Lost);
         }
         let mut fresh = Self { trusted: None, floors: Floors::default(), generation: 0 };
-        for (remote, serial) in &settings.minimum_serials {
-            let floor = Floor { trust: settings.anchor.version, serial: *serial, digest: None };
-            fresh.floors.set(Kind::Release, remote.as_str(), floor);
-        }
+        fresh.hear(settings);
         fresh.write(state)?;
         Ok((fresh, Instance::create(state)?))
     }
@@ -92,6 +91,13 @@ impl Replay {
     #[cfg(test)]
     pub(crate) fn for_tests() -> Self {
         Self { trusted: None, floors: Floors::default(), generation: 0 }
+    }
+
+    /// Takes in the floors of the configuration.
+    fn hear(&mut self, settings: &Settings) {
+        for (remote, serial) in &settings.minimum_serials {
+            self.floors.tell(Kind::Release, remote.as_str(), settings.anchor.version, *serial);
+        }
     }
 
     fn restore(copy: Copy, settings: &Settings) -> Result<Self, ReplayError> {
@@ -168,7 +174,7 @@ mod tests {
         replay.write(&state).expect("written");
         fs::write(state.path(COPIES[1]), old).expect("written");
         let (replay, _) = Replay::open(&state, &settings()).expect("opened");
-        assert!(replay.floors.get(Kind::Release, "prod").is_none(), "the older copy was not taken");
+        assert_eq!(replay.generation, 2, "the older copy was not taken");
     }
 
     #[test]

@@ -108,7 +108,8 @@ impl StateDirectory {
         Ok(self.read_json(JOURNAL)?.unwrap_or_default())
     }
 
-    /// Reads the journal. One that is damaged is put aside: the agent then goes by the system that runs.
+    /// Reads the journal. One that is damaged is put aside, and what it said is forgotten: the release that the
+    /// host follows is then built and activated as if for the first time, which ends in the same system.
     pub fn recover_journal(&self) -> Result<Journal, StateError> {
         match self.read_journal() {
             Err(error) if error.source.kind() == io::ErrorKind::InvalidData => {

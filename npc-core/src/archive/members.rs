@@ -118,12 +118,12 @@ pub(super) fn walk<E: From<ArchiveError>>(
     let mut count = 0;
     for entry in archive.entries().map_err(damaged)?.raw(true) {
         let mut entry = entry.map_err(damaged)?;
+        if long.take(&mut entry)? {
+            continue;
+        }
         count += 1;
         if count > allowed.entries {
             return Err(ArchiveError::TooLarge { what: "members", limit: allowed.entries }.into());
-        }
-        if long.take(&mut entry)? {
-            continue;
         }
         let member = member(&entry, &mut long)?;
         seen.add(&member)?;
@@ -245,7 +245,7 @@ fn member(entry: &tar::Entry<'_, impl Read>, long: &mut LongNames) -> Result<Mem
 }
 
 /// The path, if joining it to a directory stays below that directory.
-fn safe(path: &Path) -> Result<PathBuf, ArchiveError> {
+pub(super) fn safe(path: &Path) -> Result<PathBuf, ArchiveError> {
     let refuse = || ArchiveError::IllegalPath(path.to_owned());
     let bytes = path.as_os_str().as_bytes();
     if bytes.len() > limits::PATH_BYTES || bytes.contains(&0) {

@@ -12,9 +12,13 @@ use tar::{EntryType, Header};
 use thiserror::Error;
 
 use super::links::{self, EscapingLink};
+use super::members::safe;
 use crate::digest::Hashing;
 use crate::document::Archive;
 use crate::limits;
+
+/// The most that tar adds to a member, padding and a usual long name included: unpacking counts that as well.
+const HEADER_BYTES: u64 = 4096;
 
 /// A tree that could not be packed.
 #[derive(Debug, Error)]
@@ -36,6 +40,9 @@ pub enum PackError {
     /// A socket, a device, a pipe.
     #[error("`{}` is neither file, directory nor symbolic link", .0.display())]
     Special(PathBuf),
+    /// A path too long or too deep for an agent.
+    #[error("`{}` is too long or too deep for an archive", .0.display())]
+    IllegalPath(PathBuf),
     /// A link that an agent would refuse.
     #[error(transparent)]
     EscapingLink(#[from] EscapingLink),
@@ -115,6 +122,9 @@ struct Writer<W: Write> {
 
 impl<W: Write> Writer<W> {
     fn append(&mut self, root: &Path, path: &Path) -> Result<(), PackError> {
+        if safe(path).is_err() {
+            return Err(PackError::IllegalPath(path.to_owned()));
+        }
         let full = root.join(path);
         let read = |source| PackError::Read { path: path.to_owned(), source };
         let metadata = fs::symlink_metadata(&full).map_err(read)?;
@@ -147,7 +157,8 @@ impl<W: Write> Writer<W> {
     fn append_file(&mut self, path: &Path, file: File) -> Result<(), PackError> {
         let metadata = file.metadata().map_err(|source| PackError::Read { path: path.to_owned(), source })?;
         let size = metadata.len();
-        if self.done.bytes.saturating_add(size) > limits::UNPACKED_BYTES {
+        let headers = self.done.entries * HEADER_BYTES;
+        if self.done.bytes.saturating_add(size).saturating_add(headers) > limits::UNPACKED_BYTES {
             return Err(PackError::TooLarge { what: "bytes", limit: limits::UNPACKED_BYTES });
         }
         let mode = if metadata.permissions().mode() & 0o100 == 0 { 0o644 } else { 0o755 };

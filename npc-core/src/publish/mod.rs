@@ -151,6 +151,8 @@ pub async fn publish(
     if let Some(current) = current
         && record == Record::Changes
         && holds(current.body(), &release)
+        && expires.is_none()
+        && current.header().expires.is_none_or(|expires| expires > now)
     {
         return Ok(Published::Unchanged(current.header().serial));
     }

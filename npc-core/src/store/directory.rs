@@ -46,7 +46,7 @@ impl DirectoryStore {
         &self.root
     }
 
-    /// Removes what writers that were killed have left behind. No writer may be at work.
+    /// Removes what writers that were killed have left behind. What a living writer is at work on is locked, and stays.
     pub fn clean(&self) -> io::Result<()> {
         let _lock = self.lock()?;
         let mut ahead = vec![self.root.clone()];
@@ -55,7 +55,9 @@ impl DirectoryStore {
                 let entry = entry?;
                 if entry.file_type()?.is_dir() {
                     ahead.push(entry.path());
-                } else if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+                } else if entry.file_name().to_string_lossy().starts_with(TEMPORARY)
+                    && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok())
+                {
                     fs::remove_file(entry.path())?;
                 }
             }
@@ -65,7 +67,9 @@ impl DirectoryStore {
 
     /// A new file for content that is not complete yet, on the store's own file system.
     pub fn temporary(&self) -> io::Result<NamedTempFile> {
-        tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(&self.root)
+        let temporary = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(&self.root)?;
+        temporary.as_file().lock()?;
+        Ok(temporary)
     }
 
     /// The version of an object, or none where there is no object.

@@ -104,7 +104,12 @@ impl HttpStore {
             None => None,
         };
         install_crypto();
-        let client = reqwest::Client::builder()
+        let mut client = reqwest::Client::builder();
+        if is_loopback(&base) {
+            // What is meant for this machine must not leave it by way of a proxy, least of all with a token.
+            client = client.no_proxy();
+        }
+        let client = client
             .user_agent(concat!("npc/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(options.patience.connect)
             .redirect(redirect::Policy::limited(5))
@@ -293,7 +298,25 @@ fn status_message(response: &Response) -> String {
 
 /// What is wrong with the request itself stays wrong; a broken connection may pass, also in the middle of a body.
 fn fault_of_transport(error: &reqwest::Error) -> Fault {
-    if error.is_builder() || error.is_redirect() { Fault::Broken } else { Fault::Unavailable }
+    if error.is_builder() || error.is_redirect() || is_about_a_certificate(error) {
+        Fault::Broken
+    } else {
+        Fault::Unavailable
+    }
+}
+
+/// TLS errors arrive wrapped in I/O errors, which do not show them among their causes.
+fn is_about_a_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let found = cause.downcast_ref().or_else(|| inner?.downcast_ref());
+        if matches!(found, Some(rustls::Error::InvalidCertificate(_))) {
+            return true;
+        }
+        next = cause.source();
+    }
+    false
 }
 
 async fn next_piece(

@@ -37,7 +37,9 @@ impl Floors {
     pub fn check(&self, kind: Kind, header: &Header, digest: Digest) -> Result<(), Refusal> {
         let Some(floor) = self.0.get(&subject(kind, &header.name)) else { return Ok(()) };
         let (found, seen) = ((header.trust, header.serial), (floor.trust, floor.serial));
-        if found < seen {
+        // What a bootstrap told is a serial alone: under which trust it was made, nobody said.
+        let below = if floor.digest.is_none() { found.1 < seen.1 } else { found < seen };
+        if below {
             return Err(Refusal::Rollback { found: found.1, found_trust: found.0, seen: seen.1, seen_trust: seen.0 });
         }
         if found == seen && floor.digest.is_some_and(|seen| seen != digest) {
@@ -52,9 +54,13 @@ impl Floors {
         self.0.insert(subject(kind, &header.name), floor) != Some(floor)
     }
 
-    /// Sets a floor told at bootstrap, so that the first contact cannot be fed an old document.
-    pub fn set(&mut self, kind: Kind, name: &str, floor: Floor) {
-        self.0.insert(subject(kind, name), floor);
+    /// Raises a floor to a serial told by the host's operator, so that the first contact cannot be fed an old document. What
+    /// has been seen already is kept if it is higher.
+    pub fn tell(&mut self, kind: Kind, name: &str, trust: Serial, serial: Serial) {
+        let seen = self.0.entry(subject(kind, name)).or_insert(Floor { trust, serial, digest: None });
+        if seen.serial < serial {
+            *seen = Floor { trust: seen.trust, serial, digest: None };
+        }
     }
 
     /// The newest document seen under a name.

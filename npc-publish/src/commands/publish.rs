@@ -88,8 +88,11 @@ async fn dry_run(session: &Session, remote: &RemoteName, flake: &PackedFlake, as
     let pointer = session.fleet.remote(remote).await?;
     let current = pointer.as_ref().and_then(|pointer| pointer.state.as_ref().ok());
     let archive = flake.packed.archive;
-    let unchanged = current
-        .is_some_and(|current| matches!(current.body(), Standing::Present(release) if release.archive == archive));
+    let now = Timestamp::now();
+    let unchanged = current.is_some_and(|current| {
+        matches!(current.body(), Standing::Present(release) if release.archive == archive)
+            && current.header().expires.is_none_or(|expires| expires > now)
+    });
     let held: Option<Serial> = current.map(|current| current.header().serial);
     match held {
         Some(serial) if unchanged => console::say(format_args!("unchanged: {remote}@{serial} holds exactly this")),

@@ -18,6 +18,13 @@ enum State {
     Stopped,
 }
 
+/// Whether an event is about more than reading, or about files that are not finished yet.
+fn is_about_objects(event: &notify::Event) -> bool {
+    let hidden =
+        |path: &std::path::PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    !matches!(event.kind, EventKind::Access(_)) && !event.paths.iter().all(hidden)
+}
+
 /// Whether there is more to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Woken {
@@ -34,7 +41,7 @@ impl Changes {
         let notified = Arc::clone(&sender);
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // An error, as an overflowing queue, means that events were lost: whoever waits looks anew.
-            if event.as_ref().map_or(true, |event| !matches!(event.kind, EventKind::Access(_))) {
+            if event.as_ref().map_or(true, is_about_objects) {
                 notified.send_if_modified(|state| match state {
                     State::Changed(count) => {
                         *count += 1;

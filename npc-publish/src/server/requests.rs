@@ -92,10 +92,10 @@ async fn read(server: Arc<Server>, request: Request, path: &str) -> Result<Respo
     let mut etag = version(&server, &key).await?;
     let unless = headers.get(header::IF_NONE_MATCH);
     let mut applied = None;
-    if let Some(wait) = wait_asked(headers)
+    let wait = wait_asked(headers).map(|wait| wait.min(server.settings.longest_wait)).filter(|wait| !wait.is_zero());
+    if let Some(wait) = wait
         && let Some(_place) = server.place_to_wait()
     {
-        let wait = wait.min(server.settings.longest_wait);
         applied = Some(wait);
         let deadline = tokio::time::Instant::now() + wait;
         while etag.as_ref().is_some_and(|etag| names(unless, etag)) {
