@@ -248,6 +248,14 @@ impl Agent<'_> {
         fs::write(self.home.join("agent.toml"), format!("{fleet}\n{settings}\n")).expect("written");
     }
 
+    /// Polls so often, instead of every second.
+    pub fn poll_every(&self, seconds: u64) {
+        let path = self.path("agent.toml");
+        let settings = fs::read_to_string(&path).expect("read");
+        let often = format!("poll_interval = {seconds}");
+        fs::write(path, settings.replace("poll_interval = 1", &often)).expect("written");
+    }
+
     /// A path in the host's folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.home.join(name)

@@ -59,6 +59,23 @@ fn a_host_with_a_newer_nix_follows_too() {
     }
 }
 
+/// Long before its next poll would be due: it waits in the request from the first one on.
+#[test]
+fn a_change_reaches_a_host_that_waits_in_a_blink() {
+    let world = World::new(&Kind::Served);
+    world.publish();
+    let agent = world.command_agent("web-1", "true");
+    agent.poll_every(600);
+    let _running = agent.start();
+    agent.commits(1);
+    for_a_while(Duration::from_millis(1500));
+    let begun = std::time::Instant::now();
+    world.edit("in a blink\n");
+    world.publish();
+    agent.commits(2);
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
 #[test]
 fn an_unchanged_publish_causes_no_work() {
     let Some(nix) = Nix::find() else { return };

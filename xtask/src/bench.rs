@@ -12,7 +12,7 @@ use npc_tests::world::{Kind, World, socket_of};
 
 use crate::Outcome;
 use crate::shell::{announce, build_programs, cargo, command, root, run};
-use crate::tools;
+use crate::tools::{self, is_ci};
 
 /// What polls cost, as the worker printed it.
 #[derive(Debug, Default)]
@@ -21,6 +21,16 @@ struct Cost {
     peak: f64,
     anonymous: f64,
     bytes: u64,
+}
+
+impl Cost {
+    /// What an agent may cost: a millisecond of CPU per poll, 16 MB resident, 3 MB of its own.
+    fn check(&self, polls: u32) -> Outcome {
+        if self.cpu <= f64::from(polls) / 1000.0 && self.peak <= 16_000.0 && self.anonymous <= 3_000.0 {
+            return Ok(());
+        }
+        Err(format!("polling costs more than it may: {self:?}"))
+    }
 }
 
 /// What a poll of an unchanged remote costs: against Garage, against the embedded server, and with the AWS CLI.
@@ -39,6 +49,9 @@ pub(crate) fn poll(polls: u32) -> Outcome {
     let found = Garage::at(&endpoint);
     for (name, kind) in [("npc-agent, Garage", Kind::Garage(found)), ("npc-agent, embedded server", Kind::Served)] {
         let cost = measure(&worker, &kind, &endpoint, polls)?;
+        if is_ci() {
+            cost.check(polls)?;
+        }
         println!(
             "| {name} | {:.2} ms | {} | {:.1} MB | {:.1} MB |",
             cost.cpu * 1000.0 / f64::from(polls),

@@ -8,7 +8,7 @@ use npc_tests::process::start_garage;
 
 use crate::shell::{announce, build_programs, cargo, command, root, run};
 use crate::tools::{Tools, is_ci, on_path, provide};
-use crate::{Outcome, demo};
+use crate::{Outcome, bench, demo};
 
 /// How many tests ended how.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +28,9 @@ pub(crate) fn test(filter: Option<&str>) -> Outcome {
     if filter.is_none() {
         announce("the demo");
         demo::demo()?;
+        if is_ci() {
+            bench::poll(1000)?;
+        }
     }
     for part in &tools.missing {
         eprintln!("SKIPPED, since it is missing: {part}");

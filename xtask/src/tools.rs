@@ -126,11 +126,15 @@ fn cargo_tool(name: &str, version: &str, options: &[&str]) -> Result<PathBuf, St
     }
     announce(&format!("building {name} {version}, once; this takes minutes"));
     let build = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let mut install = command(&cargo(), &["install", name, "--version", version, "--locked", "--quiet"]);
-    install.args(options).arg("--root").arg(&place).env("CARGO_TARGET_DIR", build.path());
-    // What cargo sets for this workspace must not reach another package's build.
-    install.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS").stdout(std::io::stderr());
-    run(install).map_err(|reason| format!("{name} {version}: {reason}"))?;
+    let install = |locked: &[&str]| {
+        let mut install = command(&cargo(), &["install", name, "--version", version, "--quiet"]);
+        install.args(locked).args(options).arg("--root").arg(&place).env("CARGO_TARGET_DIR", build.path());
+        // What cargo sets for this workspace must not reach another package's build.
+        install.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS").stdout(std::io::stderr());
+        run(install)
+    };
+    // The versions that its authors locked may have been withdrawn since.
+    install(&["--locked"]).or_else(|_| install(&[])).map_err(|reason| format!("{name} {version}: {reason}"))?;
     Ok(program)
 }
 

@@ -161,12 +161,13 @@ impl HttpStore {
         let asked = self.asked(Operation::Read, key.as_str());
         let mut request = self.request(Method::GET, key.as_str());
         let mut patience = self.patience.stall;
+        // Asked also where there is nothing to wait for yet: the answer says whether the store would.
+        if let Some(wait) = read.wait.map(|wait| wait.min(limits::LONGEST_WAIT)) {
+            request = request.header(PREFER, format!("wait={}", wait.as_secs()));
+            patience += wait;
+        }
         if let Some(etag) = read.unless {
             request = request.header(header::IF_NONE_MATCH, etag.as_str());
-            if let Some(wait) = read.wait.map(|wait| wait.min(limits::LONGEST_WAIT)) {
-                request = request.header(PREFER, format!("wait={}", wait.as_secs()));
-                patience += wait;
-            }
         }
         let response = self.send(asked, request, patience).await?;
         let waited = honours_wait(response.headers());

@@ -4,7 +4,9 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::Timestamp;
 use crate::digest::Digest;
-use crate::document::{Archive, Document, Header, Release, RemoteState, Serial, Source, Standing};
+use crate::document::{
+    Archive, Assignment, Document, Following, Header, Pin, Release, RemoteState, Report, Serial, Source, Standing,
+};
 use crate::envelope::Envelope;
 use crate::key::SecretKey;
 use crate::name::{FleetId, RemoteName};
@@ -95,6 +97,61 @@ fn a_tombstone_is_a_document_of_its_own() {
     document.body = Standing::Removed;
     let verified = world.check(&document, &Floors::default()).expect("believed");
     assert_eq!(*verified.body(), Standing::Removed);
+}
+
+#[test]
+fn an_assignment_is_believed_from_the_assignment_role_alone() {
+    let world = world();
+    let name: crate::name::AssignmentName = "web-1".parse().expect("a name");
+    let body = Following {
+        remote: "prod".parse().expect("a name"),
+        configuration: "web-1".parse().expect("a name"),
+        pin: Some(Pin { serial: serial(3), archive: Digest::of(b"archive") }),
+        paused: false,
+        poll_interval: None,
+        report_key: Some(key("npc-host-1", 8).public()),
+        rollout: None,
+        orders: None,
+        other: serde_json::Map::new(),
+    };
+    let header = Header { name: name.to_string(), ..release(1).header };
+    let document = Document { header, body: Assignment::Present(Box::new(body)) };
+    let check = |bytes: &[u8]| {
+        verify::<Assignment>(bytes, Subject::Assignment(&name), &world.trusted, &Floors::default(), now())
+    };
+    let believed = check(&document.sign(&[&world.publishing]).bytes).expect("believed");
+    assert_eq!(believed.into_document(), document);
+    assert_eq!(check(&document.sign(&[&world.root]).bytes).expect_err("refused").kind(), "bad-signature");
+    assert_eq!(check(&release(1).sign(&[&world.publishing]).bytes).expect_err("refused").kind(), "wrong-subject");
+}
+
+#[test]
+fn a_report_is_believed_from_its_hosts_own_key_alone() {
+    let world = world();
+    let (host, own) = ("web-1".parse().expect("a name"), key("npc-host-1", 8));
+    let body = Report {
+        instance: "0".into(),
+        boot_id: "1".into(),
+        agent_version: "0.1.0".into(),
+        obeys: None,
+        runs: None,
+        phase: "steady".into(),
+        outcomes: Vec::new(),
+        failed_units: Vec::new(),
+        addresses: vec!["192.0.2.1".parse().expect("an address")],
+        ssh_host_keys: Vec::new(),
+        reboot_needed: false,
+        boot_unproven: false,
+        other: serde_json::Map::new(),
+    };
+    let document = Document { header: Header { name: "web-1".into(), ..release(1).header }, body };
+    let check = |signer: &SecretKey| {
+        let subject = Subject::Report(&host, &own.public());
+        let bytes = document.sign(&[signer]).bytes;
+        verify::<Report>(&bytes, subject, &world.trusted, &Floors::default(), now()).map(Verified::into_document)
+    };
+    assert_eq!(check(&own).expect("believed"), document);
+    assert_eq!(check(&world.publishing).expect_err("refused").kind(), "bad-signature");
 }
 
 #[test]
