@@ -161,6 +161,9 @@ pub(crate) struct Rotate {
     /// Take a key out of all its roles
     #[arg(long, value_name = "NAME")]
     pub(crate) revoke: Vec<KeyName>,
+    /// Take away a role for releases, such as release:prod; the next pattern that matches decides then
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) remove_role: Vec<RoleName>,
     /// Set how many keys of a role must sign
     #[arg(long, value_name = "ROLE=NUMBER", value_parser = pair::<RoleName, usize>)]
     pub(crate) threshold: Vec<(RoleName, usize)>,

@@ -296,6 +296,9 @@ fn a_remote_can_take_two_keys() {
     world.in_fleet(&["--remote", "staging"]).works();
     let agent = world.command_agent("web-1", "true");
     agent.once().works();
+    world.in_fleet(&["trust", "rotate", "--root-key", root, "--remove-role", "release:prod*"]).works();
+    world.in_fleet(&["--remote", "prod", "--record"]).works();
+    agent.once().works();
 }
 
 #[test]
@@ -309,6 +312,9 @@ fn the_fleet_is_not_locked_out_by_rotating() {
     rotate(&["--revoke", "npc-root-1"]).fails(4, &["could not work"]);
     rotate(&["--revoke", "npc-publish-1"]).fails(4, &["could not work"]);
     rotate(&["--threshold", "root=2"]).fails(4, &["could not work"]);
+    rotate(&["--remove-role", "release"]).fails(4, &["could not work"]);
+    rotate(&["--remove-role", "root"]).fails(4, &["cannot be removed"]);
+    rotate(&["--remove-role", "release:nope"]).fails(4, &["no role `release:nope`"]);
     rotate(&["--revoke", "npc-nobody"]).fails(4, &["no key `npc-nobody`"]);
     rotate(&[]).fails(4, &["change nothing"]);
     assert!(!world.path("store/trust/2.json").exists());

@@ -120,6 +120,9 @@ pub enum RoleError {
     /// Two keys share a name, or two names share a key: a threshold could be met by one key.
     #[error("key `{0}` is listed twice, by its name or by its bytes")]
     Twice(KeyName),
+    /// Nobody could publish to any remote.
+    #[error("there is no role for releases of any remote")]
+    NoRelease,
     /// A role names a key that is not listed.
     #[error("a role names key `{0}`, which is not listed")]
     Unlisted(KeyName),
@@ -143,6 +146,9 @@ impl Trust {
             if !names.insert(key.name()) || !bytes.insert(key.bytes()) {
                 return Err(RoleError::Twice(key.name().clone()));
             }
+        }
+        if self.release.is_empty() {
+            return Err(RoleError::NoRelease);
         }
         for (label, role) in self.roles() {
             if let Some(unlisted) = role.keys.iter().find(|key| !names.contains(key)) {

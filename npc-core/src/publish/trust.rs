@@ -67,6 +67,8 @@ pub enum Change {
     Revoke(KeyName),
     /// Sets how many keys of a role must sign.
     Threshold(RoleName, usize),
+    /// Takes away a role for releases; what its pattern matched falls to the next one that matches.
+    RemoveRole(RoleName),
 }
 
 /// A change of the trust that was not made.
@@ -81,6 +83,9 @@ pub enum TrustError {
     /// The change names a role that the trust has not.
     #[error("the trust has no role `{0}`")]
     NoSuchRole(RoleName),
+    /// The change takes away a role that every trust has.
+    #[error("the role `{0}` cannot be removed; replace its keys")]
+    Permanent(RoleName),
     /// A different key has that name already.
     #[error("the trust already has another key named `{0}`")]
     NameTaken(KeyName),
@@ -186,6 +191,14 @@ fn apply(trust: &mut Trust, change: &Change) -> Result<(), TrustError> {
             known(trust, name)?;
             for role in roles(trust) {
                 role.keys.remove(name);
+            }
+        }
+        Change::RemoveRole(name) => {
+            let RoleName::Release(remotes) = name else { return Err(TrustError::Permanent(name.clone())) };
+            let before = trust.release.len();
+            trust.release.retain(|entry| entry.remotes != *remotes);
+            if trust.release.len() == before {
+                return Err(TrustError::NoSuchRole(name.clone()));
             }
         }
         Change::Threshold(role, threshold) => {

@@ -48,6 +48,7 @@ async fn rotate(arguments: cli::Rotate) -> Result<(), Failure> {
     let changes: Vec<Change> = (arguments.add.into_iter().map(|(role, key)| Change::Add(role, key)))
         .chain(arguments.replace.into_iter().map(|(old, new)| Change::Replace(old, new)))
         .chain(arguments.revoke.into_iter().map(Change::Revoke))
+        .chain(arguments.remove_role.into_iter().map(Change::RemoveRole))
         .chain(arguments.threshold.into_iter().map(|(role, number)| Change::Threshold(role, number)))
         .collect();
     let next = next(&session.fleet.trusted, &changes, &root, Timestamp::now())?;
