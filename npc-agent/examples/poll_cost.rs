@@ -16,8 +16,8 @@ use async_trait::async_trait;
 use npc_agent::activation::Platform;
 use npc_agent::clock::SystemClock;
 use npc_agent::driver::{Driver, Parts, Signals};
-use npc_agent::machine::{Attempt, Failed, Target};
-use npc_agent::poll::{Pace, Poller};
+use npc_agent::machine::{Attempt, Built, Failed, Target};
+use npc_agent::poll::{Names, Pace, Poller};
 use npc_agent::settings::Settings;
 use npc_agent::state::{Local, Replay, StateDirectory};
 use npc_agent::supervisor::Supervisor;
@@ -86,8 +86,8 @@ impl Platform for Pretend {
         None
     }
 
-    async fn build(&self, _: &Target, flake: &Path) -> Result<PathBuf, Failed> {
-        Ok(flake.to_owned())
+    async fn build(&self, _: &Target, flake: &Path) -> Result<Built, Failed> {
+        Ok(flake.to_owned().into())
     }
 
     async fn secure_running(&self) -> Result<Option<PathBuf>, Failed> {
@@ -136,11 +136,12 @@ fn main() {
         let store = Arc::new(Counting { inner, reads, polls, begun });
         let pace = Pace { interval: Duration::ZERO, shortest: Duration::ZERO };
         let configured = settings.following.clone();
-        let poller = Poller::new(store.clone(), settings.anchor.clone(), configured.clone(), pace);
+        let poller = Poller::new(store.clone(), settings.anchor.clone(), configured.clone(), Names::Anything, pace);
         let journal = state.recover_journal().expect("a journal");
         let (local, platform, clock, supervisor) =
             (Local::default(), Pretend, Box::new(SystemClock), Supervisor::default());
-        let parts = Parts { state, replay, journal, local, configured, poller, platform, clock, supervisor };
+        let probation = settings.probation;
+        let parts = Parts { state, replay, journal, local, configured, poller, platform, probation, clock, supervisor };
         let mut signals = Signals::listen().expect("signals");
         Driver::new(parts).run(&mut signals).await.expect("the agent runs");
         let cpu = cpu_seconds() - store.begun.get().expect("more polls than the warm-up takes");

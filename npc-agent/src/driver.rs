@@ -8,6 +8,7 @@ mod fetch;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use npc_core::Timestamp;
 use npc_core::document::{Outcome, OutcomeKind};
 use npc_core::explain;
 use npc_core::name::ConfigurationName;
@@ -19,15 +20,12 @@ use crate::activation::Platform;
 use crate::clock::Clock;
 use crate::failure::{Exit, Failure};
 use crate::machine::{
-    Attempt, Baseline, Context, Effect, Event, Failed, Journal, Phase, STORE_UNREACHABLE, Target, step,
+    Attempt, Baseline, Context, Effect, Event, Failed, Journal, Phase, STORE_UNREACHABLE, Target, step, waits,
 };
 use crate::poll::{PollError, Poller};
 use crate::settings::Following;
-use crate::state::{Local, Replay, StateDirectory};
+use crate::state::{Local, Replay, StateDirectory, StateError};
 use crate::supervisor::Supervisor;
-
-/// How long a store that answered before an activation may stay silent after it.
-const PROBATION: Duration = Duration::from_mins(1);
 
 /// How long to wait between two questions to a silent store.
 const PROBATION_PAUSE: Duration = Duration::from_secs(2);
@@ -95,6 +93,8 @@ pub struct Parts<P> {
     pub poller: Poller,
     /// How it builds and activates.
     pub platform: P,
+    /// How long a store that answered before an activation may stay silent after it.
+    pub probation: Duration,
     /// What time it is.
     pub clock: Box<dyn Clock>,
     /// Whom it tells.
@@ -102,17 +102,21 @@ pub struct Parts<P> {
 }
 
 /// The agent at work.
-pub struct Driver<P>(Parts<P>);
+pub struct Driver<P> {
+    parts: Parts<P>,
+    /// Why the last decision could not be written down, and so was not acted upon.
+    unwritten: Option<StateError>,
+}
 
 impl<P: Platform> Driver<P> {
     /// An agent that has not begun.
     pub fn new(parts: Parts<P>) -> Self {
-        Self(parts)
+        Self { parts, unwritten: None }
     }
 
     /// Follows the remote until told to stop.
     pub async fn run(&mut self, signals: &mut Signals) -> Result<(), Failure> {
-        self.0.supervisor.ready();
+        self.parts.supervisor.ready();
         if self.begin(signals).await == Flow::Stop {
             return Ok(());
         }
@@ -124,31 +128,31 @@ impl<P: Platform> Driver<P> {
                 biased;
                 told = signals.next() => Occurred::Told(told),
                 () = sleep_or_never(wake) => Occurred::Woke,
-                polled = Self::poll_at(&mut self.0, next_poll) => Occurred::Polled(polled),
+                polled = Self::poll_at(&mut self.parts, next_poll) => Occurred::Polled(polled),
             };
             let flow = match occurred {
                 Occurred::Told(Told::Stop) => Flow::Stop,
                 Occurred::Told(Told::Reload) => {
                     next_poll = Instant::now();
                     let event = self.reload();
-                    self.0.poller.forget();
+                    self.parts.poller.forget();
                     self.handle(event, signals).await
                 }
                 Occurred::Woke => self.handle(Event::Woke, signals).await,
                 Occurred::Polled(polled) => {
-                    next_poll = Instant::now() + self.0.poller.pause(jitter());
+                    next_poll = Instant::now() + self.parts.poller.pause(jitter());
                     self.after_poll(polled, signals).await
                 }
             };
             if flow == Flow::Stop {
-                self.0.supervisor.stopping();
+                self.parts.supervisor.stopping();
                 return Ok(());
             }
         }
     }
 
     async fn begin(&mut self, signals: &mut Signals) -> Flow {
-        let running = self.0.platform.running();
+        let running = self.parts.platform.running();
         self.handle(Event::Started { running }, signals).await
     }
 
@@ -159,13 +163,23 @@ impl<P: Platform> Driver<P> {
         }
         let polled = tokio::select! {
             () = signals.stop() => return Ok(()),
-            polled = Self::poll_at(&mut self.0, Instant::now()) => polled,
+            polled = Self::poll_at(&mut self.parts, Instant::now()) => polled,
         };
-        let Some(target) = polled.map_err(poll_failure)? else { return Ok(()) };
+        let target = match polled {
+            Ok(Some(target)) => target,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                self.handle(Event::PollFailed(Failed::from(&error)), signals).await;
+                return Err(poll_failure(error));
+            }
+        };
         let wanted = target.digest;
         self.handle(Event::Release(*target), signals).await;
-        let runs = self.0.journal.committed.as_ref().is_some_and(|committed| committed.target.digest == wanted);
-        match self.0.journal.outcomes.first() {
+        if let Some(error) = self.unwritten.take() {
+            return Err(error.into());
+        }
+        let runs = self.parts.journal.committed.as_ref().is_some_and(|committed| committed.target.digest == wanted);
+        match self.parts.journal.outcomes.first() {
             _ if runs => Ok(()),
             _ if self.context().paused => {
                 Err(Failure::new(Exit::Failed, "the host is paused").hint("npc-agent resume"))
@@ -182,11 +196,14 @@ impl<P: Platform> Driver<P> {
 
     async fn after_poll(&mut self, polled: Polled, signals: &mut Signals) -> Flow {
         match polled {
-            Ok(None) => Flow::GoOn,
+            Ok(None) if self.parts.journal.trouble.is_none() => Flow::GoOn,
+            Ok(None) => self.handle(Event::PollAnswered, signals).await,
             Ok(Some(target)) => self.handle(Event::Release(*target), signals).await,
             Err(error) => {
-                self.tell_status(Some(&Failed::from(&error)));
-                Flow::GoOn
+                let reason = Failed::from(&error);
+                let flow = self.handle(Event::PollFailed(reason.clone()), signals).await;
+                self.tell_status(Some(&reason));
+                flow
             }
         }
     }
@@ -194,13 +211,13 @@ impl<P: Platform> Driver<P> {
     /// Steps from event to effect to event until there is nothing to do now.
     async fn handle(&mut self, mut event: Event, signals: &mut Signals) -> Flow {
         loop {
-            let (journal, effect) = step(self.0.journal.clone(), event, &self.context());
+            let (journal, effect) = step(self.parts.journal.clone(), event, &self.context());
             if !self.remember(journal) {
                 return Flow::GoOn;
             }
             let Some(effect) = effect else { return Flow::GoOn };
             self.tell_status(None);
-            event = if self.0.journal.phase.must_finish() {
+            event = if self.parts.journal.phase.must_finish() {
                 self.perform(effect).await
             } else {
                 tokio::select! {
@@ -209,15 +226,15 @@ impl<P: Platform> Driver<P> {
                 }
             };
             // It took a while: what was said meanwhile counts before anything is activated.
-            if !self.0.journal.phase.must_finish() && self.reload() == Event::Repointed {
+            if !self.parts.journal.phase.must_finish() && self.reload() == Event::Repointed {
                 event = Event::Repointed;
             }
         }
     }
 
     fn context(&self) -> Context {
-        let now = self.0.clock.now();
-        Context { now, jitter: jitter(), paused: self.0.local.is_paused(now) }
+        let now = self.parts.clock.now();
+        Context { now, jitter: jitter(), paused: self.parts.local.is_paused(now) }
     }
 
     /// Takes over the journal that was decided upon, once it is on the disk. Returns whether to go on.
@@ -225,44 +242,45 @@ impl<P: Platform> Driver<P> {
     /// If it cannot be written, nothing new begins; but what has begun goes on, since the older journal on the disk leads
     /// back to the old system, and stopping half way would not.
     fn remember(&mut self, journal: Journal) -> bool {
-        if journal == self.0.journal {
+        if journal == self.parts.journal {
             return true;
         }
-        let written = self.0.state.write_journal(&journal);
-        if let Err(error) = &written {
+        self.unwritten = self.parts.state.write_journal(&journal).err();
+        if let Some(error) = &self.unwritten {
             tracing::error!(error = error as &dyn std::error::Error, "cannot write the journal");
-            if !self.0.journal.phase.must_finish() {
-                self.0.poller.forget();
+            if !self.parts.journal.phase.must_finish() {
+                self.parts.poller.forget();
                 return false;
             }
         }
-        let before = std::mem::replace(&mut self.0.journal, journal);
+        let before = std::mem::replace(&mut self.parts.journal, journal);
         self.report_news(&before);
         true
     }
 
     fn report_news(&self, before: &Journal) {
-        let journal = &self.0.journal;
+        let journal = &self.parts.journal;
         if journal.outcomes.first() == before.outcomes.first() {
             return;
         }
         let Some(outcome) = journal.outcomes.first() else { return };
         let kind = outcome.error.as_deref().unwrap_or("none");
         match outcome.kind {
+            OutcomeKind::Committed if outcome.error.is_some() => tracing::warn!(kind, "{}", outcome.message),
             OutcomeKind::Committed | OutcomeKind::Adopted => tracing::info!("{}", outcome.message),
             _ => tracing::error!(kind, log = outcome.log.as_deref().unwrap_or(""), "{}", outcome.message),
         }
     }
 
     async fn perform(&mut self, effect: Effect) -> Event {
-        let Parts { state, poller, platform, .. } = &self.0;
+        let Parts { state, poller, platform, .. } = &self.parts;
         match effect {
             Effect::Fetch(target) => match fetch::fetch(&**poller.store(), state, &target.archive).await {
                 Ok(()) => Event::Unpacked,
                 Err(failed) => Event::PreparationFailed(failed),
             },
             Effect::Build(target) => match platform.build(&target, &state.flake(&target.archive.sha256)).await {
-                Ok(system) => Event::Built(system),
+                Ok(built) => Event::Built(built),
                 Err(failed) => Event::PreparationFailed(failed),
             },
             Effect::Survey => match platform.secure_running().await {
@@ -294,9 +312,9 @@ impl<P: Platform> Driver<P> {
         }
         let begun = Instant::now();
         loop {
-            match self.0.poller.store_answers().await {
+            match self.parts.poller.store_answers().await {
                 Ok(()) => return Event::Proved,
-                Err(error) if begun.elapsed() >= PROBATION => {
+                Err(error) if begun.elapsed() >= self.parts.probation => {
                     let message = format!("the store cannot be reached any more: {}", explain::in_one_line(&error));
                     return Event::AttemptFailed(Failed::new(STORE_UNREACHABLE, message));
                 }
@@ -307,20 +325,20 @@ impl<P: Platform> Driver<P> {
 
     /// Keeps the committed system and the one before; the rest can be fetched and built again.
     fn tidy_up(&self, attempt: &Attempt) {
-        let before = self.0.journal.committed.as_ref();
+        let before = self.parts.journal.committed.as_ref();
         let flakes = std::iter::once(&attempt.target)
             .chain(before.map(|before| &before.target))
             .map(|target| target.archive.sha256);
         let roots = [Some(&attempt.system), attempt.before.running.as_ref(), before.map(|before| &before.system)];
-        self.0.state.keep_only(&flakes.collect::<BTreeSet<_>>(), &roots.into_iter().flatten().cloned().collect());
+        self.parts.state.keep_only(&flakes.collect::<BTreeSet<_>>(), &roots.into_iter().flatten().cloned().collect());
     }
 
     /// Takes in what the operator has said on the host meanwhile.
     fn reload(&mut self) -> Event {
-        match Local::read(&self.0.state) {
+        match Local::read(&self.parts.state) {
             Ok(local) => {
-                self.0.local = local;
-                if self.0.poller.follow(self.0.local.following(&self.0.configured)) {
+                self.parts.local = local;
+                if self.parts.poller.follow(self.parts.local.following(&self.parts.configured)) {
                     Event::Repointed
                 } else {
                     Event::Woke
@@ -335,21 +353,28 @@ impl<P: Platform> Driver<P> {
 
     /// When something is due that no poll would bring: the end of a pause.
     fn until_wake(&self) -> Option<Duration> {
-        let now = self.0.clock.now();
+        let now = self.parts.clock.now();
         let waits_for_time =
-            matches!(self.0.journal.phase, Phase::Fetched { .. } | Phase::Verified { .. } | Phase::Built { .. });
-        let back_off = self.0.journal.back_off.filter(|_| waits_for_time).map(|back_off| back_off.until);
-        let pause = self.0.local.pause.filter(|_| self.0.local.is_paused(now)).and_then(|pause| pause.until);
-        let due = if self.0.local.is_paused(now) { pause } else { back_off };
-        due.map(|due| Duration::try_from(due.duration_since(now)).unwrap_or(Duration::ZERO))
+            matches!(self.parts.journal.phase, Phase::Fetched { .. } | Phase::Verified { .. } | Phase::Built { .. });
+        let back_off = self.parts.journal.back_off.filter(|_| waits_for_time).map(|back_off| back_off.until);
+        let pause = self.parts.local.pause.filter(|_| self.parts.local.is_paused(now)).and_then(|pause| pause.until);
+        let due = if self.parts.local.is_paused(now) { pause } else { back_off };
+        // A pause that no clock can have meant is over, as the machine sees it.
+        let is_over = !self.parts.local.is_paused(now) && !waits(&self.parts.journal, now);
+        let left = |due: Timestamp| Duration::try_from(due.duration_since(now)).unwrap_or(Duration::ZERO);
+        due.map(|due| if is_over { Duration::ZERO } else { left(due) })
     }
 
     fn tell_status(&mut self, trouble: Option<&Failed>) {
-        let sentence =
-            sentence(&self.0.journal, self.0.poller.following(), self.0.local.is_paused(self.0.clock.now()), trouble);
+        let sentence = sentence(
+            &self.parts.journal,
+            self.parts.poller.following(),
+            self.parts.local.is_paused(self.parts.clock.now()),
+            trouble,
+        );
         // Trouble stays in the status until a poll brings something else.
-        if trouble.is_some() || self.0.journal.phase != Phase::Steady || !self.0.poller.is_in_trouble() {
-            self.0.supervisor.status(sentence);
+        if trouble.is_some() || self.parts.journal.phase != Phase::Steady || !self.parts.poller.is_in_trouble() {
+            self.parts.supervisor.status(sentence);
         }
     }
 }
@@ -413,7 +438,13 @@ fn poll_failure(error: PollError) -> Failure {
                 None => failure,
             }
         }
-        error => Failure::new(Exit::Refused, error),
+        error @ PollError::State(_) => Failure::new(Exit::Other, error).hint("make room for the state directory"),
+        error => {
+            let kind = error.kind();
+            let hint =
+                format!("the refusal is called `{kind}`; the host stays as it is until the store holds something else");
+            Failure::new(Exit::Refused, error).hint(hint)
+        }
     }
 }
 
@@ -424,7 +455,12 @@ fn judge(outcome: &Outcome) -> Result<(), Failure> {
         }
         OutcomeKind::Refused => Err(Failure::new(Exit::Refused, outcome.message.clone())),
         OutcomeKind::Failed | OutcomeKind::RolledBack | OutcomeKind::Stranded => {
-            Err(Failure::new(Exit::Failed, outcome.message.clone()).hint("`npc-agent status` shows the end of its log"))
+            let failure = Failure::new(Exit::Failed, outcome.message.clone());
+            Err(match outcome.error.as_deref() {
+                Some("disk-full") => failure.hint("make room for the state directory; it is tried again"),
+                _ if outcome.log.is_some() => failure.hint("`npc-agent status` shows the end of its log"),
+                _ => failure.hint("`npc-agent status` shows when it is tried again"),
+            })
         }
     }
 }

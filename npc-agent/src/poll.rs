@@ -37,6 +37,15 @@ impl Pace {
     }
 }
 
+/// What a host's configuration is the name of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Names {
+    /// One of the flake's `nixosConfigurations`: a release that says what those evaluate to must have it.
+    Configuration,
+    /// Something that the host's own command makes sense of.
+    Anything,
+}
+
 /// A refused document is looked at anew after this long even if it has not changed: the trust may have.
 const REFUSAL_LASTS: Duration = Duration::from_mins(10);
 
@@ -104,6 +113,7 @@ pub struct Poller {
     store: Arc<dyn Store>,
     anchor: Anchor,
     following: Following,
+    names: Names,
     pace: Pace,
     etag: Option<ETag>,
     store_waits: bool,
@@ -113,9 +123,9 @@ pub struct Poller {
 
 impl Poller {
     /// A poller that has seen nothing yet.
-    pub fn new(store: Arc<dyn Store>, anchor: Anchor, following: Following, pace: Pace) -> Self {
+    pub fn new(store: Arc<dyn Store>, anchor: Anchor, following: Following, names: Names, pace: Pace) -> Self {
         let (etag, refused) = (None, None);
-        Self { store, anchor, following, pace, etag, store_waits: false, outages: 0, refused }
+        Self { store, anchor, following, names, pace, etag, store_waits: false, outages: 0, refused }
     }
 
     /// What is followed.
@@ -243,7 +253,7 @@ impl Poller {
         let header = verified.header();
         let Standing::Present(release) = verified.body() else { return Err(PollError::Removed(remote.to_string())) };
         let system = release.configurations.get(&configuration);
-        if system.is_none() && !release.configurations.is_empty() {
+        if self.names == Names::Configuration && system.is_none() && !release.configurations.is_empty() {
             let (remote, configuration) = (remote.to_string(), configuration.to_string());
             return Err(PollError::NoSuchConfiguration { remote, configuration });
         }
@@ -300,7 +310,7 @@ mod tests {
         let following =
             Following { remote: "prod".parse().expect("a name"), configuration: "web-1".parse().expect("a name") };
         let store = Arc::new(DirectoryStore::new("/nowhere".into()));
-        Poller::new(store, anchor, following, Pace::every(Duration::from_mins(1)))
+        Poller::new(store, anchor, following, Names::Configuration, Pace::every(Duration::from_mins(1)))
     }
 
     #[test]

@@ -54,11 +54,12 @@ struct File {
 struct ActivationTable {
     command: Option<Vec<String>>,
     timeout: u64,
+    probation: u64,
 }
 
 impl Default for ActivationTable {
     fn default() -> Self {
-        Self { command: None, timeout: 30 * 60 }
+        Self { command: None, timeout: 30 * 60, probation: 60 }
     }
 }
 
@@ -107,6 +108,8 @@ pub struct Settings {
     pub activation: Activation,
     /// How long activating may take.
     pub activation_timeout: Duration,
+    /// How long a store that answered before an activation may stay silent after it.
+    pub probation: Duration,
     /// How long building may take.
     pub build_timeout: Duration,
 }
@@ -143,9 +146,12 @@ impl Settings {
                 "name the configuration with --config or NPC_AGENT_CONFIG; `npc-publish init` prints what it needs",
             )
         })?;
-        let file: File =
-            toml::from_str(&text).map_err(|error| Failure::usage(format!("`{shown}` is not in order: {error}")))?;
-        Self::validate(file).map_err(|reason| Failure::usage(format!("`{shown}` is not in order: {reason}")))
+        let wrong = |reason: String| {
+            Failure::usage(format!("`{shown}` is not in order: {reason}"))
+                .hint("the README lists the settings; `npc-publish init` prints those of the fleet")
+        };
+        let file: File = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        Self::validate(file).map_err(wrong)
     }
 
     fn validate(file: File) -> Result<Self, String> {
@@ -186,6 +192,7 @@ impl Settings {
             poll_interval: Duration::from_secs(file.poll_interval),
             activation,
             activation_timeout: Duration::from_secs(file.activation.timeout),
+            probation: Duration::from_secs(file.activation.probation),
             build_timeout: Duration::from_secs(file.build.timeout),
         })
     }

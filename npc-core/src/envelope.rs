@@ -122,11 +122,6 @@ impl Envelope {
         &self.payload
     }
 
-    /// The payload's exact bytes, without the envelope.
-    pub fn into_payload(self) -> Vec<u8> {
-        self.payload
-    }
-
     /// Those of `keys` that signed exactly these bytes as exactly this type.
     ///
     /// A key counts once however often it signed and under whatever names it is listed: what is returned are the distinct

@@ -97,9 +97,6 @@ pub fn releases(remote: &RemoteName) -> String {
     format!("releases/{remote}/")
 }
 
-/// What all trust versions' keys begin with.
-pub const TRUST: &str = "trust/";
-
 /// The serial in the name of a release or a trust version, if it is one.
 pub fn serial_of(key: &ObjectKey) -> Option<Serial> {
     let digits = key.file_name().strip_suffix(".json")?;

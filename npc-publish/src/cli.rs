@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use npc_core::key::{KeyName, PublicKey};
-use npc_core::name::RemoteName;
+use npc_core::name::{ConfigurationName, RemoteName};
 use npc_core::publish::trust::RoleName;
 use npc_core::store::StoreUrl;
 
 use crate::failure::EXIT_CODES;
+use crate::selection::{NixChoice, Strategy};
 
 /// Publish a flake's NixOS configurations to the hosts of a fleet
 #[derive(Debug, Parser)]
@@ -40,6 +41,20 @@ pub(crate) struct Place {
     pub(crate) store: Option<StoreUrl>,
 }
 
+/// Which files of the flake are published.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Picking {
+    /// How the files are chosen, instead of what npc.toml says
+    #[arg(long, value_name = "STRATEGY")]
+    pub(crate) selection: Option<Strategy>,
+    /// The configuration to publish for; several for several [default: all]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) configuration: Vec<ConfigurationName>,
+    /// The Nix to evaluate with, or `none` to evaluate nothing [default: the one on the PATH]
+    #[arg(long, value_name = "PROGRAM", env = "NPC_NIX")]
+    pub(crate) nix: Option<NixChoice>,
+}
+
 /// Publishing.
 #[derive(Debug, Args)]
 pub(crate) struct Publish {
@@ -48,6 +63,8 @@ pub(crate) struct Publish {
     pub(crate) remote: Option<RemoteName>,
     #[command(flatten)]
     pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) picking: Picking,
     /// A secret key that may publish to the remote, instead of the one in npc.toml; several for a threshold
     #[arg(long, value_name = "FILE", env = "NPC_KEY")]
     pub(crate) key: Vec<PathBuf>,
@@ -103,7 +120,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Init {
-    /// The store: <s3://bucket/prefix?region>=…, <https://host/path> or <file:///directory>
+    /// The store: `s3://bucket/prefix?region=…`, `https://host/path` or `file:///directory`
     #[arg(long, value_name = "URL", env = "NPC_STORE")]
     pub(crate) store: StoreUrl,
     /// The directory of flake.nix, where npc.toml is written
@@ -189,9 +206,17 @@ pub(crate) struct Pack {
     /// The directory of flake.nix
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub(crate) flake: PathBuf,
+    #[command(flatten)]
+    pub(crate) picking: Picking,
     /// The archive to write
-    #[arg(long, short, value_name = "FILE")]
-    pub(crate) output: PathBuf,
+    #[arg(long, short, value_name = "FILE", required_unless_present_any = ["list", "why"])]
+    pub(crate) output: Option<PathBuf>,
+    /// List every file in the archive, with its size and why it is in
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Say why a file is in the archive, or that it is not
+    #[arg(long, value_name = "PATH", conflicts_with = "list")]
+    pub(crate) why: Option<PathBuf>,
     /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -228,6 +253,8 @@ pub(crate) struct Diff {
     pub(crate) new: String,
     #[command(flatten)]
     pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) picking: Picking,
     /// Print the list as JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -13,6 +13,7 @@ use npc_core::trust::Anchor;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::failure::Failure;
+use crate::selection::Strategy;
 
 /// The file's name.
 pub(crate) const FILE: &str = "npc.toml";
@@ -34,9 +35,20 @@ pub(crate) struct Config {
     /// The file of the secret key to publish with: absolute, below `~/`, or relative to this file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) key: Option<PathBuf>,
+    /// How the files to publish are chosen.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(crate) selection: Strategy,
+    /// Globs of files that are published whether or not they are chosen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) include: Vec<String>,
     /// Globs of files that are never published.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) exclude: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_default(strategy: &Strategy) -> bool {
+    *strategy == Strategy::default()
 }
 
 fn one() -> usize {
@@ -69,7 +81,10 @@ impl Config {
             Err(error) => return Err(Failure::usage(format!("cannot read `{}`: {error}", path.display()))),
         };
         let parsed = toml::from_str(&text);
-        parsed.map(Some).map_err(|error| Failure::usage(format!("`{}` is not in order: {error}", path.display())))
+        parsed.map(Some).map_err(|error| {
+            Failure::usage(format!("`{}` is not in order: {error}", path.display()))
+                .hint("the README says what may stand in it; `npc-publish init` wrote the rest")
+        })
     }
 
     /// What the fleet's trust hangs on.
@@ -82,19 +97,31 @@ impl Config {
         }
     }
 
-    /// The excluding globs, ready for use. A glob that matches a directory excludes what is below it.
+    /// The excluding globs, ready for use.
     pub(crate) fn excluded(&self) -> Result<GlobSet, Failure> {
-        let mut set = GlobSetBuilder::new();
-        for pattern in &self.exclude {
-            let trimmed = pattern.trim_end_matches('/');
-            for pattern in [trimmed.to_owned(), format!("{trimmed}/**")] {
-                let glob =
-                    Glob::new(&pattern).map_err(|error| Failure::usage(format!("`exclude` in {FILE}: {error}")))?;
-                set.add(glob);
-            }
-        }
-        set.build().map_err(|error| Failure::usage(format!("`exclude` in {FILE}: {error}")))
+        globs("exclude", &self.exclude)
     }
+
+    /// The including globs, ready for use.
+    pub(crate) fn included(&self) -> Result<GlobSet, Failure> {
+        globs("include", &self.include)
+    }
+}
+
+/// The globs of a setting. One that matches a directory matches what is below it.
+fn globs(setting: &str, patterns: &[String]) -> Result<GlobSet, Failure> {
+    let wrong = |error: globset::Error| {
+        Failure::usage(format!("`{setting}` in {FILE}: {error}"))
+            .hint("a glob is a path in which `*` stands for part of a name and `**` for any directories")
+    };
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        let trimmed = pattern.trim_end_matches('/');
+        for pattern in [trimmed.to_owned(), format!("{trimmed}/**")] {
+            set.add(Glob::new(&pattern).map_err(wrong)?);
+        }
+    }
+    set.build().map_err(wrong)
 }
 
 /// The path that a setting means: `~/` is the user's home, anything relative is relative to `base`.

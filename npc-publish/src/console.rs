@@ -14,7 +14,11 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// Writes one line of data to stdout.
 pub(crate) fn data(line: impl std::fmt::Display) -> Result<(), Failure> {
-    writeln!(io::stdout(), "{line}").map_err(|error| Failure::other(format!("cannot write to stdout: {error}")))
+    match writeln!(io::stdout(), "{line}") {
+        // Whoever read has read enough, as `head` does.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|error| Failure::other(format!("cannot write to stdout: {error}"))),
+    }
 }
 
 /// Writes a value to stdout as JSON.
@@ -99,6 +103,11 @@ pub(crate) fn after(now: Timestamp, span: Span) -> Result<Timestamp, Failure> {
 /// Text from elsewhere without what could steer a terminal.
 pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
+}
+
+/// Likewise, keeping its lines.
+pub(crate) fn printable_lines(text: &str) -> String {
+    text.lines().map(printable).collect::<Vec<_>>().join("\n")
 }
 
 /// Prints rows in columns as wide as their widest cell.

@@ -78,6 +78,16 @@ impl Failure {
     }
 }
 
+/// Prints what is wrong with the command line, and for a value of the wrong form where its form is said.
+pub(crate) fn misunderstood(error: &clap::Error) -> ExitCode {
+    // With stderr gone there is nobody left to tell.
+    let _ = error.print();
+    if error.kind() == clap::error::ErrorKind::ValueValidation {
+        let _ = writeln!(std::io::stderr(), "hint: `--help` says what each value looks like");
+    }
+    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let hint = error.fault.hint();
@@ -98,7 +108,8 @@ impl From<TokenError> for Failure {
 
 impl From<Refusal> for Failure {
     fn from(error: Refusal) -> Self {
-        Self::new(Exit::Trust, error)
+        let hint = format!("the refusal is called `{}`; hosts refuse this too", error.kind());
+        Self::new(Exit::Trust, error).hint(hint)
     }
 }
 
@@ -156,6 +167,7 @@ impl From<PackError> for Failure {
             PackError::Read { .. } => "make it readable, or leave it out with `exclude` in npc.toml",
             PackError::Write(_) => "make room where temporary files go (TMPDIR), then try again",
             PackError::Changed(_) => "try again when nothing else is writing to the flake",
+            PackError::BehindLink(_) => "tell git what became of it: `git add --all`",
             PackError::Special(_) | PackError::IllegalPath(_) | PackError::EscapingLink(_) => {
                 "leave it out with `exclude` in npc.toml: an agent would refuse it"
             }

@@ -1,83 +1,177 @@
-//! A flake's directory: which of its files are published, and packing them.
+//! A flake's directory: what belongs to the flake, and packing what is published of it.
 
-use std::fs::File;
-use std::io::{self, Seek as _};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use globset::GlobSet;
-use npc_core::archive::{Packed, pack};
+use npc_core::archive::{Keep, Packed};
 use npc_core::document::Source;
 use npc_core::key::SecretKey;
-use tempfile::NamedTempFile;
 use walkdir::WalkDir;
 
+use crate::cli;
 use crate::config::Config;
-use crate::console::{self, Progress};
+use crate::console;
 use crate::failure::{Exit, Failure};
-use crate::git;
+use crate::git::{self, Tracked};
 use crate::keys;
+use crate::selection::{Choice, Selection, Strategy, Tree, select};
+use crate::session;
 
 /// A flake packed into a temporary file.
+#[derive(Debug)]
 pub(crate) struct PackedFlake {
-    /// The archive.
-    pub(crate) file: NamedTempFile,
-    /// Its digest and content.
-    pub(crate) packed: Packed,
+    /// Its files, chosen, packed and proved.
+    pub(crate) selection: Selection,
     /// Where it came from.
     pub(crate) source: Source,
+    /// What there was to choose from.
+    pub(crate) whole: Whole,
 }
 
-impl PackedFlake {
-    /// The archive, to be read from its beginning.
-    pub(crate) fn reader(&self) -> io::Result<File> {
-        let mut file = self.file.reopen()?;
-        file.rewind()?;
-        Ok(file)
+/// A tree in figures.
+#[derive(Debug, Default)]
+pub(crate) struct Whole {
+    files: usize,
+    bytes: u64,
+    paths: BTreeSet<PathBuf>,
+    /// Bytes that are not packed, by what they lie below.
+    left_out: BTreeMap<PathBuf, u64>,
+}
+
+impl Whole {
+    fn of(directory: &Path, paths: &[PathBuf], selection: &Selection) -> Self {
+        let mut whole = Self::default();
+        for path in paths {
+            let Ok(metadata) = directory.join(path).symlink_metadata() else { continue };
+            if metadata.is_dir() {
+                continue;
+            }
+            whole.files += 1;
+            whole.paths.insert(path.clone());
+            whole.bytes += metadata.len();
+            let is_packed = selection.chosen.get(path).is_some_and(|chosen| chosen.keep == Keep::Content);
+            if let Some(top) = path.iter().next().filter(|_| !is_packed) {
+                *whole.left_out.entry(top.into()).or_default() += metadata.len();
+            }
+        }
+        whole
+    }
+
+    /// Whether a file belongs to the flake.
+    pub(crate) fn has(&self, path: &Path) -> bool {
+        self.paths.contains(path)
+    }
+
+    /// What weighs most of what was left out.
+    fn heaviest(&self) -> String {
+        match self.left_out.iter().max_by_key(|(_, bytes)| **bytes) {
+            Some((path, bytes)) if *bytes > 0 => {
+                format!(" (`{}`: {})", console::printable(&path.to_string_lossy()), console::bytes(*bytes))
+            }
+            _ => String::new(),
+        }
     }
 }
 
-/// Packs the flake in `directory`: the files that git tracks, or all files where there is no git, less what `npc.toml`
-/// excludes. What is kept are the files as they lie in the working tree.
-pub(crate) fn pack_flake(directory: &Path) -> Result<PackedFlake, Failure> {
+impl PackedFlake {
+    /// The archive's digest and content.
+    pub(crate) fn packed(&self) -> Packed {
+        self.selection.archived.packed
+    }
+
+    /// What was packed of how much, and what was evaluated for it, in a line.
+    pub(crate) fn summary(&self) -> String {
+        let packed = self.packed();
+        let selection = &self.selection;
+        let read = selection.chosen.values().filter(|chosen| chosen.keep == Keep::Content).count();
+        let proofs = match (selection.configurations.len(), selection.evaluated) {
+            (0, _) => String::new(),
+            (all, 0) => format!("; {all} configurations, none evaluated anew"),
+            (all, evaluated) => format!("; {evaluated} of {all} configurations evaluated"),
+        };
+        let whole = &self.whole;
+        format!(
+            "{read} of {} files ({} of {}) packed into {}, {} left out{}{proofs}",
+            whole.files,
+            console::bytes(packed.content.bytes),
+            console::bytes(whole.bytes),
+            console::bytes(packed.archive.size),
+            whole.files.saturating_sub(read),
+            whole.heaviest(),
+        )
+    }
+}
+
+/// Packs the flake in `directory`: of the files that git tracks, or of all files where there is no git, less what
+/// `npc.toml` excludes, those that the strategy chooses, as they lie in the working tree.
+pub(crate) fn pack_flake(directory: &Path, picking: &cli::Picking) -> Result<PackedFlake, Failure> {
     if !directory.join("flake.nix").is_file() {
         return Err(Failure::new(Exit::Flake, format!("there is no flake.nix in `{}`", directory.display()))
             .hint("name the flake's directory with --flake"));
     }
-    let excluded = match Config::read_if_present(directory)? {
-        Some(config) => config.excluded()?,
-        None => GlobSet::empty(),
+    let config = Config::read_if_present(directory)?;
+    let (excluded, included, strategy) = match &config {
+        Some(config) => (config.excluded()?, config.included()?, config.selection),
+        None => (GlobSet::empty(), GlobSet::empty(), Strategy::Auto),
     };
     let (paths, source) = match git::find(directory)? {
         Some(work) => (tracked(directory, &work)?, work.source()?),
         None => (all_files(directory)?, Source::default()),
     };
     let paths: Vec<_> = paths.into_iter().filter(|path| !excluded.is_match(path)).collect();
-    refuse_secret_keys(directory, &paths)?;
-    let failed = |error| Failure::from(npc_core::archive::PackError::Write(error));
-    let file = NamedTempFile::new().map_err(failed)?;
-    let mut progress = Progress::begin("packing");
-    let (_, packed) = pack(directory, paths, file.as_file(), |done| {
-        progress.tell(format!("{} files, {}", done.entries, console::bytes(done.bytes)));
-    })?;
-    Ok(PackedFlake { file, packed, source })
+    let choice = Choice {
+        strategy: picking.selection.unwrap_or(strategy),
+        nix: picking.nix.clone().unwrap_or_default(),
+        configurations: picking.configuration.clone(),
+        include: included,
+        cache: session::cache(),
+    };
+    let root = directory.canonicalize().map_err(|error| Failure::new(Exit::Flake, error))?;
+    let selection = select(&Tree::new(root, paths.iter().cloned()), &choice)?;
+    let whole = Whole::of(directory, &paths, &selection);
+    let content = selection.chosen.iter().filter(|(_, chosen)| chosen.keep == Keep::Content);
+    refuse_secret_keys(directory, content.map(|(path, _)| path))?;
+    Ok(PackedFlake { selection, source, whole })
 }
 
 fn tracked(directory: &Path, work: &git::Work<'_>) -> Result<Vec<PathBuf>, Failure> {
-    let mut paths = work.tracked()?;
-    if !paths.iter().any(|path| path == Path::new("flake.nix")) {
+    let tracked = work.tracked()?;
+    if !tracked.iter().any(|entry| entry.path == Path::new("flake.nix")) {
         return Err(Failure::new(Exit::Flake, "git does not track flake.nix, so neither Nix nor npc would see it")
             .hint("`git add` the files of the flake"));
     }
-    // A submodule is a directory to git's index; a file that was deleted without telling git is not there at all.
-    paths.retain(|path| match directory.join(path).symlink_metadata() {
-        Ok(metadata) if metadata.is_dir() => {
+    let mut behind_links = BehindLinks { directory, known: BTreeMap::new() };
+    let mut paths = Vec::with_capacity(tracked.len());
+    for Tracked { path, is_submodule } in tracked {
+        if is_submodule {
             console::warn(format_args!("the submodule `{}` is left out", path.display()));
-            false
+        } else if !path.parent().is_some_and(|parent| behind_links.hides(parent)) {
+            paths.push(path);
         }
-        Err(error) => error.kind() != io::ErrorKind::NotFound,
-        Ok(_) => true,
-    });
+    }
     Ok(paths)
+}
+
+/// Where a directory was replaced by a link, what git still has below it is gone.
+struct BehindLinks<'a> {
+    directory: &'a Path,
+    known: BTreeMap<PathBuf, bool>,
+}
+
+impl BehindLinks<'_> {
+    /// Whether a directory of the flake is a link, or lies behind one.
+    fn hides(&mut self, path: &Path) -> bool {
+        if path.as_os_str().is_empty() {
+            return false;
+        }
+        if let Some(known) = self.known.get(path) {
+            return *known;
+        }
+        let hidden = path.parent().is_some_and(|parent| self.hides(parent)) || self.directory.join(path).is_symlink();
+        self.known.insert(path.to_owned(), hidden);
+        hidden
+    }
 }
 
 /// All files, links and directories, less `.git` and the links that `nix build` leaves behind.
@@ -91,14 +185,18 @@ fn all_files(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
             continue;
         }
         let relative = entry.path().strip_prefix(directory).map_err(Failure::other)?;
+        // A directory comes right before what is in it, and along with it by itself.
+        if paths.last().is_some_and(|last: &PathBuf| relative.starts_with(last)) {
+            paths.pop();
+        }
         paths.push(relative.to_owned());
     }
     Ok(paths)
 }
 
 /// Every host can read every archive: a key in one would belong to all of them.
-fn refuse_secret_keys(directory: &Path, paths: &[PathBuf]) -> Result<(), Failure> {
-    let found = paths.iter().find(|path| {
+fn refuse_secret_keys<'a>(directory: &Path, paths: impl IntoIterator<Item = &'a PathBuf>) -> Result<(), Failure> {
+    let found = paths.into_iter().find(|path| {
         let full = directory.join(path);
         full.symlink_metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() <= keys::FILE_BYTES)
             && std::fs::read_to_string(&full).is_ok_and(|text| text.parse::<SecretKey>().is_ok())

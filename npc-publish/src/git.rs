@@ -18,6 +18,24 @@ pub(crate) struct Work<'a> {
     directory: &'a Path,
 }
 
+/// An entry of git's index.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Tracked {
+    /// Relative to the flake's directory.
+    pub(crate) path: PathBuf,
+    /// A directory of another repository.
+    pub(crate) is_submodule: bool,
+}
+
+impl Tracked {
+    /// A line of `git ls-files --stage`: mode, object, stage, a tab, and the path.
+    fn parse(line: &[u8]) -> Option<Self> {
+        let tab = line.iter().position(|byte| *byte == b'\t')?;
+        let path = PathBuf::from(OsStr::from_bytes(&line[tab + 1..]));
+        Some(Self { path, is_submodule: line.starts_with(b"160000 ") })
+    }
+}
+
 /// The work tree that `directory` lies in, if it lies in one.
 pub(crate) fn find(directory: &Path) -> Result<Option<Work<'_>>, Failure> {
     let work = Work { directory };
@@ -55,6 +73,11 @@ impl Work<'_> {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("git");
         command.arg("-C").arg(self.directory).args(arguments).env("LC_ALL", "C").env("GIT_OPTIONAL_LOCKS", "0");
+        // Set inside git's hooks, they would have git speak of another repository or another index than the flake's.
+        for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX", "GIT_NAMESPACE"]
+        {
+            command.env_remove(variable);
+        }
         command.stdin(Stdio::null());
         command
     }
@@ -66,10 +89,13 @@ impl Work<'_> {
     }
 
     /// The tracked files at and below the directory, relative to it, as they are in the index: what Nix takes for a flake.
-    pub(crate) fn tracked(&self) -> Result<Vec<PathBuf>, Failure> {
-        let listed = self.ask(&["ls-files", "-z", "--cached", "--", "."])?;
-        let paths = listed.split(|byte| *byte == 0).filter(|path| !path.is_empty());
-        Ok(paths.map(|path| PathBuf::from(OsStr::from_bytes(path))).collect())
+    pub(crate) fn tracked(&self) -> Result<Vec<Tracked>, Failure> {
+        let listed = self.ask(&["ls-files", "-z", "--stage", "--", "."])?;
+        let mut tracked: Vec<Tracked> =
+            listed.split(|byte| *byte == 0).filter(|line| !line.is_empty()).filter_map(Tracked::parse).collect();
+        // During a merge, a file is listed once per side.
+        tracked.dedup();
+        Ok(tracked)
     }
 
     /// Where the files come from.

@@ -43,8 +43,10 @@ pub(crate) fn read_all(paths: impl IntoIterator<Item = impl AsRef<Path>>) -> Res
 pub(crate) fn write(path: &Path, key: &SecretKey) -> Result<(), Failure> {
     let mut text = key.to_secret_text();
     text.push('\n');
-    files::create_private(path, text.as_bytes())
-        .map_err(|error| Failure::usage(format!("cannot create the key file `{}`: {error}", path.display())))
+    files::create_private(path, text.as_bytes()).map_err(|error| {
+        Failure::usage(format!("cannot create the key file `{}`: {error}", path.display()))
+            .hint("name a new file in a directory of your own: no key is ever overwritten")
+    })
 }
 
 /// Makes a key from the operating system's randomness.

@@ -8,6 +8,7 @@ mod failure;
 mod flake;
 mod git;
 mod keys;
+mod selection;
 mod server;
 mod session;
 
@@ -18,7 +19,10 @@ use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return failure::misunderstood(&error),
+    };
     let filter = EnvFilter::try_from_env("NPC_LOG").unwrap_or_else(|_| EnvFilter::new("npc_publish=info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use npc_core::digest::Digest;
 use npc_core::files;
@@ -17,6 +18,9 @@ use crate::keys;
 
 /// The environment variable with an HTTP store's token.
 const TOKEN: &str = "NPC_STORE_TOKEN";
+
+/// How long it is remembered whether a store enforces conditional writes.
+const NOTE_LASTS: Duration = Duration::from_hours(24);
 
 /// An operator at a fleet.
 pub(crate) struct Session {
@@ -65,13 +69,23 @@ impl Session {
 
 /// Whether a store enforces conditional writes: probed once, said once, then remembered.
 pub(crate) async fn conditional_writes(store: &dyn Store) -> Result<ConditionalWrites, Failure> {
-    let note = note_file(store.url());
-    let known = note.as_deref().and_then(|path| std::fs::read_to_string(path).ok());
+    let known = note_file(store.url()).and_then(|path| recall(&path));
     match known.as_deref() {
-        Some("enforced") => return Ok(ConditionalWrites::Enforced),
-        Some("ignored") => return Ok(ConditionalWrites::Ignored),
-        _ => {}
+        Some("enforced") => Ok(ConditionalWrites::Enforced),
+        Some("ignored") => Ok(ConditionalWrites::Ignored),
+        _ => probe_conditional_writes(store).await,
     }
+}
+
+/// What is remembered, unless that is too long ago: another server may answer at the address by now.
+fn recall(note: &Path) -> Option<String> {
+    let age = note.metadata().ok()?.modified().ok()?.elapsed().ok()?;
+    if age < NOTE_LASTS { std::fs::read_to_string(note).ok() } else { None }
+}
+
+/// Finds out whether a store enforces conditional writes, says it, and remembers it.
+pub(crate) async fn probe_conditional_writes(store: &dyn Store) -> Result<ConditionalWrites, Failure> {
+    let note = note_file(store.url());
     let found = probe(store).await?;
     let word = match found {
         ConditionalWrites::Enforced => {
@@ -94,10 +108,15 @@ pub(crate) async fn conditional_writes(store: &dyn Store) -> Result<ConditionalW
 
 /// Where it is remembered. Without a home it is found out each time.
 fn note_file(url: &StoreUrl) -> Option<PathBuf> {
+    let name = Digest::of(url.to_string().as_bytes()).short();
+    Some(cache()?.join("conditional-writes").join(name))
+}
+
+/// Where the user's programs keep what can be found out again. Without a home there is no such place.
+pub(crate) fn cache() -> Option<PathBuf> {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))?;
-    let name = Digest::of(url.to_string().as_bytes()).short();
-    Some(cache.join("npc/conditional-writes").join(name))
+    Some(cache.join("npc"))
 }
 
 /// The note only saves asking again, so that it cannot be written is worth no more than a debug message.

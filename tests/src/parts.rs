@@ -11,10 +11,10 @@ pub const PROGRAMS: &str = "NPC_TEST_PROGRAMS";
 /// The address of a running Garage.
 pub const GARAGE: &str = "NPC_TEST_GARAGE";
 
-/// The directory of a newer Nix, with `bin/nix` below.
+/// The directories of newer versions of Nix, with `bin/nix` below, separated as in a PATH.
 pub const NEWER_NIX: &str = "NPC_TEST_NEWER_NIX";
 
-/// The file that names the missing part of every skipped test.
+/// The file that names every skipped test and the part that it misses, as `test: part`.
 pub const SKIPPED: &str = "NPC_TEST_SKIPPED";
 
 /// What Garage is started with: nothing secret, as it only ever listens on loopback.
@@ -31,12 +31,14 @@ pub const REGION: &str = "eu-central-1";
 
 /// Says loudly that a test skips for want of `part`; with `CI=true`, fails it.
 pub fn missing<T>(part: &str) -> Option<T> {
-    assert!(std::env::var("CI").is_err(), "{part} is missing; `cargo xtask test` provides it");
+    let is_ci = std::env::var("CI").is_ok_and(|value| value == "true");
+    assert!(!is_ci, "{part} is missing; `cargo xtask test` provides it");
     eprintln!("SKIPPED: {part} is missing; `cargo xtask test` provides it");
     // The test runner swallows what a passing test says; `cargo xtask test` tells it at the end.
     if let Some(file) = std::env::var_os(SKIPPED) {
         let file = std::fs::File::options().create(true).append(true).open(file);
-        std::io::Write::write_all(&mut file.expect("a file"), format!("{part}\n").as_bytes()).expect("written");
+        let test = std::thread::current().name().unwrap_or("a test").to_owned();
+        std::io::Write::write_all(&mut file.expect("a file"), format!("{test}: {part}\n").as_bytes()).expect("written");
     }
     None
 }
@@ -109,11 +111,27 @@ impl Nix {
 
     /// A newer Nix, or a loud skip.
     pub fn find_newer() -> Option<Self> {
-        let found = std::env::var_os(NEWER_NIX).map(|directory| Path::new(&directory).join("bin"));
-        found
-            .filter(|programs| works(&programs.join("nix")))
-            .map(|programs| Self { programs })
-            .or_else(|| missing("a newer Nix"))
+        Self::newer().into_iter().next().or_else(|| missing("a newer Nix"))
+    }
+
+    /// Every Nix at hand, or a loud skip.
+    pub fn all() -> Option<Vec<Self>> {
+        let newer = Self::newer();
+        if newer.is_empty() {
+            return missing("a newer Nix");
+        }
+        Some(Self::find().into_iter().chain(newer).collect())
+    }
+
+    fn newer() -> Vec<Self> {
+        let places = std::env::var_os(NEWER_NIX).unwrap_or_default();
+        let programs = std::env::split_paths(&places).map(|place| place.join("bin"));
+        programs.filter(|programs| works(&programs.join("nix"))).map(|programs| Self { programs }).collect()
+    }
+
+    /// The program itself.
+    pub fn program(&self) -> PathBuf {
+        self.programs.join("nix")
     }
 }
 

@@ -48,6 +48,7 @@ impl World {
             fs::create_dir(path(name)).expect("created");
         }
         copy_tree(&example(), &path("fleet"));
+        for_this_machine(&path("fleet/system.nix"));
         let (server, url) = match kind {
             Kind::Directory => (None, format!("file://{}", path("store").display()).parse().expect("an address")),
             Kind::Garage(garage) => {
@@ -90,6 +91,7 @@ impl World {
             .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
             .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
             .env("NPC_STORE_TOKEN", TOKEN)
+            .env("NPC_NIX", "none")
             .env_remove("XDG_CACHE_HOME")
             .env_remove("XDG_CONFIG_HOME");
         command
@@ -146,6 +148,11 @@ impl World {
         Fleet::open(store, &self.anchor()).await.expect("a fleet")
     }
 
+    /// What the server has logged so far.
+    pub fn served(&self) -> String {
+        self.server.as_ref().expect("the store is served").words()
+    }
+
     /// The server, where there is one.
     pub fn server(&mut self) -> &mut Option<Background> {
         &mut self.server
@@ -158,22 +165,64 @@ impl World {
         self.server = Some(serve(self.folder.path(), &address).0);
     }
 
-    /// An agent for `configuration`, with a root, a state and a Nix store of its own.
+    /// Has a command use the world's own Nix store, which its publisher and its hosts share.
+    fn with_nix(&self, command: &mut Command, nix: &Nix) {
+        for name in ["nix/state/profiles", "nix/conf"] {
+            fs::create_dir_all(self.path(name)).expect("created");
+        }
+        // Two builds of the same thing at once: the second looks again every second, not every five.
+        let settings = "sandbox = false\nbuild-users-group =\nsubstituters =\nbuild-poll-interval = 1\n";
+        fs::write(self.path("nix/conf/nix.conf"), settings).expect("written");
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = std::iter::once(nix.programs.clone()).chain(std::env::split_paths(&path));
+        command
+            .env("PATH", std::env::join_paths(path).expect("a path"))
+            .env("NIX_STORE_DIR", self.path("nix/store"))
+            .env("NIX_STATE_DIR", self.path("nix/state"))
+            .env("NIX_LOG_DIR", self.path("nix/log"))
+            .env("NIX_CONF_DIR", self.path("nix/conf"))
+            .env("NIX_REMOTE", "")
+            .env("NPC_NIX", nix.program());
+    }
+
+    /// Runs `npc-publish` on the world's flake, with Nix to evaluate it.
+    pub fn evaluating(&self, nix: &Nix, arguments: &[&str]) -> Ended {
+        let mut command = self.command("npc-publish");
+        command.args(arguments).current_dir(self.path("fleet"));
+        self.with_nix(&mut command, nix);
+        Ended::of(&mut command)
+    }
+
+    /// An agent for `configuration`, with a root and a state of its own.
     pub fn agent(&self, configuration: &str, nix: &Nix) -> Agent<'_> {
         let home = self.path(&format!("host-{configuration}"));
-        for name in ["root", "nix/state/profiles", "nix/conf"] {
-            fs::create_dir_all(home.join(name)).expect("created");
-        }
-        let settings = "sandbox = false\nbuild-users-group =\nsubstituters =\n";
-        fs::write(home.join("nix/conf/nix.conf"), settings).expect("written");
+        fs::create_dir_all(home.join("root")).expect("created");
         let agent = Agent { world: self, home, nix: Some(nix.clone()) };
-        let (root, profile) = (agent.home.join("root"), agent.home.join("nix/state/profiles/system"));
+        let (root, profile) = (agent.home.join("root"), agent.profile());
         agent.configure(&format!(
             "remote = \"prod\"\nconfiguration = \"{configuration}\"\npoll_interval = 1\nroot = \"{}\"\nprofile = \"{}\"",
             root.display(),
             profile.display()
         ));
         agent
+    }
+
+    /// A host's agent in the background, which has committed the first release.
+    pub fn first_release(&self, host: &str, nix: &Nix) -> (Agent<'_>, Background) {
+        self.publish();
+        let agent = self.agent(host, nix);
+        let running = agent.start();
+        agent.commits(1);
+        (agent, running)
+    }
+
+    /// Has a host's next system fail while it is activated.
+    pub fn break_activation(&self, host: &str) {
+        let path = self.path(&format!("fleet/hosts/{host}.nix"));
+        let text = fs::read_to_string(&path).expect("read");
+        let broken = text.replace("# activation.fail", "activation.fail");
+        assert_ne!(text, broken, "the example has a switch for this");
+        fs::write(path, broken).expect("written");
     }
 
     /// An agent that runs `script` with `sh` in place of Nix.
@@ -201,6 +250,7 @@ fn serve(folder: &Path, address: &str) -> (Background, String) {
     }
     let mut command = Command::new(program("npc-publish"));
     command.arg("serve").arg(folder.join("store")).args(["--listen", address]).arg("--tokens").arg(tokens);
+    command.env("NPC_LOG", "info,npc_publish=debug");
     let mut server = Background::start(&mut command, &folder.join("server.log"));
     let url = eventually("the server says where it is", || {
         assert!(server.runs(), "the server ended: {}", server.words());
@@ -213,6 +263,13 @@ fn serve(folder: &Path, address: &str) -> (Background, String) {
 /// The example flake of this repository.
 pub fn example() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/fleet")
+}
+
+/// Has the example build where it is.
+fn for_this_machine(system: &Path) {
+    let text = fs::read_to_string(system).expect("the example says its system");
+    let here = format!("{}-linux", std::env::consts::ARCH);
+    fs::write(system, text.replace("x86_64-linux", &here)).expect("written");
 }
 
 /// Copies files and directories.
@@ -261,20 +318,18 @@ impl Agent<'_> {
         self.home.join(name)
     }
 
+    /// The system profile of the host.
+    pub fn profile(&self) -> PathBuf {
+        let name = self.home.file_name().expect("a name");
+        self.world.path("nix/state/profiles").join(name)
+    }
+
     /// The agent's command, to run under something else.
     pub fn command(&self) -> Command {
         let mut command = self.world.command("npc-agent");
         command.env("NPC_AGENT_CONFIG", self.path("agent.toml")).env("NPC_AGENT_STATE", self.path("state"));
         if let Some(nix) = &self.nix {
-            let path = std::env::var_os("PATH").unwrap_or_default();
-            let path = std::iter::once(nix.programs.clone()).chain(std::env::split_paths(&path));
-            command
-                .env("PATH", std::env::join_paths(path).expect("a path"))
-                .env("NIX_STORE_DIR", self.path("nix/store"))
-                .env("NIX_STATE_DIR", self.path("nix/state"))
-                .env("NIX_LOG_DIR", self.path("nix/log"))
-                .env("NIX_CONF_DIR", self.path("nix/conf"))
-                .env("NIX_REMOTE", "");
+            self.world.with_nix(&mut command, nix);
         }
         command
     }

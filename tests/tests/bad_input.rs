@@ -50,7 +50,8 @@ fn an_unreadable_file() {
         command = Command::new(setpriv);
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(copied);
     }
-    command.args(["pack", "--output"]).arg(std::env::temp_dir().join("npc-never-written")).arg("--flake");
+    command.args(["pack", "--nix", "none", "--output"]);
+    command.arg(std::env::temp_dir().join("npc-never-written")).arg("--flake");
     Ended::of(command.arg(world.path("fleet"))).fails(6, &["cannot read `hosts/secret.nix`", "hint: "]);
     assert!(!std::env::temp_dir().join("npc-never-written").exists());
 }
@@ -164,6 +165,18 @@ fn keys_that_are_not_what_they_should_be() {
 }
 
 #[test]
+fn a_fleet_is_made_whole_or_not_at_all() {
+    let world = World::new(&Kind::Directory);
+    let elsewhere = world.path("elsewhere");
+    fs::create_dir(&elsewhere).expect("made");
+    let store = format!("file://{}", elsewhere.display());
+    // A flake's directory in which no file can be made, for root neither.
+    let made = Ended::of(world.command("npc-publish").args(["init", "--store", &store, "--flake", "/proc"]));
+    made.fails(2, &["cannot write to `/proc`", "hint: "]);
+    assert!(!elsewhere.join("trust").exists());
+}
+
+#[test]
 fn a_fleet_is_made_once() {
     let world = World::new(&Kind::Directory);
     let address = world.url().to_string();
@@ -249,7 +262,8 @@ fn a_full_disk_while_packing() {
     fs::write(world.path("fleet/noise"), noise(1_000_000, 0)).expect("written");
     let place = world.path("tiny");
     let mut command = world.command("npc-publish");
-    command.args(["--remote", "prod"]).current_dir(world.path("fleet")).env("TMPDIR", &place);
+    command.args(["--remote", "prod", "--selection", "tracked"]);
+    command.current_dir(world.path("fleet")).env("TMPDIR", &place);
     let Some(ended) = on_a_tiny_disk(&world, &place, 64, &command) else { return };
     ended.fails(6, &["cannot write the archive", "No space left", "hint: make room"]);
     assert!(left(&world).is_empty());
@@ -262,7 +276,7 @@ fn a_full_disk_under_the_store() {
     fs::write(world.path("fleet/noise"), noise(1_000_000, 0)).expect("written");
     copy_tree(&world.path("store"), &world.path("seed"));
     let script = format!(
-        "cp -r {0}/seed/. {0}/store/; exec {1} --remote prod",
+        "cp -r {0}/seed/. {0}/store/; exec {1} --nix none --selection tracked --remote prod",
         world.path("").display(),
         program("npc-publish").display()
     );
@@ -279,16 +293,61 @@ fn a_full_disk_while_unpacking() {
     let world = World::new(&Kind::Directory);
     // Zeros pack well: the download fits on the host's disk, what comes out of it does not.
     fs::write(world.path("fleet/zeros"), vec![0; 3_000_000]).expect("written");
-    world.publish();
+    world.in_fleet(&["--remote", "prod", "--selection", "tracked"]).works();
     let agent = world.command_agent("web-1", "true");
     let mut command = agent.command();
     command.args(["run", "--once"]);
     let Some(ended) = on_a_tiny_disk(&world, &agent.path("state"), 1024, &command) else { return };
-    ended.fails(5, &["No space left"]);
+    ended.fails(5, &["No space left", "hint: make room"]);
     let left = left(&world);
     let stray: Vec<_> = left.iter().filter(|path| path.contains('/')).collect();
     assert!(stray.is_empty(), "nothing half-unpacked is left: {stray:?}");
     assert!(left.contains(&"journal.json".to_owned()));
+}
+
+#[test]
+fn a_full_disk_while_downloading() {
+    let world = World::new(&Kind::Directory);
+    fs::write(world.path("fleet/noise"), noise(3_000_000, 0)).expect("written");
+    world.in_fleet(&["--remote", "prod", "--selection", "tracked"]).works();
+    let agent = world.command_agent("web-1", "true");
+    let mut command = agent.command();
+    command.args(["run", "--once"]);
+    let Some(ended) = on_a_tiny_disk(&world, &agent.path("state"), 1024, &command) else { return };
+    ended.fails(5, &["No space left", "hint: make room"]);
+    assert!(left(&world).iter().all(|path| !path.contains('/')), "{:?}", left(&world));
+}
+
+#[test]
+fn a_full_disk_at_the_agents_first_start() {
+    let world = World::new(&Kind::Directory);
+    world.publish();
+    let agent = world.command_agent("web-1", "true");
+    let mut command = agent.command();
+    command.args(["run", "--once"]);
+    let Some(ended) = on_a_tiny_disk(&world, &agent.path("state"), 4, &command) else { return };
+    ended.fails(1, &["No space left", "hint: make room"]);
+}
+
+/// Every mistake is answered with what to do about it.
+#[test]
+fn mistakes_come_with_a_hint() {
+    let world = World::new(&Kind::Directory);
+    for arguments in [
+        &["remotes", "--store", "nonsense"][..],
+        &["remotes", "--store", "s3://"],
+        &["--remote", "Not A Name"],
+        &["key", "generate", "npc-x", "--output", "npc.toml"],
+    ] {
+        world.in_fleet(arguments).fails(2, &["hint: "]);
+    }
+    let config = world.path("fleet/npc.toml");
+    let good = fs::read_to_string(&config).expect("read");
+    let wrong_store = good.replace(&world.url().to_string(), "nonsense");
+    for bad in [wrong_store, format!("exclude = [\"[x\"]\n{good}"), format!("unknown = 1\n{good}")] {
+        fs::write(&config, bad).expect("written");
+        world.in_fleet(&["--remote", "prod"]).fails(2, &["npc.toml", "hint: "]);
+    }
 }
 
 #[test]

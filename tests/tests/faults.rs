@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,8 @@ use npc_core::store::{
     Answer, Content, ETag, Fault, Options, Patience, Precondition, Read, Retries, Store, StoreUrl, download, open,
 };
 use npc_tests::noise;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, ServerConnection};
 
 /// How one request is answered.
 #[derive(Debug, Clone)]
@@ -98,14 +101,19 @@ fn play(mut stream: TcpStream, head: &str, act: Act) {
 
 const ATTEMPTS: u32 = 3;
 
+/// Retries with hardly a pause in between.
+fn hasty() -> Options {
+    let pause = Duration::from_millis(1);
+    let retries = Retries { attempts: ATTEMPTS, first_pause: pause, longest_pause: pause };
+    let patience = Patience { connect: Duration::from_secs(5), stall: Duration::from_millis(500) };
+    Options { token: None, retries, patience }
+}
+
 /// The same stage as an HTTP store and as an S3 store.
 async fn stores(stage: &Stage) -> [Arc<dyn Store>; 2] {
     let http: StoreUrl = format!("http://{}/", stage.address).parse().expect("an address");
     let s3: StoreUrl = format!("s3://b/?region=x&endpoint=http://{}", stage.address).parse().expect("an address");
-    let pause = Duration::from_millis(1);
-    let retries = Retries { attempts: ATTEMPTS, first_pause: pause, longest_pause: pause };
-    let patience = Patience { connect: Duration::from_secs(5), stall: Duration::from_millis(500) };
-    let options = Options { token: None, retries, patience };
+    let options = hasty();
     [open(&http, options.clone()).await.expect("opened"), open(&s3, options).await.expect("opened")]
 }
 
@@ -157,6 +165,41 @@ async fn what_retrying_cannot_mend_is_asked_once() {
             assert_eq!(outcome, (Err(fault), 1), "{status}");
         }
     }
+}
+
+/// Greets each connection with a certificate that nobody vouches for, and counts them.
+fn unvouched_server() -> (String, Arc<AtomicUsize>) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring knows them")
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .expect("the key fits");
+    let (config, seen) = (Arc::new(config), Arc::new(AtomicUsize::new(0)));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = format!("localhost:{}", listener.local_addr().expect("bound").port());
+    let count = Arc::clone(&seen);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            count.fetch_add(1, Ordering::SeqCst);
+            let mut connection = ServerConnection::new(Arc::clone(&config)).expect("a connection");
+            // It ends with the client's alert.
+            while connection.is_handshaking() && connection.complete_io(&mut stream).is_ok() {}
+        }
+    });
+    (address, seen)
+}
+
+#[tokio::test]
+async fn a_certificate_that_nobody_vouches_for_is_met_once() {
+    let (address, connections) = unvouched_server();
+    let url: StoreUrl = format!("https://{address}/").parse().expect("an address");
+    let store = open(&url, hasty()).await.expect("opened");
+    let failed = store.read(&key(), Read::DOCUMENT).await.expect_err("nobody knows the certificate");
+    assert_eq!(failed.fault, Fault::Broken, "{failed:?}");
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Agents that follow a remote, with real Nix and real stores.
 
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 use npc_tests::eventually;
@@ -25,7 +26,7 @@ fn follows(kind: &Kind, nix: &Nix) {
     agent.commits(2);
     assert_ne!(agent.running(), Some(first));
     assert!(agent.message().contains("the second release"));
-    let profile = fs::canonicalize(agent.path("nix/state/profiles/system")).expect("a profile");
+    let profile = fs::canonicalize(agent.profile()).expect("a profile");
     assert_eq!(Some(profile), agent.running());
     assert!(running.runs());
     assert!(running.stop().success());
@@ -80,10 +81,7 @@ fn a_change_reaches_a_host_that_waits_in_a_blink() {
 fn an_unchanged_publish_causes_no_work() {
     let Some(nix) = Nix::find() else { return };
     let world = World::new(&Kind::Served);
-    world.publish();
-    let agent = world.agent("web-1", &nix);
-    let running = agent.start();
-    agent.commits(1);
+    let (agent, running) = world.first_release("web-1", &nix);
     let before = (agent.journal(), agent.activations());
     let again = world.in_fleet(&["--remote", "prod"]);
     assert!(again.words.contains("unchanged"), "{again:?}");
@@ -144,88 +142,24 @@ fn a_server_that_comes_back_is_followed_again() {
     });
 }
 
-fn break_activation(world: &World, host: &str) {
-    let path = world.path(&format!("fleet/hosts/{host}.nix"));
-    let text = fs::read_to_string(&path).expect("read");
-    let broken = text.replace("# activation.fail", "activation.fail");
-    assert_ne!(text, broken, "the example has a switch for this");
-    fs::write(path, broken).expect("written");
-}
-
+/// What whoever starts the agent happens to have set must not reach the build.
 #[test]
-fn a_failed_activation_re_activates_the_system_before_and_is_not_tried_again() {
-    let Some(nix) = Nix::find() else { return };
-    let world = World::new(&Kind::Served);
-    world.publish();
-    let agent = world.agent("web-2", &nix);
-    let _running = agent.start();
-    agent.commits(1);
-    let good = agent.running().expect("a system runs");
-    let boot = agent.boot_default();
-    break_activation(&world, "web-2");
-    world.publish();
-    eventually("the agent gives up", || (agent.outcome()? == "rolled-back activation-failed").then_some(()));
-    assert_eq!(agent.running(), Some(good), "the system before runs");
-    assert_eq!(agent.boot_default(), boot, "the boot default was never touched");
-    let status = agent.run(&["status"]).works();
-    assert!(status.contains("activation.fail"), "the end of the log is shown: {status}");
-    let activations = agent.activations();
-    world.in_fleet(&["--remote", "prod", "--record"]).works();
-    eventually("the agent sees the third release", || (agent.outcome()? == "refused quarantined").then_some(()));
-    assert_eq!(agent.activations(), activations, "the broken system is not activated again");
-    assert!(agent.run(&["run", "--once"]).words.contains("another agent"), "one agent at a time");
-}
-
-#[test]
-fn run_once_says_how_it_ended() {
+fn nix_is_given_no_settings_by_the_environment() {
     let Some(nix) = Nix::find() else { return };
     let world = World::new(&Kind::Directory);
-    let agent = world.agent("web-2", &nix);
-    agent.once().fails(3, &["remotes/prod.json"]);
-    world.publish();
-    agent.once().works();
-    assert_eq!(agent.committed(), Some(1));
-    agent.once().works();
-    break_activation(&world, "web-2");
-    world.publish();
-    agent.once().fails(5, &["could not activate", "hint: `npc-agent status`"]);
-    fs::write(world.path("fleet/hosts/web-2.nix"), "not Nix").expect("written");
-    world.publish();
-    agent.once().fails(5, &["could not build"]);
-}
-
-#[test]
-fn a_paused_host_waits_and_a_resumed_one_catches_up() {
-    let Some(nix) = Nix::find() else { return };
-    let world = World::new(&Kind::Served);
     world.publish();
     let agent = world.agent("web-1", &nix);
-    let _running = agent.start();
-    agent.commits(1);
-    assert!(agent.run(&["pause", "--for", "1h"]).works().contains("at once"));
-    world.edit("while paused\n");
-    world.publish();
-    eventually("the release is seen", || (agent.journal()?["phase"] == "fetched").then_some(()));
-    for_a_while(Duration::from_secs(2));
+    let mut once = agent.command();
+    once.args(["run", "--once"]).env("NIX_CONFIG", "max-jobs = 0").env("NIX_PATH", "nixpkgs=/nowhere");
+    Ended::of(&mut once).works();
     assert_eq!(agent.committed(), Some(1));
-    assert_eq!(agent.status()["paused"], true);
-    agent.run(&["resume"]).works();
-    agent.commits(2);
-    agent.run(&["pause", "--for", "1s"]).works();
-    world.edit("while paused for a second\n");
-    world.publish();
-    agent.commits(3);
-    agent.run(&["pause", "--for", "0s"]).fails(2, &["above zero"]);
 }
 
 #[test]
 fn a_host_is_set_to_another_remote_and_back() {
     let Some(nix) = Nix::find() else { return };
     let world = World::new(&Kind::Served);
-    world.publish();
-    let agent = world.agent("web-1", &nix);
-    let _running = agent.start();
-    agent.commits(1);
+    let (agent, _running) = world.first_release("web-1", &nix);
     let prod = agent.running();
     world.edit("canary\n");
     world.in_fleet(&["--remote", "canary"]).works();
@@ -241,106 +175,63 @@ fn a_host_is_set_to_another_remote_and_back() {
     agent.run(&["set"]).fails(2, &["--remote"]);
 }
 
-/// A slow activation, told to stop in its middle.
 #[test]
-fn sigterm_never_leaves_half_a_step_behind() {
-    let world = World::new(&Kind::Served);
-    world.publish();
-    let script = "echo begun >> \"$(dirname \"$0\")/trace\"\nsleep 1\necho ended >> \"$(dirname \"$0\")/trace\"\n";
-    let agent = world.command_agent("web-1", script);
-    let trace = || fs::read_to_string(agent.path("trace")).unwrap_or_default();
-    let mut running = agent.start();
-    eventually("the activation begins", || trace().contains("begun").then_some(()));
-    running.signal(Signal::TERM);
-    assert!(running.wait().success());
-    assert_eq!(trace(), "begun\nended\n", "what began was ended");
-    assert_eq!(agent.committed(), Some(1));
-}
-
-/// A Nix that takes its time, and says that it has begun.
-fn slow_nix(world: &World) -> Nix {
-    let programs = world.path("slow-nix");
-    fs::create_dir_all(&programs).expect("created");
-    let script = format!("#!/bin/sh\ntouch {}\nsleep 1000\n", world.path("building").display());
-    fs::write(programs.join("nix"), script).expect("written");
-    fs::set_permissions(programs.join("nix"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("set");
-    Nix { programs }
-}
-
-#[test]
-fn sigterm_ends_building_at_once_and_nothing_is_activated() {
-    let world = World::new(&Kind::Served);
-    world.publish();
-    let agent = world.agent("web-1", &slow_nix(&world));
-    let mut running = agent.start();
-    eventually("the build begins", || world.path("building").exists().then_some(()));
-    let begun = std::time::Instant::now();
-    running.signal(Signal::TERM);
-    assert!(running.wait().success());
-    assert!(begun.elapsed() < Duration::from_secs(5));
-    assert_eq!(agent.journal().expect("a journal")["phase"], "verified");
-    assert!(agent.activations().is_empty());
-}
-
-#[test]
-fn a_pause_during_a_build_is_heeded_before_anything_is_activated() {
+fn a_host_whose_system_does_not_change_adopts_the_release_without_fetching_it() {
     let Some(nix) = Nix::find() else { return };
-    let world = World::new(&Kind::Served);
-    world.publish();
-    let wrapper = slow_nix(&world);
-    let script = format!(
-        "#!/bin/sh\ntouch {0}\nwhile [ ! -e {1} ]; do sleep 0.05; done\nexec {2}/nix \"$@\"\n",
-        world.path("building").display(),
-        world.path("go").display(),
-        nix.programs.display()
-    );
-    fs::write(wrapper.programs.join("nix"), script).expect("written");
-    let agent = world.agent("web-1", &wrapper);
-    let _running = agent.start();
-    eventually("the build begins", || world.path("building").exists().then_some(()));
-    agent.run(&["pause"]).works();
-    fs::write(world.path("go"), "").expect("written");
-    eventually("the build ends", || (agent.journal()?["phase"] == "built").then_some(()));
-    for_a_while(Duration::from_secs(1));
-    assert!(agent.activations().is_empty());
-    agent.run(&["resume"]).works();
-    agent.commits(1);
+    let world = World::new(&Kind::Directory);
+    world.evaluating(&nix, &["--remote", "prod"]).works();
+    let (web, db) = (world.agent("web-1", &nix), world.agent("db-1", &nix));
+    web.once().works();
+    db.once().works();
+    assert_eq!(web.outcome().as_deref(), Some("committed"), "nothing unexpected");
+    let host = world.path("fleet/hosts/db-1.nix");
+    let text = fs::read_to_string(&host).expect("read");
+    fs::write(&host, text.replace("8GB", "16GB")).expect("written");
+    let published = world.evaluating(&nix, &["--remote", "prod"]);
+    assert!(published.words.contains("1 of 3 configurations evaluated"), "{published:?}");
+    let archives = || fs::read_dir(web.path("state/flakes")).expect("listed").count();
+    let before = (web.activations(), archives());
+    web.once().works();
+    assert_eq!(web.outcome().as_deref(), Some("adopted"));
+    assert_eq!((web.activations(), archives()), before, "nothing fetched, nothing activated");
+    db.once().works();
+    assert_eq!(db.outcome().as_deref(), Some("committed"));
 }
 
 #[test]
-fn sigterm_ends_waiting_at_once() {
-    let world = World::new(&Kind::Served);
+fn a_flake_that_would_need_its_lock_changed_is_not_built() {
+    let Some(nix) = Nix::find() else { return };
+    let world = World::new(&Kind::Directory);
+    let flake = world.path("fleet/flake.nix");
+    let text = fs::read_to_string(&flake).expect("read");
+    fs::create_dir(world.path("fleet/sub")).expect("made");
+    fs::write(world.path("fleet/sub/flake.nix"), "{ outputs = _: { }; }").expect("written");
+    let opening = text.find('{').expect("a set") + 1;
+    let (before, after) = text.split_at(opening);
+    fs::write(&flake, format!("{before}\n  inputs.sub.url = \"path:./sub\";{after}")).expect("written");
     world.publish();
-    let agent = world.command_agent("web-1", "true");
-    let mut running = agent.start();
-    agent.commits(1);
-    let begun = std::time::Instant::now();
-    running.signal(Signal::TERM);
-    assert!(running.wait().success());
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    let agent = world.agent("web-1", &nix);
+    agent.once().fails(5, &["could not build", "hint: "]);
+    let log = agent.journal().expect("a journal")["outcomes"][0]["log"].clone();
+    assert!(log.as_str().is_some_and(|log| log.contains("requires lock file changes")), "{log}");
 }
 
 #[test]
-fn an_agent_killed_while_activating_rolls_back_when_it_starts_again() {
-    let world = World::new(&Kind::Served);
-    world.publish();
-    let script = "echo \"$NPC_ACTION $NPC_SERIAL\" >> \"$(dirname \"$0\")/trace\"\n\
-                  if [ -e \"$(dirname \"$0\")/slow\" ] && [ \"$NPC_ACTION\" = activate ]; then sleep 1000; fi\n";
-    let agent = world.command_agent("web-1", script);
-    let trace = || fs::read_to_string(agent.path("trace")).unwrap_or_default();
+fn a_host_that_evaluates_to_something_else_says_so() {
+    let (Some(nix), Some(newer)) = (Nix::find(), Nix::find_newer()) else { return };
+    let world = World::new(&Kind::Directory);
+    // Another version of Nix is told the flake, and gets another derivation.
+    let flake = world.path("fleet/lib/toplevel.nix");
+    let text = fs::read_to_string(&flake).expect("read");
+    let with_version =
+        text.replace("boot.kernelParams = [ ];", "boot.kernelParams = [ \"nix=${builtins.nixVersion}\" ];");
+    assert_ne!(text, with_version);
+    fs::write(&flake, with_version).expect("written");
+    world.evaluating(&nix, &["--remote", "prod"]).works();
+    let agent = world.agent("web-1", &newer);
     agent.once().works();
-    fs::write(agent.path("slow"), "").expect("written");
-    world.edit("slow\n");
-    world.publish();
-    let running = agent.start();
-    eventually("the activation begins", || trace().contains("activate 2").then_some(()));
-    running.kill();
-    let running = agent.start();
-    eventually("it rolls back", || (agent.outcome()? == "rolled-back interrupted").then_some(()));
-    assert_eq!(agent.journal().expect("a journal")["phase"], "verified", "it is tried once more, later");
-    assert_eq!(trace(), "activate 1\nactivate 2\nroll-back 1\n");
-    assert_eq!(agent.committed(), Some(1));
-    running.stop();
+    assert_eq!(agent.outcome().as_deref(), Some("committed derivation-mismatch"));
+    assert!(agent.run(&["status"]).works().contains("[derivation-mismatch]"));
 }
 
 #[test]
@@ -383,7 +274,7 @@ fn a_304_never_touches_the_disk() {
         // The release that made the agent switch is asked for once more at the most, then answered by 304.
         for_a_while(Duration::from_secs(3));
         let trace = agent.path("strace");
-        let mut command = std::process::Command::new(&strace);
+        let mut command = Command::new(&strace);
         let calls = "trace=%file,%desc,fsync,fdatasync,sync,pwrite64,writev";
         command.args(["-f", "-y", "-e", calls, "-o"]).arg(&trace).args(["-p", &running.id().to_string()]);
         let tracer = Background::start(&mut command, &agent.path("strace.log"));
@@ -404,17 +295,6 @@ fn a_304_never_touches_the_disk() {
             .collect();
         assert!(of_files.is_empty(), "files were touched: {of_files:#?}");
     }
-}
-
-#[test]
-fn a_second_agent_is_refused() {
-    let world = World::new(&Kind::Served);
-    world.publish();
-    let agent = world.command_agent("web-1", "true");
-    let running = agent.start();
-    agent.commits(1);
-    agent.once().fails(6, &["another agent is at work", "hint:"]);
-    running.stop();
 }
 
 #[test]
@@ -446,29 +326,6 @@ fn systemd_is_told_what_the_agent_does() {
             }));
         }
     }
-}
-
-#[test]
-fn a_lost_memory_against_replay_stops_the_agent() {
-    let world = World::new(&Kind::Directory);
-    world.publish();
-    let agent = world.command_agent("web-1", "true");
-    agent.once().works();
-    for copy in ["replay.json", "replay.copy.json"] {
-        fs::write(agent.path("state").join(copy), "damaged").expect("written");
-    }
-    agent.once().fails(7, &["state-lost", "hint:"]);
-}
-
-#[test]
-fn a_damaged_journal_does_not_stop_the_agent() {
-    let world = World::new(&Kind::Directory);
-    world.publish();
-    let agent = world.command_agent("web-1", "true");
-    agent.once().works();
-    fs::write(agent.path("state/journal.json"), "{").expect("written");
-    agent.once().works();
-    assert_eq!(agent.committed(), Some(1));
 }
 
 fn completions(agent: &Agent<'_>, shell: &str) -> Ended {

@@ -9,6 +9,7 @@ use std::process::Command;
 use npc_core::archive::{Limits, manifest};
 use npc_core::fleet::Fleet;
 use npc_core::store::{Options, open};
+use npc_tests::eventually;
 use npc_tests::parts::Nix;
 use npc_tests::process::{Background, Ended};
 use npc_tests::world::{Kind, World, copy_tree, example, garage_kind};
@@ -95,6 +96,30 @@ fn git_decides_what_belongs_to_the_flake() {
 }
 
 #[test]
+fn a_directory_that_became_a_link_is_packed_as_the_link() {
+    let world = World::new(&Kind::Directory);
+    let flake = repository(&world);
+    fs::rename(flake.join("hosts"), flake.join("real")).expect("renamed");
+    std::os::unix::fs::symlink("real", flake.join("hosts")).expect("linked");
+    git(&flake, &["add", "hosts"]);
+    let packed = packed_paths(&world, &flake);
+    assert!(packed.contains("hosts") && !packed.iter().any(|path| path.starts_with("hosts/")), "{packed:?}");
+}
+
+/// As inside a hook, where git speaks of the repository that it runs in.
+#[test]
+fn the_repository_asked_is_the_flakes_own() {
+    let world = World::new(&Kind::Directory);
+    let flake = repository(&world);
+    fs::create_dir(world.path("other")).expect("made");
+    git(&world.path("other"), &["init", "-q"]);
+    let mut command = world.command("npc-publish");
+    command.args(["pack", "--list"]).current_dir(&flake).env("GIT_DIR", world.path("other/.git"));
+    command.env("GIT_INDEX_FILE", world.path("other/.git/index"));
+    assert!(Ended::of(&mut command).works().contains("flake.nix"));
+}
+
+#[test]
 fn excluded_files_and_nixs_own_links_stay_behind() {
     let world = World::new(&Kind::Directory);
     let fleet = world.path("fleet");
@@ -147,9 +172,26 @@ fn a_dry_run_writes_nothing_and_tells_what_would_happen() {
     assert!(!world.path("store/remotes").exists() && !world.path("store/archives").exists());
     world.publish();
     assert!(world.in_fleet(&["--remote", "prod", "--dry-run"]).words.contains("unchanged"));
+    for more in [&["--record"][..], &["--expires-in", "1d"]] {
+        let told = world.in_fleet(&[&["--remote", "prod", "--dry-run"], more].concat());
+        assert!(told.words.contains("would replace prod@1"), "{told:?}");
+    }
     world.edit("changed\n");
     assert!(world.in_fleet(&["--remote", "prod", "--dry-run"]).words.contains("would replace prod@1"));
     assert!(!world.path("store/releases/prod/2.json").exists());
+}
+
+#[test]
+fn an_expired_release_is_published_again_although_nothing_changed() {
+    let world = World::new(&Kind::Directory);
+    let first = world.in_fleet(&["--remote", "prod", "--expires-in", "1s"]);
+    assert_eq!(first.works().trim(), "prod@1");
+    eventually("it expires", || {
+        let dry_run = world.in_fleet(&["--remote", "prod", "--dry-run"]);
+        dry_run.words.contains("would replace prod@1").then_some(())
+    });
+    assert_eq!(world.publish(), "prod@2");
+    assert!(world.in_fleet(&["--remote", "prod"]).words.contains("unchanged"));
 }
 
 #[test]
@@ -260,6 +302,17 @@ fn a_store_that_ignores_conditions_is_told_of_once() {
     world.edit("from another machine\n");
     let first = world.in_fleet(&["--remote", "prod"]);
     assert!(first.words.contains("accepts conditional writes and ignores them"), "{first:?}");
+}
+
+#[test]
+fn a_new_fleet_is_told_what_its_store_does_whatever_is_remembered() {
+    let world = World::new(&Kind::Directory);
+    for name in ["trust", "remotes"] {
+        let _ = fs::remove_dir_all(world.path("store").join(name));
+    }
+    fs::remove_file(world.path("fleet/npc.toml")).expect("removed");
+    let again = world.in_fleet(&["init", "--store", &world.url().to_string()]);
+    assert!(again.words.contains("enforces conditional writes"), "{again:?}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use npc_tests::eventually;
-use npc_tests::parts::{ACCESS_KEY, Garage, SECRET_KEY, program};
+use npc_tests::parts::{ACCESS_KEY, Garage, Nix, SECRET_KEY, program};
 use npc_tests::process::{Background, Ended, free_port};
 use npc_tests::world::{Kind, World, copy_tree, example};
 
@@ -48,22 +48,48 @@ fn run(block: &str, directory: &Path, home: &Path, more: &[(&str, &str)]) -> End
     let mut shell = Command::new("sh");
     shell.args(["-euc", block]).current_dir(directory).env("PATH", path).env("HOME", home);
     shell.env("AWS_ACCESS_KEY_ID", ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
-    shell.env_remove("XDG_CACHE_HOME").env_remove("XDG_CONFIG_HOME").envs(more.iter().copied());
+    shell.env_remove("XDG_CACHE_HOME").env_remove("XDG_CONFIG_HOME");
+    // A Nix store of its own, beside the home.
+    let nix = |name: &str| home.join("nix").join(name);
+    fs::create_dir_all(nix("conf")).expect("made");
+    fs::write(nix("conf/nix.conf"), "sandbox = false\nbuild-users-group =\nsubstituters =\n").expect("written");
+    for (variable, name) in [("STORE", "store"), ("STATE", "state"), ("LOG", "log"), ("CONF", "conf")] {
+        shell.env(format!("NIX_{variable}_DIR"), nix(name));
+    }
+    shell.env("NIX_REMOTE", "").envs(more.iter().copied());
     Ended::of(&mut shell)
 }
 
-/// A folder that looks like a checkout, as far as the blocks need it, and a home.
-fn checkout() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().expect("a folder");
-    copy_tree(&example(), &folder.path().join("examples/fleet"));
-    fs::create_dir(folder.path().join("home")).expect("created");
-    folder
+/// A folder with a git checkout in it, as far as the blocks need it, and a home.
+struct Checkout(tempfile::TempDir);
+
+impl Checkout {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let clone = folder.path().join("npc");
+        copy_tree(&example(), &clone.join("examples/fleet"));
+        fs::create_dir(folder.path().join("home")).expect("created");
+        for arguments in [
+            &["init", "-q"][..],
+            &["add", "."],
+            &["-c", "user.name=Test", "-c", "user.email=test@example.org", "commit", "-qm", "all"],
+        ] {
+            let mut git = Command::new("git");
+            Ended::of(git.args(arguments).current_dir(&clone).env("GIT_CONFIG_GLOBAL", "/dev/null")).works();
+        }
+        Self(folder)
+    }
+
+    /// Runs a block where a reader of the README runs it.
+    fn run(&self, block: &str, more: &[(&str, &str)]) -> Ended {
+        run(block, &self.0.path().join("npc"), &self.0.path().join("home"), more)
+    }
 }
 
 #[test]
 fn every_block_has_a_test() {
     let names: Vec<String> = blocks().into_keys().collect();
-    assert_eq!(names, ["", "agent", "directory", "garage", "rotate", "s3", "serve"]);
+    assert_eq!(names, ["", "agent", "directory", "garage", "pack", "rotate", "s3", "serve"]);
     // What has no name builds the workspace, or is what runs this test; cargo itself says whether the names are right.
     let unnamed = blocks()[""].clone();
     let expected = "cargo xtask demo\ncargo build --release -p npc-publish -p npc-agent\ncargo xtask test\n";
@@ -72,8 +98,7 @@ fn every_block_has_a_test() {
 
 #[test]
 fn the_quick_start_on_a_directory_works() {
-    let folder = checkout();
-    let ended = run(&blocks()["directory"], folder.path(), &folder.path().join("home"), &[]);
+    let ended = Checkout::new().run(&blocks()["directory"], &[]);
     assert!(ended.words.contains("unchanged: prod@1"), "{ended:?}");
     let data = ended.works();
     assert!(data.contains("M modules/motd.txt") && data.contains("announce the maintenance"), "{data}");
@@ -81,11 +106,31 @@ fn the_quick_start_on_a_directory_works() {
 }
 
 #[test]
+fn the_commands_that_explain_an_archive_work() {
+    let world = World::new(&Kind::Directory);
+    let data = run(&blocks()["pack"], &world.path("fleet"), &world.path("home"), &[]).works();
+    assert!(data.contains("flake.nix") && data.contains("read by all 3 configurations"), "{data}");
+}
+
+/// Nix at least parses what the README has of Nix.
+#[test]
+fn the_unit_in_the_readme_is_nix() {
+    let Some(nix) = Nix::find() else { return };
+    let text = readme();
+    let blocks: Vec<_> = text.split("```nix\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        let expression = format!("{{ config, pkgs, npc-agent }}: {{ {block} }}");
+        let mut parse = Command::new(nix.programs.join("nix-instantiate"));
+        Ended::of(parse.args(["--parse", "--expr", &expression])).works();
+    }
+}
+
+#[test]
 fn the_quick_start_on_garage_works() {
     let Some(garage) = Garage::find() else { return };
-    let folder = checkout();
     let block = blocks()["garage"].replace("http://127.0.0.1:3900", garage.endpoint());
-    let ended = run(&block, folder.path(), &folder.path().join("home"), &[]);
+    let ended = Checkout::new().run(&block, &[]);
     assert!(ended.words.contains("accepts conditional writes and ignores them"), "{ended:?}");
     assert!(ended.works().ends_with("prod@1\n"));
 }
@@ -94,20 +139,17 @@ fn the_quick_start_on_garage_works() {
 #[test]
 fn the_quick_start_on_s3_works() {
     let Some(garage) = Garage::find() else { return };
-    let folder = checkout();
-    let endpoint = [("AWS_ENDPOINT_URL", garage.endpoint())];
-    let ended = run(&blocks()["s3"], folder.path(), &folder.path().join("home"), &endpoint);
+    let ended = Checkout::new().run(&blocks()["s3"], &[("AWS_ENDPOINT_URL", garage.endpoint())]);
     assert!(ended.works().ends_with("prod@1\n"));
 }
 
 #[test]
 fn the_web_server_of_ones_own_works() {
-    let folder = checkout();
     let port = free_port().expect("a port");
     // A person sees that the server is up and stops it by hand; a script has to wait for it and to end it.
     let by_hand = "&\nserver=$!\ntrap 'kill $server' EXIT\nuntil curl -so tokens.probe http://127.0.0.1:8420/; do sleep 0.1; done\n";
     let block = blocks()["serve"].replacen("&\n", by_hand, 1).replace("8420", &port.to_string());
-    let ended = run(&block, folder.path(), &folder.path().join("home"), &[]);
+    let ended = Checkout::new().run(&block, &[]);
     assert!(ended.works().ends_with("prod@1\n"));
 }
 

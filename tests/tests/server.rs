@@ -52,6 +52,10 @@ fn ask(world: &World, method: &str, path: &str, headers: &[(&str, &str)], body: 
     Answer { head, body: bytes[end + 4..].to_vec() }
 }
 
+fn somebody_waits(log: impl Fn() -> String) {
+    eventually("somebody waits", || log().contains("waiting for a change").then_some(()));
+}
+
 fn bearer() -> String {
     format!("Bearer {TOKEN}")
 }
@@ -65,7 +69,7 @@ fn who_waits_is_answered_when_the_object_changes() {
     let begun = Instant::now();
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| ask(&world, "GET", "/remotes/prod.json", &headers, b""));
-        std::thread::sleep(Duration::from_millis(300));
+        somebody_waits(|| world.served());
         assert!(!waiting.is_finished());
         world.edit("changed\n");
         world.publish();
@@ -89,7 +93,7 @@ fn a_change_made_behind_the_servers_back_wakes_who_waits() {
             let world = &world;
             move || ask(world, "GET", "/remotes/prod.json", &headers, b"")
         });
-        std::thread::sleep(Duration::from_millis(300));
+        somebody_waits(|| world.served());
         world.edit("changed\n");
         let directory = format!("file://{}", world.path("store").display());
         world.in_fleet(&["--remote", "prod", "--store", &directory]).works();
@@ -152,6 +156,34 @@ fn nobody_writes_or_lists_without_the_token() {
 }
 
 #[test]
+fn a_store_on_this_machine_is_not_asked_through_a_proxy() {
+    let world = World::new(&Kind::Served);
+    world.publish();
+    // Nobody listens there.
+    let nowhere = "http://127.0.0.1:1";
+    let mut remotes = world.command("npc-publish");
+    remotes.arg("remotes").current_dir(world.path("fleet"));
+    remotes.env_remove("no_proxy").env("http_proxy", nowhere).env("ALL_PROXY", nowhere);
+    assert!(Ended::of(&mut remotes).works().contains("prod"));
+}
+
+#[test]
+fn files_that_are_not_finished_wake_nobody() {
+    let mut world = World::new(&Kind::Served);
+    world.publish();
+    let etag = ask(&world, "GET", "/remotes/prod.json", &[], b"").header("etag").expect("a tag").to_owned();
+    let server = world.server().take().expect("a server");
+    let headers = [("if-none-match", etag.as_str()), ("prefer", "wait=2")];
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| ask(&world, "GET", "/remotes/prod.json", &headers, b""));
+        somebody_waits(|| server.words());
+        fs::write(world.path("store/.tmp-upload"), "half").expect("written");
+        assert_eq!(waiting.join().expect("answered").status(), 304);
+    });
+    assert_eq!(server.words().matches("waiting for a change").count(), 1);
+}
+
+#[test]
 fn a_server_without_tokens_can_only_be_read() {
     let world = World::new(&Kind::Directory);
     world.publish();
@@ -205,6 +237,8 @@ fn what_never_changes_is_not_overwritten_and_archives_are_what_they_are_called()
     assert_eq!(ask(&world, "PUT", "/releases/prod/1.json", &headers, b"x").status(), 412);
     assert_eq!(ask(&world, "PUT", "/trust/1.json", &headers, b"x").status(), 412);
     assert_eq!(ask(&world, "PUT", &format!("/archives/{digest}.tar.gz"), &headers, b"other").status(), 422);
+    assert_eq!(ask(&world, "DELETE", "/trust/1.json", &headers, b"").status(), 403);
+    assert_eq!(ask(&world, "DELETE", "/releases/prod/1.json", &headers, b"").status(), 403);
     for _ in 0..2 {
         assert_eq!(ask(&world, "PUT", &format!("/archives/{digest}.tar.gz"), &headers, b"content").status(), 204);
     }
@@ -291,7 +325,7 @@ fn a_server_that_is_told_to_stop_answers_who_waits() {
             let world = &world;
             move || ask(world, "GET", "/remotes/prod.json", &headers, b"")
         });
-        std::thread::sleep(Duration::from_millis(300));
+        somebody_waits(|| server.words());
         let begun = Instant::now();
         server.signal(Signal::TERM);
         assert_eq!(waiting.join().expect("answered").status(), 304);
@@ -302,11 +336,13 @@ fn a_server_that_is_told_to_stop_answers_who_waits() {
 
 #[test]
 fn requests_are_logged() {
-    let mut world = World::new(&Kind::Served);
+    let world = World::new(&Kind::Served);
     world.publish();
     ask(&world, "GET", "/remotes/none.json", &[], b"");
-    let words = world.server().as_ref().expect("a server").words();
-    assert!(words.contains("PUT /remotes/prod.json 204"), "{words}");
+    let words = world.served();
+    assert!(words.contains("127.0.0.1 PUT /remotes/prod.json 204"), "{words}");
+    let sent = fs::read(world.path("store/remotes/prod.json")).expect("read").len();
+    assert!(words.contains(&format!("PUT /remotes/prod.json 204 {sent} B")), "{words}");
     assert!(words.contains("GET /remotes/none.json 404"), "{words}");
     assert!(!words.contains(TOKEN));
 }

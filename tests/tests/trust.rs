@@ -52,10 +52,18 @@ fn bumped(world: &World) -> Document<RemoteState> {
 /// The host refuses what lies there, for that reason, and runs what it ran.
 #[track_caller]
 fn refuses(agent: &Agent<'_>, words: &str) {
-    let before = agent.journal();
-    agent.once().fails(4, &[words]);
+    let but_for_trouble = || {
+        let mut journal = agent.journal().expect("a journal");
+        journal.as_object_mut().expect("an object").remove("trouble");
+        journal
+    };
+    let before = but_for_trouble();
+    agent.once().fails(4, &[words, "hint: the refusal is called `"]);
     assert_eq!(activated(agent), ["1"], "nothing was activated");
-    assert_eq!(agent.journal(), before, "nothing was begun");
+    assert_eq!(but_for_trouble(), before, "nothing was begun");
+    let kind = agent.journal().expect("a journal")["trouble"]["reason"]["kind"].clone();
+    let status = agent.run(&["status"]).works();
+    assert!(status.contains(&format!("({})", kind.as_str().expect("a kind"))), "{status}");
 }
 
 #[test]
@@ -297,6 +305,13 @@ fn a_host_told_a_floor_believes_nothing_older() {
         "remote = \"prod\"\nconfiguration = \"db-1\"\nminimum_serials = {{ prod = 5 }}\n{activation}"
     ));
     host.once().fails(4, &["has been seen already"]);
+    // Told later, to a host that has long believed the older one, it counts as well.
+    let late = world.command_agent("web-1", NOTE_SERIAL);
+    late.once().works();
+    late.configure(&format!(
+        "remote = \"prod\"\nconfiguration = \"web-1\"\nminimum_serials = {{ prod = 5 }}\n{activation}"
+    ));
+    late.once().fails(4, &["has been seen already"]);
     let wrong = SecretKey::generate("npc-root-1".parse().expect("a name")).expect("randomness").public();
     let other = world.command_agent("web-2", NOTE_SERIAL);
     let settings = world.host_settings().replace(&world.key("npc-root-1").public().to_string(), &wrong.to_string());

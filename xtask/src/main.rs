@@ -4,6 +4,7 @@
 
 mod bench;
 mod demo;
+mod pack;
 mod shell;
 mod test;
 mod tools;
@@ -44,6 +45,12 @@ enum Bench {
     },
     /// How fast archives are compressed, by back end
     Archive,
+    /// What packing takes in a repository of 100,000 files, next to packing all of it
+    Pack {
+        /// How many files that no host needs
+        #[arg(long, default_value_t = 100_000)]
+        files: usize,
+    },
 }
 
 /// What a task says when it fails.
@@ -55,6 +62,7 @@ fn main() -> ExitCode {
         Task::Test { filter } => test::test(filter.as_deref()),
         Task::Bench(Bench::Poll { polls }) => bench::poll(polls),
         Task::Bench(Bench::Archive) => bench::archive(),
+        Task::Bench(Bench::Pack { files }) => pack::pack(files),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

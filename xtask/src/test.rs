@@ -8,7 +8,7 @@ use npc_tests::process::start_garage;
 
 use crate::shell::{announce, build_programs, cargo, command, root, run};
 use crate::tools::{Tools, is_ci, on_path, provide};
-use crate::{Outcome, bench, demo};
+use crate::{Outcome, bench, demo, pack};
 
 /// How many tests ended how.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub(crate) fn test(filter: Option<&str>) -> Outcome {
         demo::demo()?;
         if is_ci() {
             bench::poll(1000)?;
+            bench::archive()?;
+            pack::pack(100_000)?;
         }
     }
     for part in &tools.missing {
@@ -90,15 +92,20 @@ fn run_tests(tools: &Tools, filter: Option<&str>) -> Result<Count, String> {
     if let Some((_, endpoint)) = &garage {
         tests.env(GARAGE, endpoint);
     }
-    if let Some(place) = &tools.newer_nix {
-        tests.env(NEWER_NIX, place);
+    if !tools.newer_nix.is_empty() {
+        tests.env(NEWER_NIX, std::env::join_paths(&tools.newer_nix).map_err(|error| error.to_string())?);
     }
     let mut child = tests.stdout(Stdio::piped()).spawn().map_err(|error| error.to_string())?;
     let output = child.stdout.take().ok_or("cargo test has no output")?;
     let mut count = echo_and_count(BufReader::new(output), std::io::stdout())?;
-    for part in std::fs::read_to_string(&skipped).unwrap_or_default().lines() {
-        eprintln!("SKIPPED a test for want of {part}");
-        count.passed -= 1;
+    let lacking: std::collections::BTreeMap<_, _> = std::fs::read_to_string(&skipped)
+        .unwrap_or_default()
+        .lines()
+        .filter_map(|line| line.split_once(": ").map(|(test, part)| (test.to_owned(), part.to_owned())))
+        .collect();
+    for (test, part) in &lacking {
+        eprintln!("SKIPPED {test}, for want of {part}");
+        count.passed = count.passed.saturating_sub(1);
         count.skipped += 1;
     }
     let status = child.wait().map_err(|error| error.to_string())?;

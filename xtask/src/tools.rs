@@ -13,14 +13,19 @@ const GARAGE_VERSION: &str = "2.5.0";
 /// The cargo-deny that checks licences and advisories.
 const CARGO_DENY_VERSION: &str = "0.20.2";
 
-/// Debian's packages of what tests run: Nix, strace, git, a C compiler for what cargo installs.
-const PACKAGES: [(&str, &str); 7] = [
+/// The Debian suites whose Nix is newer: 2.26 and, in 2026, 2.34. Evaluation reads files in another way in each.
+const NEWER_SUITES: [&str; 2] = ["trixie", "forky"];
+
+/// Debian's packages of what tests run: Nix, strace, git, a C compiler for what cargo installs, Python for the AWS CLI.
+const PACKAGES: [(&str, &str); 9] = [
     ("nix", "nix-bin"),
     ("strace", "strace"),
     ("git", "git"),
     ("gcc", "build-essential"),
     ("shellcheck", "shellcheck"),
     ("curl", "curl"),
+    ("zstd", "zstd"),
+    ("python3", "python3-venv"),
     ("unshare", "util-linux"),
 ];
 
@@ -29,8 +34,8 @@ const PACKAGES: [(&str, &str); 7] = [
 pub(crate) struct Tools {
     /// The program.
     pub(crate) garage: Option<PathBuf>,
-    /// The directory above `bin/nix`.
-    pub(crate) newer_nix: Option<PathBuf>,
+    /// The directories above `bin/nix`, older versions first.
+    pub(crate) newer_nix: Vec<PathBuf>,
     /// The program.
     pub(crate) cargo_deny: Option<PathBuf>,
     /// What could not be had, and why.
@@ -67,7 +72,9 @@ pub(crate) fn provide() -> Result<Tools, String> {
             .ok();
     tools.cargo_deny =
         cargo_tool("cargo-deny", CARGO_DENY_VERSION, &[]).map_err(|reason| tools.missing.push(reason)).ok();
-    tools.newer_nix = newer_nix().map_err(|reason| tools.missing.push(reason)).ok();
+    for suite in NEWER_SUITES {
+        tools.newer_nix.extend(newer_nix(suite).map_err(|reason| tools.missing.push(reason)).ok());
+    }
     if is_ci() && !tools.missing.is_empty() {
         return Err(format!("with CI=true everything must be there:\n  {}", tools.missing.join("\n  ")));
     }
@@ -139,18 +146,18 @@ fn cargo_tool(name: &str, version: &str, options: &[&str]) -> Result<PathBuf, St
 }
 
 /// A Nix of a later Debian, unpacked beside the system.
-fn newer_nix() -> Result<PathBuf, String> {
-    let place = cache()?.join("nix-trixie");
+fn newer_nix(suite: &str) -> Result<PathBuf, String> {
+    let place = cache()?.join(format!("nix-{suite}"));
     if place.join("bin/nix").is_file() {
         return Ok(place);
     }
     if on_path("apt-get").is_none() {
         return Err("a newer Nix: it is taken from Debian, and there is no apt-get".to_owned());
     }
-    announce("unpacking a newer Nix from Debian trixie, once");
+    announce(&format!("unpacking a newer Nix from Debian {suite}, once"));
     let unpack = || {
         let mut script = Command::new("sh");
-        script.arg(root().join("tests/tools/newer-nix.sh")).arg(&place).stdout(std::io::stderr());
+        script.arg(root().join("tests/tools/newer-nix.sh")).arg(&place).arg(suite).stdout(std::io::stderr());
         run(script)
     };
     if unpack().is_err() && is_root() {

@@ -20,7 +20,7 @@ use tokio::process::Command;
 
 use super::Platform;
 use super::process::Program;
-use crate::machine::{Attempt, Committed, Failed, Target};
+use crate::machine::{Attempt, Built, Committed, Failed, Target};
 use crate::state::StateDirectory;
 
 /// A host that a command configures.
@@ -64,8 +64,8 @@ impl Platform for CommandPlatform {
         self.committed.borrow().as_ref().map(|committed| committed.system.clone())
     }
 
-    async fn build(&self, _target: &Target, flake: &Path) -> Result<PathBuf, Failed> {
-        Ok(flake.to_owned())
+    async fn build(&self, _target: &Target, flake: &Path) -> Result<Built, Failed> {
+        Ok(flake.to_owned().into())
     }
 
     async fn secure_running(&self) -> Result<Option<PathBuf>, Failed> {

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 pub use command::CommandPlatform;
 pub use nixos::NixOs;
 
-use crate::machine::{Attempt, Failed, Target};
+use crate::machine::{Attempt, Built, Failed, Target};
 
 /// What a host is made of, to the driver.
 #[async_trait(?Send)]
@@ -21,7 +21,7 @@ pub trait Platform {
 
     /// Builds the target's configuration out of the unpacked `flake`, and keeps it from garbage collection. It may be
     /// broken off at any time.
-    async fn build(&self, target: &Target, flake: &Path) -> Result<PathBuf, Failed>;
+    async fn build(&self, target: &Target, flake: &Path) -> Result<Built, Failed>;
 
     /// Makes sure that the system that runs can be gone back to, and says which it is.
     async fn secure_running(&self) -> Result<Option<PathBuf>, Failed>;

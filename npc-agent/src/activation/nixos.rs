@@ -16,11 +16,14 @@ use tokio::process::Command;
 use super::Platform;
 use super::process::Program;
 use crate::failure::Failure;
-use crate::machine::{Attempt, Failed, Target};
+use crate::machine::{Attempt, Built, Failed, Target};
 use crate::state::StateDirectory;
 
 /// `nix build --json` for one installable is short.
 const BUILD_JSON_BYTES: u64 = 1024 * 1024;
+
+/// What Nix 2.8 says of an attribute path that begins with a dot.
+const UNKNOWN_DOT: &str = "..nixosConfigurations";
 
 /// The flake registry that Nix is given: none, so that a flake without a lock cannot reach outside.
 const EMPTY_REGISTRY: &str = r#"{"flakes":[],"version":2}"#;
@@ -92,15 +95,18 @@ impl NixOs {
         command
     }
 
-    fn build_command(&self, target: &Target, flake: &Path, root: &Path) -> Command {
+    /// A leading dot keeps Nix from looking for the attribute in `packages` first: the publisher, too, evaluates without that,
+    /// and the archive may lack what it would read.
+    fn build_command(&self, target: &Target, flake: &Path, root: &Path, dot: &str) -> Command {
         let mut installable = OsString::from("path:");
         installable.push(flake);
         installable
-            .push(format!("#nixosConfigurations.{}.config.system.build.toplevel", target.configuration.quoted()));
+            .push(format!("#{dot}nixosConfigurations.{}.config.system.build.toplevel", target.configuration.quoted()));
         let mut command = self.nix("nix");
         command
             .args(["--extra-experimental-features", "nix-command flakes", "build", "--json"])
-            .args(["--no-update-lock-file", "--no-write-lock-file", "--option", "pure-eval", "true"])
+            // Without `--no-write-lock-file`, beside which Nix takes missing locks for allowed as long as it keeps them in mind.
+            .args(["--no-update-lock-file", "--option", "pure-eval", "true"])
             .args(["--option", "accept-flake-config", "false", "--option", "use-registries", "false"])
             .args(["--option", "flake-registry"])
             .arg(self.registry())
@@ -162,28 +168,33 @@ impl Platform for NixOs {
         fs::read_link(self.root.join("run/current-system")).ok()
     }
 
-    async fn build(&self, target: &Target, flake: &Path) -> Result<PathBuf, Failed> {
+    async fn build(&self, target: &Target, flake: &Path) -> Result<Built, Failed> {
         let failed = |error: io::Error| Failed::new("build-failed", format!("could not build the system: {error}"));
         let link = self.state.path("roots").join(format!("built-{}", target.archive.sha256.short()));
-        let command = self.build_command(target, flake, &link);
         let log = self.log("build.log");
-        let (purpose, kind) = ("build the system", "build-failed");
-        let program = Program { purpose, kind, command, log: &log, timeout: self.build_timeout };
-        let json = program.output(BUILD_JSON_BYTES).await?;
+        let nix_build = |dot| {
+            let (purpose, kind) = ("build the system", "build-failed");
+            let command = self.build_command(target, flake, &link, dot);
+            Program { purpose, kind, command, log: &log, timeout: self.build_timeout }.output(BUILD_JSON_BYTES)
+        };
+        let json = match nix_build(".").await {
+            Err(failed) if failed.log.as_deref().is_some_and(|log| log.contains(UNKNOWN_DOT)) => nix_build("").await?,
+            done => done?,
+        };
         let [built]: [BuildResult; 1] = serde_json::from_slice(&json).map_err(|error| failed(error.into()))?;
-        if let Some(expected) = &target.drv_path
-            && built.drv_path != Path::new(expected)
-        {
-            tracing::warn!(
-                expected,
-                found = %built.drv_path.display(),
-                "the configuration evaluates to another derivation here: another Nix, another system, or tampering"
+        let expected = target.drv_path.as_deref().filter(|expected| built.drv_path != Path::new(expected));
+        let unexpected = expected.map(|expected| {
+            let found = built.drv_path.display();
+            let message = format!(
+                "its configuration evaluates to {found} here and to {expected} at the publisher: another Nix, another \
+                 system, or tampering"
             );
-        }
+            Failed::new("derivation-mismatch", message)
+        });
         if !built.outputs.out.join("bin/switch-to-configuration").exists() {
             return Err(Failed::new("build-failed", format!("{} is not a NixOS system", built.outputs.out.display())));
         }
-        Ok(built.outputs.out)
+        Ok(Built { system: built.outputs.out, unexpected })
     }
 
     async fn secure_running(&self) -> Result<Option<PathBuf>, Failed> {

@@ -39,9 +39,15 @@ fn data(line: impl std::fmt::Display) -> Result<(), Failure> {
 
 impl From<StateError> for Failure {
     fn from(error: StateError) -> Self {
-        let denied = error.source.kind() == io::ErrorKind::PermissionDenied;
+        let kind = error.source.kind();
         let failure = Self::other(error);
-        if denied { failure.hint("run it as root, or name another directory with --state") } else { failure }
+        match kind {
+            io::ErrorKind::PermissionDenied => failure.hint("run it as root, or name another directory with --state"),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                failure.hint("make room for the state directory, or name another with --state")
+            }
+            _ => failure,
+        }
     }
 }
 

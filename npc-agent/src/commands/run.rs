@@ -9,7 +9,7 @@ use crate::clock::SystemClock;
 use crate::driver::{Driver, Parts, Signals};
 use crate::failure::Failure;
 use crate::machine::Journal;
-use crate::poll::{Pace, Poller};
+use crate::poll::{Names, Pace, Poller};
 use crate::settings::{Activation, Settings};
 use crate::state::{Instance, Local, Lock, Replay, StateDirectory};
 use crate::supervisor::Supervisor;
@@ -55,14 +55,20 @@ async fn drive<P: Platform>(
     let store = store::open(&settings.store, Options::default()).await.map_err(Failure::usage)?;
     let following = local.following(&settings.following);
     tracing::info!(instance = instance.id(), store = %settings.store, remote = %following.remote, "npc-agent begins");
-    let poller = Poller::new(store, settings.anchor.clone(), following, Pace::every(settings.poll_interval));
+    let names = match settings.activation {
+        Activation::NixOs { .. } => Names::Configuration,
+        Activation::Command(_) => Names::Anything,
+    };
+    let pace = Pace::every(settings.poll_interval);
+    let poller = Poller::new(store, settings.anchor.clone(), following, names, pace);
     let (configured, clock) = (settings.following.clone(), Box::new(SystemClock));
     let supervisor = Supervisor::default();
     if let Some(interval) = Supervisor::watchdog_interval() {
         tokio::spawn(give_signs_of_life(interval));
     }
-    let mut driver =
-        Driver::new(Parts { state, replay, journal, local, configured, poller, platform, clock, supervisor });
+    let probation = settings.probation;
+    let parts = Parts { state, replay, journal, local, configured, poller, platform, probation, clock, supervisor };
+    let mut driver = Driver::new(parts);
     if once { driver.run_once(&mut signals).await } else { driver.run(&mut signals).await }
 }
 

@@ -41,6 +41,9 @@ pub(super) fn status(config: &Path, state: &Path, as_json: bool) -> Result<(), F
     ))?;
     data(format_args!("runs     {}", runs(&journal)))?;
     data(format_args!("phase    {}", phase(&journal)))?;
+    if let Some(trouble) = &journal.trouble {
+        data(format_args!("trouble  since {}: {}", trouble.since, trouble.reason))?;
+    }
     for (system, entry) in &journal.quarantine {
         data(format_args!("refuses  {system} since {}: {}", entry.at, entry.reason))?;
     }

@@ -89,6 +89,22 @@ impl Committed {
     }
 }
 
+/// What building a target gave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Built {
+    /// The system: a store path, or a flake's directory where a command activates.
+    pub system: PathBuf,
+    /// In what it differs from what the publisher got: another Nix, another system, or tampering.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unexpected: Option<Failed>,
+}
+
+impl From<PathBuf> for Built {
+    fn from(system: PathBuf) -> Self {
+        Self { system, unexpected: None }
+    }
+}
+
 /// One attempt to activate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
@@ -102,6 +118,9 @@ pub struct Attempt {
     pub since: Timestamp,
     /// How the host was before, to compare with and to go back to.
     pub before: Baseline,
+    /// In what the system differs from what the publisher got.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unexpected: Option<Failed>,
 }
 
 /// How a host is.
@@ -134,8 +153,9 @@ pub enum Phase {
     Built {
         /// The release.
         target: Target,
-        /// The system.
-        system: PathBuf,
+        /// What building gave.
+        #[serde(flatten)]
+        built: Built,
     },
     /// The system is being activated. The next boot is still the old one.
     Activating(Attempt),
@@ -207,6 +227,15 @@ pub struct Quarantined {
     pub attempt: u32,
 }
 
+/// Why the store has brought nothing that could be acted upon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// Since when.
+    pub since: Timestamp,
+    /// Why.
+    pub reason: Failed,
+}
+
 /// Everything the agent must remember to go on after a crash.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Journal {
@@ -225,6 +254,9 @@ pub struct Journal {
     /// The system whose activation was interrupted once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interrupted: Option<SystemKey>,
+    /// What is wrong with the store, or with what it holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<Trouble>,
     /// How many activations this host has seen.
     #[serde(default)]
     pub attempts: u64,

@@ -15,7 +15,10 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-pub use journal::{Attempt, BackOff, Baseline, Committed, Journal, Phase, Quarantined, SystemKey, Target};
+pub use journal::{
+    Attempt, BackOff, Baseline, Built, Committed, Journal, Phase, Quarantined, SystemKey, Target, Trouble,
+};
+pub(crate) use step::waits;
 pub use step::{Context, Effect, Event, STORE_UNREACHABLE, step};
 
 use serde::{Deserialize, Serialize};

@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use npc_core::Timestamp;
 use npc_core::document::{Outcome, OutcomeKind};
 
-use super::{Attempt, BackOff, Baseline, Committed, Failed, Journal, Phase, Target};
+use super::{Attempt, BackOff, Baseline, Built, Committed, Failed, Journal, Phase, Target, Trouble};
 
 /// The bound of the first pause after a failure; each further failure doubles it.
 const FIRST_PAUSE: SignedDuration = SignedDuration::from_secs(30);
@@ -32,12 +32,16 @@ pub enum Event {
     Repointed,
     /// A release passed every check.
     Release(Target),
+    /// Asking the store failed, or gave something that cannot be acted upon.
+    PollFailed(Failed),
+    /// The store answered, and nothing is new.
+    PollAnswered,
     /// Time has passed, or the host was resumed.
     Woke,
     /// The archive lies unpacked.
     Unpacked,
     /// The system is built.
-    Built(PathBuf),
+    Built(Built),
     /// This is how the host is before anything is changed.
     Surveyed(Baseline),
     /// Fetching or building failed.
@@ -99,6 +103,8 @@ pub fn step(mut journal: Journal, event: Event, context: &Context) -> (Journal, 
     match event {
         Event::Started { running } => started(&mut journal, running.as_ref()),
         Event::Woke => {}
+        Event::PollFailed(reason) => trouble(&mut journal, reason, context),
+        Event::PollAnswered => journal.trouble = None,
         Event::Repointed if journal.phase.must_finish() => {}
         Event::Repointed => {
             journal.phase = Phase::Steady;
@@ -130,8 +136,16 @@ fn started(journal: &mut Journal, running: Option<&PathBuf>) {
     };
 }
 
+/// Trouble is dated from when it began, and noted once as long as it is of one kind.
+fn trouble(journal: &mut Journal, reason: Failed, context: &Context) {
+    if journal.trouble.as_ref().is_none_or(|known| known.reason.kind != reason.kind) {
+        journal.trouble = Some(Trouble { since: context.now, reason });
+    }
+}
+
 /// A release was believed. Nothing to do is decided first.
 fn consider(journal: &mut Journal, target: Target, context: &Context) {
+    journal.trouble = None;
     if journal.phase.must_finish() {
         return;
     }
@@ -175,12 +189,12 @@ fn advance(journal: &mut Journal, event: Event, context: &Context) {
     let phase = std::mem::take(&mut journal.phase);
     journal.phase = match (phase, event) {
         (Phase::Fetched { target }, Event::Unpacked) => Phase::Verified { target },
-        (Phase::Verified { target }, Event::Built(system)) => {
+        (Phase::Verified { target }, Event::Built(built)) => {
             journal.back_off = None;
-            Phase::Built { target, system }
+            Phase::Built { target, built }
         }
-        (Phase::Built { target, system }, Event::Surveyed(baseline)) => {
-            surveyed(journal, target, system, baseline, context)
+        (Phase::Built { target, built }, Event::Surveyed(baseline)) => {
+            surveyed(journal, target, built, baseline, context)
         }
         (
             phase @ (Phase::Fetched { .. } | Phase::Verified { .. } | Phase::Built { .. }),
@@ -224,9 +238,9 @@ fn advance(journal: &mut Journal, event: Event, context: &Context) {
     };
 }
 
-fn surveyed(journal: &mut Journal, target: Target, system: PathBuf, before: Baseline, context: &Context) -> Phase {
-    if journal.committed.as_ref().is_some_and(|committed| committed.system == system)
-        && before.running.as_ref() == Some(&system)
+fn surveyed(journal: &mut Journal, target: Target, built: Built, before: Baseline, context: &Context) -> Phase {
+    if journal.committed.as_ref().is_some_and(|committed| committed.system == built.system)
+        && before.running.as_ref() == Some(&built.system)
     {
         let message = format!("{}@{} builds the system that runs already", target.remote, target.serial);
         let adopted = outcome(context, &target, OutcomeKind::Adopted, None, message);
@@ -242,8 +256,12 @@ fn surveyed(journal: &mut Journal, target: Target, system: PathBuf, before: Base
         journal.record(refused);
         return Phase::Steady;
     }
+    if context.paused {
+        return Phase::Built { target, built };
+    }
     journal.attempts += 1;
-    Phase::Activating(Attempt { number: journal.attempts, target, system, since: context.now, before })
+    let Built { system, unexpected } = built;
+    Phase::Activating(Attempt { number: journal.attempts, target, system, since: context.now, before, unexpected })
 }
 
 /// Whether the system was not at fault, as far as one can tell.
@@ -286,8 +304,11 @@ impl Clamped for SignedDuration {
 
 fn commit(journal: &mut Journal, attempt: Attempt, context: &Context) {
     let target = attempt.target;
-    let message = format!("{}@{} runs", target.remote, target.serial);
-    journal.record(outcome(context, &target, OutcomeKind::Committed, None, message));
+    let mut message = format!("{}@{} runs", target.remote, target.serial);
+    if let Some(unexpected) = &attempt.unexpected {
+        message = format!("{message}, but {}", unexpected.message);
+    }
+    journal.record(outcome(context, &target, OutcomeKind::Committed, attempt.unexpected, message));
     journal.quarantine.remove(&target.key());
     journal.interrupted = None;
     journal.committed = Some(Committed { target, system: attempt.system, since: context.now });
@@ -324,6 +345,6 @@ fn next_effect(journal: &Journal, context: &Context) -> Option<Effect> {
 }
 
 /// Whether the pause after a failure still lasts. A pause longer than the longest is the work of a clock that jumped.
-fn waits(journal: &Journal, now: Timestamp) -> bool {
+pub(crate) fn waits(journal: &Journal, now: Timestamp) -> bool {
     journal.back_off.is_some_and(|back_off| now < back_off.until && back_off.until.duration_since(now) <= LONGEST_PAUSE)
 }

@@ -52,7 +52,7 @@ fn up_to_activation(serial: u64, content: &str, running: &str) -> [Event; 4] {
     [
         Event::Release(target(serial, content)),
         Event::Unpacked,
-        Event::Built(system(content)),
+        Event::Built(system(content).into()),
         Event::Surveyed(baseline(running)),
     ]
 }
@@ -212,6 +212,29 @@ fn a_paused_host_begins_nothing_but_ends_what_it_began() {
 }
 
 #[test]
+fn a_pause_just_before_activation_is_heeded() {
+    let paused = Context { paused: true, ..at(0) };
+    let mut journal = Journal::default();
+    run(&mut journal, [Event::Release(target(1, "a")), Event::Unpacked, Event::Built(system("a").into())]);
+    let (journal, effect) = step(journal, Event::Surveyed(baseline("old")), &paused);
+    assert!(matches!(journal.phase, Phase::Built { .. }), "{journal:?}");
+    assert_eq!(effect, None);
+    assert!(matches!(step(journal, Event::Woke, &at(0)).1, Some(Effect::Survey)), "resumed");
+}
+
+#[test]
+fn a_system_that_is_not_the_publishers_is_said_to_be() {
+    let mut journal = Journal::default();
+    let unexpected = Some(Failed::new("derivation-mismatch", "it is another derivation"));
+    let built = Built { system: system("a"), unexpected };
+    run(&mut journal, [Event::Release(target(1, "a")), Event::Unpacked, Event::Built(built)]);
+    run(&mut journal, [Event::Surveyed(baseline("old")), Event::Activated, Event::Proved, Event::Committed]);
+    let outcome = journal.outcomes.first().expect("an outcome");
+    assert_eq!((outcome.kind, outcome.error.as_deref()), (OutcomeKind::Committed, Some("derivation-mismatch")));
+    assert!(outcome.message.contains("another derivation"), "{outcome:?}");
+}
+
+#[test]
 fn an_expired_release_is_not_activated() {
     let mut journal = Journal::default();
     let mut short = target(1, "a");
@@ -240,7 +263,7 @@ fn a_crash_while_activating_rolls_back_and_is_tried_once_more() {
             let (next, effect) = step(journal, Event::Woke, &at(3600));
             assert!(matches!(effect, Some(Effect::Build(_))));
             journal = next;
-            run(&mut journal, [Event::Built(system("b")), Event::Surveyed(baseline("a"))]);
+            run(&mut journal, [Event::Built(system("b").into()), Event::Surveyed(baseline("a"))]);
         }
     }
 }
@@ -291,6 +314,20 @@ fn another_configuration_of_the_same_release_is_another_target() {
     assert!(matches!(run(&mut journal, [Event::Release(other)]), Some(Effect::Fetch(_))));
 }
 
+#[test]
+fn trouble_with_the_store_is_dated_from_its_beginning_and_ends_with_an_answer() {
+    let failed = |kind: &str| Event::PollFailed(Failed::new(kind, "words"));
+    let noted =
+        |journal: &Journal| journal.trouble.as_ref().map(|trouble| (trouble.since, trouble.reason.kind.clone()));
+    let (journal, _) = step(Journal::default(), failed("unavailable"), &at(10));
+    let (journal, _) = step(journal, failed("unavailable"), &at(20));
+    assert_eq!(noted(&journal), Some((at(10).now, "unavailable".to_owned())));
+    let (journal, _) = step(journal, failed("bad-signature"), &at(30));
+    assert_eq!(noted(&journal), Some((at(30).now, "bad-signature".to_owned())));
+    assert_eq!(noted(&step(journal.clone(), Event::PollAnswered, &at(40)).0), None);
+    assert_eq!(noted(&step(journal, Event::Release(target(1, "a")), &at(40)).0), None);
+}
+
 fn any_event() -> impl Strategy<Value = Event> {
     let content = prop_oneof![Just("a"), Just("b"), Just("c")];
     let failed = || Failed::new("x", "x");
@@ -299,8 +336,10 @@ fn any_event() -> impl Strategy<Value = Event> {
         content.clone().prop_map(|content| Event::Started { running: Some(system(content)) }),
         Just(Event::Repointed),
         Just(Event::Woke),
+        Just(Event::PollFailed(failed())),
+        Just(Event::PollAnswered),
         Just(Event::Unpacked),
-        content.clone().prop_map(|content| Event::Built(system(content))),
+        content.clone().prop_map(|content| Event::Built(system(content).into())),
         content.prop_map(|content| Event::Surveyed(baseline(content))),
         Just(Event::PreparationFailed(failed())),
         Just(Event::Activated),
@@ -329,6 +368,10 @@ proptest! {
             let system = |journal: &Journal| journal.committed.as_ref().map(|committed| committed.system.clone());
             if system(&next) != system(&before) && next.committed.is_some() {
                 prop_assert!(matches!(before.phase, Phase::Committing(_)) && event == Event::Committed);
+            }
+            // A paused host begins no activation.
+            if paused && !before.phase.must_finish() && !matches!(event, Event::Started { .. }) {
+                prop_assert!(!next.phase.must_finish());
             }
             // An effect is only asked for once the journal says so.
             match effect {

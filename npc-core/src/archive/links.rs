@@ -33,6 +33,11 @@ pub(super) fn check(links: &BTreeMap<PathBuf, PathBuf>) -> Result<(), EscapingLi
     })
 }
 
+/// Whether a link by itself, other links aside, leads out of its tree.
+pub(super) fn leads_out(link: &Path, target: &Path) -> bool {
+    !stays_inside(&BTreeMap::new(), link.parent().unwrap_or(Path::new("")), target)
+}
+
 fn stays_inside(links: &BTreeMap<PathBuf, PathBuf>, from: &Path, target: &Path) -> bool {
     let mut place = from.to_owned();
     let mut ahead: Vec<PathBuf> = vec![target.to_owned()];

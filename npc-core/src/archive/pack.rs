@@ -1,6 +1,6 @@
 //! Packing a tree.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt as _;
@@ -40,6 +40,9 @@ pub enum PackError {
     /// A socket, a device, a pipe.
     #[error("`{}` is neither file, directory nor symbolic link", .0.display())]
     Special(PathBuf),
+    /// Something below a link, which an archive cannot hold beside the link.
+    #[error("`{}` lies behind a symbolic link", .0.display())]
+    BehindLink(PathBuf),
     /// A path too long or too deep for an agent.
     #[error("`{}` is too long or too deep for an archive", .0.display())]
     IllegalPath(PathBuf),
@@ -55,6 +58,33 @@ pub enum PackError {
         limit: u64,
     },
 }
+
+/// What an archive keeps of a file, a link or a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Keep {
+    /// That it is there, and whether it is a file, a link or a directory: a file is packed empty.
+    Name,
+    /// Everything.
+    Content,
+}
+
+/// One path of the tree to be packed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selected {
+    /// Where it is, relative to the tree's root.
+    pub path: PathBuf,
+    /// What is kept of it.
+    pub keep: Keep,
+}
+
+impl From<PathBuf> for Selected {
+    fn from(path: PathBuf) -> Self {
+        Self { path, keep: Keep::Content }
+    }
+}
+
+/// Where a link points that is kept by name and led out of the tree.
+const LEFT_OUT: &str = "left-out-by-npc";
 
 /// What packing has done so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -74,22 +104,22 @@ pub struct Packed {
     pub content: Progress,
 }
 
-/// Packs the files, links and empty directories at `paths`, relative to `root`, into `output`; the directories above them
+/// Packs the files, links and empty directories that `members` names below `root` into `output`; the directories above them
 /// come along by themselves. `progress` is told after each member.
 pub fn pack<W: Write>(
     root: &Path,
-    paths: impl IntoIterator<Item = PathBuf>,
+    members: impl IntoIterator<Item = impl Into<Selected>>,
     output: W,
     mut progress: impl FnMut(Progress),
 ) -> Result<(W, Packed), PackError> {
-    let members = with_parents(paths);
+    let members = with_parents(members);
     if members.len() as u64 > limits::ARCHIVE_ENTRIES {
         return Err(PackError::TooLarge { what: "files", limit: limits::ARCHIVE_ENTRIES });
     }
     let gzip = GzBuilder::new().write(Hashing::new(io::BufWriter::new(output)), Compression::default());
     let mut writer = Writer { tar: tar::Builder::new(gzip), links: BTreeMap::new(), done: Progress::default() };
-    for path in &members {
-        writer.append(root, path)?;
+    for (path, keep) in &members {
+        writer.append(root, path, *keep)?;
         progress(writer.done);
     }
     links::check(&writer.links)?;
@@ -104,14 +134,18 @@ pub fn pack<W: Write>(
 }
 
 /// Sorted, so that the order in which a file system lists its files does not matter; a directory sorts before what it holds.
-fn with_parents(paths: impl IntoIterator<Item = PathBuf>) -> BTreeSet<PathBuf> {
-    let mut members = BTreeSet::new();
-    for path in paths {
+fn with_parents(members: impl IntoIterator<Item = impl Into<Selected>>) -> BTreeMap<PathBuf, Keep> {
+    let mut all = BTreeMap::new();
+    for member in members {
+        let Selected { path, keep } = member.into();
         let parents = path.ancestors().skip(1).take_while(|parent| !parent.as_os_str().is_empty());
-        members.extend(parents.map(Path::to_owned));
-        members.insert(path);
+        for parent in parents {
+            all.entry(parent.to_owned()).or_insert(Keep::Name);
+        }
+        let kept = all.entry(path).or_insert(keep);
+        *kept = keep.max(*kept);
     }
-    members
+    all
 }
 
 struct Writer<W: Write> {
@@ -121,9 +155,12 @@ struct Writer<W: Write> {
 }
 
 impl<W: Write> Writer<W> {
-    fn append(&mut self, root: &Path, path: &Path) -> Result<(), PackError> {
+    fn append(&mut self, root: &Path, path: &Path, keep: Keep) -> Result<(), PackError> {
         if safe(path).is_err() {
             return Err(PackError::IllegalPath(path.to_owned()));
+        }
+        if path.ancestors().skip(1).any(|above| self.links.contains_key(above)) {
+            return Err(PackError::BehindLink(path.to_owned()));
         }
         let full = root.join(path);
         let read = |source| PackError::Read { path: path.to_owned(), source };
@@ -132,9 +169,15 @@ impl<W: Write> Writer<W> {
             let mut header = header(EntryType::Directory, 0o755, 0);
             self.tar.append_data(&mut header, path, io::empty()).map_err(PackError::Write)?;
         } else if metadata.is_symlink() {
-            let target = fs::read_link(&full).map_err(read)?;
+            let mut target = fs::read_link(&full).map_err(read)?;
+            if keep == Keep::Name && links::leads_out(path, &target) {
+                target = LEFT_OUT.into();
+            }
             self.append_link(path, &target)?;
             self.links.insert(path.to_owned(), target);
+        } else if metadata.is_file() && keep == Keep::Name {
+            let mut header = header(EntryType::Regular, 0o644, 0);
+            self.tar.append_data(&mut header, path, io::empty()).map_err(PackError::Write)?;
         } else if metadata.is_file() {
             self.append_file(path, File::open(&full).map_err(read)?)?;
         } else {

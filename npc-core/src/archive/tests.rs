@@ -93,7 +93,7 @@ proptest! {
         );
         for path in paths_below(&there) {
             let metadata = fs::symlink_metadata(there.join(&path)).expect("there");
-            prop_assert_eq!(metadata.mtime(), 1);
+            prop_assert_eq!(metadata.mtime(), 0);
             if metadata.is_file() {
                 prop_assert!(matches!(metadata.mode() & 0o777, 0o644 | 0o755));
                 prop_assert_eq!(fs::read(there.join(&path)).expect("read"), fs::read(here.join(&path)).expect("read"));
@@ -269,4 +269,52 @@ fn a_truncated_archive_is_damaged() {
     for length in [0, 5, whole.len() / 2, whole.len() - 9] {
         assert_eq!(refusal(&whole[..length], Limits::default()), "archive-damaged", "cut at {length}");
     }
+}
+
+#[test]
+fn a_file_that_vanishes_while_packing_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in ["a", "b"] {
+        fs::write(folder.path().join(name), name).expect("written");
+    }
+    let paths = [PathBuf::from("a"), PathBuf::from("b")];
+    let error = pack(folder.path(), paths, Vec::new(), |done| {
+        if done.entries == 1 {
+            fs::remove_file(folder.path().join("b")).expect("removed");
+        }
+    });
+    assert!(matches!(error, Err(PackError::Read { path, .. }) if path == Path::new("b")));
+}
+
+#[test]
+fn what_is_kept_by_name_is_there_and_empty() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    fs::create_dir_all(path("listed/below")).expect("made");
+    fs::write(path("listed/read"), "content").expect("written");
+    fs::write(path("listed/unread"), "content").expect("written");
+    fs::write(path("listed/below/unseen"), "content").expect("written");
+    symlink("/etc/passwd", path("listed/out")).expect("linked");
+    symlink("read", path("listed/in")).expect("linked");
+    let select = |path: &str, keep| Selected { path: path.into(), keep };
+    let selected = [
+        select("listed/unread", Keep::Name),
+        select("listed/below", Keep::Name),
+        select("listed/out", Keep::Name),
+        select("listed/in", Keep::Name),
+        select("listed/read", Keep::Name),
+        select("listed/read", Keep::Content),
+    ];
+    let pack_now = || pack(folder.path(), selected.clone(), Vec::new(), |_| {}).expect("packed");
+    let (bytes, before) = pack_now();
+    let target = path("unpacked");
+    unpack(bytes.as_slice(), &target, Limits::default()).expect("unpacked");
+    assert_eq!(fs::read_to_string(target.join("listed/read")).expect("read"), "content");
+    assert_eq!(fs::read_to_string(target.join("listed/unread")).expect("read"), "");
+    assert!(target.join("listed/below").is_dir() && !target.join("listed/below/unseen").exists());
+    assert_eq!(fs::read_link(target.join("listed/in")).expect("a link"), Path::new("read"));
+    assert!(fs::read_link(target.join("listed/out")).expect("a link").is_relative());
+    fs::write(path("listed/unread"), "changed").expect("written");
+    fs::set_permissions(path("listed/unread"), fs::Permissions::from_mode(0o700)).expect("set");
+    assert_eq!(pack_now().1, before, "what is not read does not change the archive");
 }

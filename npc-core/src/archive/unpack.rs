@@ -11,8 +11,9 @@ use thiserror::Error;
 
 use super::members::{ArchiveError, Limits, Member, MemberKind, damaged, walk};
 
-/// The modification time of everything unpacked, in seconds: what Nix gives to everything in its store.
-const MODIFIED: u32 = 1;
+/// The modification time of everything unpacked, in seconds. A flake sees it as `self.lastModified`, which is 0 where the
+/// publisher evaluates it as well, in the Nix store.
+const MODIFIED: u32 = 0;
 
 /// An archive that was not unpacked.
 #[derive(Debug, Error)]

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use assignment::{Assignment, Following, Orders, Pin, Placement, Reboot};
-pub use release::{Archive, Input, Release, RemoteState, Source, System};
+pub use release::{Archive, Input, Proof, Release, RemoteState, Source, System};
 pub use report::{Obeyed, Outcome, OutcomeKind, Report, Running};
 pub use standing::{Standing, Statement};
 pub use trust::{Power, ReleaseRole, Role, RoleError, Trust};

@@ -79,9 +79,26 @@ pub struct System {
     /// The store path it builds to, where known before building.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub out_path: Option<String>,
+    /// How the derivation compares with the one that the publisher's whole tree gives; none where nobody compared them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
     /// The host's metadata.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub host: Map<String, Value>,
+}
+
+/// How a configuration's derivation in the archive compares with the one in the whole tree that the archive is part of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Proof {
+    /// It is the same.
+    WholeTree,
+    /// It holds for the archive alone: the configuration uses what tells one flake from another, as its store path, its
+    /// hash or its commit.
+    Archive,
+    /// Said by a later version.
+    #[serde(other)]
+    Unknown,
 }
 
 /// A locked flake input that the store carries.
@@ -98,6 +115,16 @@ pub struct Input {
 }
 
 impl Release {
+    /// A release of these files.
+    pub fn new(archive: Archive, source: Source, configurations: BTreeMap<ConfigurationName, System>) -> Self {
+        Self { archive, source, configurations, inputs: Vec::new(), attempt: 0, other: Map::new() }
+    }
+
+    /// Whether the release already says what these configurations evaluate to; nothing said adds nothing.
+    pub fn knows(&self, configurations: &BTreeMap<ConfigurationName, System>) -> bool {
+        configurations.is_empty() || self.configurations == *configurations
+    }
+
     /// Whether hosts of any configuration would find nothing to do going from `self` to `other`: the same archive, read
     /// the same way.
     pub fn same_content(&self, other: &Self) -> bool {

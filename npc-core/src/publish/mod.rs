@@ -20,6 +20,7 @@ use crate::key::{KeyName, SecretKey};
 use crate::layout;
 use crate::name::{ConfigurationName, RemoteName};
 use crate::store::{ConditionalWrites, Content, Fault, Precondition, StoreError, write_document};
+use crate::trust::Verified;
 
 /// How many unbelievable entries at the top of a history are looked through for a believable one.
 const UNBELIEVABLE_ENTRIES: usize = 64;
@@ -140,20 +141,8 @@ pub async fn publish(
     let current = pointer.as_ref().and_then(|pointer| pointer.state.as_ref().ok());
     let (record, file, archive) = (publication.record, publication.file, publication.archive);
     let expires = publication.expires;
-    let release = Release {
-        archive,
-        source: publication.source,
-        configurations: publication.configurations,
-        inputs: Vec::new(),
-        attempt: 0,
-        other: serde_json::Map::new(),
-    };
-    if let Some(current) = current
-        && record == Record::Changes
-        && holds(current.body(), &release)
-        && expires.is_none()
-        && current.header().expires.is_none_or(|expires| expires > now)
-    {
+    let release = Release::new(archive, publication.source, publication.configurations);
+    if let Some(current) = current.filter(|current| changes_nothing(current, &release, record, expires, now)) {
         return Ok(Published::Unchanged(current.header().serial));
     }
     fleet.store.write(&layout::archive(&archive.sha256), Content::File(file), Precondition::None).await?;
@@ -177,9 +166,26 @@ pub async fn publish(
     Ok(Published::Released { serial, previous })
 }
 
-/// Whether hosts that follow `state` would find nothing new in `release`.
+/// Whether publishing `release` over `current` would change nothing, and so does not take place.
+///
+/// A release that expires, or has expired, is news in itself.
+pub fn changes_nothing(
+    current: &Verified<RemoteState>,
+    release: &Release,
+    record: Record,
+    expires: Option<Timestamp>,
+    now: Timestamp,
+) -> bool {
+    record == Record::Changes
+        && holds(current.body(), release)
+        && expires.is_none()
+        && current.header().expires.is_none_or(|expires| expires > now)
+}
+
+/// Whether hosts that follow `state` would find nothing new in `release`, neither to do nor to know.
 pub fn holds(state: &RemoteState, release: &Release) -> bool {
-    matches!(state, RemoteState::Present(current) if current.same_content(release))
+    matches!(state, RemoteState::Present(current)
+        if current.same_content(release) && current.knows(&release.configurations))
 }
 
 async fn claim_and_point(

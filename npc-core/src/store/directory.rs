@@ -74,16 +74,7 @@ impl DirectoryStore {
 
     /// The version of an object, or none where there is no object.
     pub fn version(&self, key: &ObjectKey) -> io::Result<Option<ETag>> {
-        match File::open(self.path(key)) {
-            Ok(mut file) => {
-                let mut hashing = Hashing::new(io::sink());
-                io::copy(&mut file, &mut hashing)?;
-                let (_, digest, _) = hashing.finish();
-                Ok(ETag::new(format!("\"{digest}\"")))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        version_of(&self.path(key))
     }
 
     /// Makes a finished temporary file an object, if `precondition` holds. Returns its version.
@@ -98,6 +89,10 @@ impl DirectoryStore {
         let path = self.path(key);
         let _lock = self.lock().map_err(|error| asked.failed(fault_of_root(&error), error))?;
         let holds = match precondition {
+            Precondition::None if key.is_immutable() => {
+                let found = self.version(key).map_err(failed)?;
+                found.is_none() || found == version_of(temporary.path()).map_err(failed)?
+            }
             Precondition::None => true,
             Precondition::Absent => !path.try_exists().map_err(failed)?,
             Precondition::Version(expected) => self.version(key).map_err(failed)?.as_ref() == Some(expected),
@@ -185,6 +180,19 @@ impl DirectoryStore {
         }
         found.sort_by(|one, two| one.key.cmp(&two.key));
         Ok(found)
+    }
+}
+
+fn version_of(path: &Path) -> io::Result<Option<ETag>> {
+    match File::open(path) {
+        Ok(mut file) => {
+            let mut hashing = Hashing::new(io::sink());
+            io::copy(&mut file, &mut hashing)?;
+            let (_, digest, _) = hashing.finish();
+            Ok(ETag::new(format!("\"{digest}\"")))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -289,5 +297,22 @@ impl Store for DirectoryStore {
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
         let (store, prefix) = (self.clone(), prefix.to_owned());
         off_the_reactor(move || store.list_now(&prefix)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cleaning_removes_what_was_left_behind_and_not_what_is_being_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = DirectoryStore::new(folder.path().to_owned());
+        let living = store.temporary().expect("made");
+        let left = folder.path().join(format!("{TEMPORARY}left"));
+        fs::write(&left, "half").expect("written");
+        store.clean().expect("cleaned");
+        assert!(living.path().exists());
+        assert!(!left.exists());
     }
 }

@@ -306,18 +306,16 @@ fn fault_of_transport(error: &reqwest::Error) -> Fault {
     }
 }
 
-/// TLS errors arrive wrapped in I/O errors, which do not show them among their causes.
+/// TLS errors arrive wrapped in I/O errors, one inside another, which do not show them among their causes.
 fn is_about_a_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(cause) = next {
-        let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let found = cause.downcast_ref().or_else(|| inner?.downcast_ref());
-        if matches!(found, Some(rustls::Error::InvalidCertificate(_))) {
-            return true;
-        }
-        next = cause.source();
+    if matches!(error.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))) {
+        return true;
     }
-    false
+    let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    match wrapped {
+        Some(inner) => is_about_a_certificate(inner),
+        None => error.source().is_some_and(is_about_a_certificate),
+    }
 }
 
 async fn next_piece(

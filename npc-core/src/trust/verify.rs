@@ -77,7 +77,14 @@ impl<B> Verified<B> {
 /// It must be within the byte limit; enough distinct keys with the right role must have signed exactly these bytes; fleet,
 /// kind and name must be the ones asked for; every required feature must be known; its serial must not be lower than the
 /// highest seen for that name, and an equal serial must have the same payload; and it must not have expired. The trust must
-/// have been walked to its newest version before.
+/// have been walked to its newest version before: a document made under a version that nobody has seen is refused.
+///
+/// What is left of the order of checks is the length and the SHA-256 of the archive that a release names, which are checked
+/// while it streams in ([`download`](crate::store::download)).
+///
+/// # Errors
+///
+/// The first check that fails, as a [`Refusal`].
 pub fn verify<B: Body>(
     bytes: &[u8],
     subject: Subject<'_>,

@@ -37,7 +37,9 @@ pub(crate) async fn diff(arguments: cli::Diff) -> Result<(), Failure> {
     let old = Operand::parse(&arguments.old)?;
     let new = Operand::parse(&arguments.new)?;
     let session = Session::open(&arguments.place).await?;
-    let (old, new) = (old.manifest(&session.fleet).await?, new.manifest(&session.fleet).await?);
+    let picking = &arguments.picking;
+    let old = old.manifest(&session.fleet, picking).await?;
+    let new = new.manifest(&session.fleet, picking).await?;
     let differences = compare(&old, &new);
     if arguments.json {
         return console::json(&differences);
@@ -96,11 +98,12 @@ impl<'a> Operand<'a> {
         Ok(Self::Release(remote, serial))
     }
 
-    async fn manifest(&self, fleet: &Fleet) -> Result<Manifest, Failure> {
+    async fn manifest(&self, fleet: &Fleet, picking: &cli::Picking) -> Result<Manifest, Failure> {
         match self {
             Self::Directory(directory) => {
-                let flake = pack_flake(directory)?;
-                manifest(flake.reader().map_err(Failure::other)?, Limits::default()).map_err(Failure::other)
+                let flake = pack_flake(directory, picking)?;
+                manifest(flake.selection.archived.reader().map_err(Failure::other)?, Limits::default())
+                    .map_err(Failure::other)
             }
             Self::Release(remote, serial) => {
                 let archive = archive_of(fleet, remote, *serial).await?;

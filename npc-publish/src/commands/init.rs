@@ -4,6 +4,7 @@
 //! for a fleet, and no key without its fleet.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -14,12 +15,14 @@ use npc_core::layout;
 use npc_core::name::FleetId;
 use npc_core::publish::trust::first;
 use npc_core::store::{Precondition, Store, StoreUrl, read_if_present, write_document};
+use tempfile::NamedTempFile;
 
 use crate::cli;
 use crate::config::{self, Config};
 use crate::console;
 use crate::failure::Failure;
 use crate::keys;
+use crate::selection::Strategy;
 use crate::session;
 
 const ROOT: &str = "npc-root-1";
@@ -34,9 +37,17 @@ pub(crate) async fn init(arguments: cli::Init) -> Result<(), Failure> {
     if !arguments.flake.is_dir() {
         return Err(Failure::usage(format!("there is no directory `{}`", arguments.flake.display())));
     }
+    if !arguments.flake.join("flake.nix").is_file() {
+        console::warn(format_args!("there is no flake.nix in `{}` yet", arguments.flake.display()));
+    }
     let fleet = random_fleet()?;
     let store = open_empty_store(&arguments.store).await?;
-    let writes = session::conditional_writes(&*store).await?;
+    let writes = session::probe_conditional_writes(&*store).await?;
+    // Before anything is made: a directory that cannot be written to must not end in half a fleet.
+    let place = tempfile::Builder::new().prefix(".npc-").tempfile_in(&arguments.flake).map_err(|error| {
+        Failure::usage(format!("cannot write to `{}`: {error}", arguments.flake.display()))
+            .hint("npc.toml goes there, beside flake.nix")
+    })?;
     let directory = arguments.keys.map_or_else(|| default_key_directory(&fleet), Ok)?;
     let keys = NewKeys::create(&directory)?;
     let trust = first(fleet.clone(), &keys.root, &keys.publishing, Timestamp::now());
@@ -49,9 +60,11 @@ pub(crate) async fn init(arguments: cli::Init) -> Result<(), Failure> {
         root_keys: vec![keys.root.public()],
         root_threshold: 1,
         key: Some(portable(&fs::canonicalize(&publishing_file).unwrap_or(publishing_file))),
+        selection: Strategy::default(),
+        include: Vec::new(),
         exclude: Vec::new(),
     };
-    write_config(&file, &config)?;
+    write_config(place, &file, &config)?;
     tell(&file, &directory);
     console::data(host_settings(&config))
 }
@@ -135,10 +148,10 @@ impl Drop for NewKeys {
     }
 }
 
-fn write_config(file: &Path, config: &Config) -> Result<(), Failure> {
+fn write_config(mut place: NamedTempFile, file: &Path, config: &Config) -> Result<(), Failure> {
     let text = toml::to_string(config).map_err(Failure::other)?;
     let text = format!("# What npc-publish needs beyond the name of a remote. No secrets: commit it.\n{text}");
-    files::write_atomically(file, text.as_bytes(), 0o644).map_err(|error| {
+    place.write_all(text.as_bytes()).and_then(|()| files::settle(place, file, 0o644)).map_err(|error| {
         Failure::usage(format!("cannot write `{}`: {error}", file.display()))
             .hint(format!("the fleet is made; this belongs into that file:\n{text}"))
     })

@@ -1,12 +1,10 @@
 //! `npc-publish --remote R`: publishes the flake.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
-use npc_core::document::{Power, Serial, Standing};
+use npc_core::document::{Power, Release, Serial};
 use npc_core::key::SecretKey;
 use npc_core::name::RemoteName;
-use npc_core::publish::{Publication, Published, Record, authorise, publish as publish_release};
+use npc_core::publish::{Publication, Published, Record, authorise, changes_nothing, publish as publish_release};
 use serde_json::json;
 
 use crate::cli;
@@ -29,23 +27,24 @@ pub(crate) async fn publish(arguments: cli::Publish) -> Result<(), Failure> {
     let keys = session.keys(&arguments.key)?;
     let keys: Vec<&SecretKey> = keys.iter().collect();
     authorise(session.fleet.trusted.trust(), Power::Release(remote), &keys)?;
-    let flake = pack_flake(&session.directory)?;
+    let flake = pack_flake(&session.directory, &arguments.picking)?;
+    let record = if arguments.record { Record::Everything } else { Record::Changes };
     if arguments.dry_run {
-        return dry_run(&session, remote, &flake, arguments.json).await;
+        return dry_run(&session, remote, &flake, record, expires, arguments.json).await;
     }
     let mut source = flake.source.clone();
     source.message = arguments.message;
     let publication = Publication {
         remote,
-        archive: flake.packed.archive,
-        file: flake.file.path(),
+        archive: flake.packed().archive,
+        file: flake.selection.archived.file.path(),
         source,
-        configurations: BTreeMap::new(),
+        configurations: flake.selection.configurations.clone(),
         expires,
-        record: if arguments.record { Record::Everything } else { Record::Changes },
+        record,
     };
     let writes = session.conditional_writes().await?;
-    let progress = Progress::begin(format!("publishing {}", console::bytes(flake.packed.archive.size)));
+    let progress = Progress::begin(format!("publishing {}", console::bytes(flake.packed().archive.size)));
     let published = publish_release(&session.fleet, publication, &keys, writes, now).await?;
     drop(progress);
     tell(remote, &flake, published);
@@ -53,7 +52,6 @@ pub(crate) async fn publish(arguments: cli::Publish) -> Result<(), Failure> {
 }
 
 fn tell(remote: &RemoteName, flake: &PackedFlake, published: Published) {
-    let packed = &flake.packed;
     match published {
         Published::Unchanged(serial) => {
             console::say(format_args!(
@@ -62,14 +60,10 @@ fn tell(remote: &RemoteName, flake: &PackedFlake, published: Published) {
         }
         Published::Released { serial, previous } => {
             let before = previous.map_or("nothing".to_owned(), |serial| serial.to_string());
-            console::say(format_args!(
-                "published {remote}@{serial} (before: {before}): {} files, {} packed into {}",
-                packed.content.entries,
-                console::bytes(packed.content.bytes),
-                console::bytes(packed.archive.size)
-            ));
+            console::say(format_args!("published {remote}@{serial} (before: {before})"));
         }
     }
+    console::say(flake.summary());
 }
 
 fn show(remote: &RemoteName, flake: &PackedFlake, published: Published, as_json: bool) -> Result<(), Failure> {
@@ -78,21 +72,32 @@ fn show(remote: &RemoteName, flake: &PackedFlake, published: Published, as_json:
         Published::Released { serial, .. } => (serial, true),
     };
     if as_json {
-        let archive = flake.packed.archive;
-        return console::json(&json!({ "remote": remote, "serial": serial, "changed": changed, "archive": archive }));
+        return console::json(&json!({
+            "remote": remote,
+            "serial": serial,
+            "changed": changed,
+            "archive": flake.packed().archive,
+            "evaluated": flake.selection.evaluated,
+            "configurations": flake.selection.configurations,
+        }));
     }
     console::data(format_args!("{remote}@{serial}"))
 }
 
-async fn dry_run(session: &Session, remote: &RemoteName, flake: &PackedFlake, as_json: bool) -> Result<(), Failure> {
+async fn dry_run(
+    session: &Session,
+    remote: &RemoteName,
+    flake: &PackedFlake,
+    record: Record,
+    expires: Option<Timestamp>,
+    as_json: bool,
+) -> Result<(), Failure> {
     let pointer = session.fleet.remote(remote).await?;
     let current = pointer.as_ref().and_then(|pointer| pointer.state.as_ref().ok());
-    let archive = flake.packed.archive;
-    let now = Timestamp::now();
-    let unchanged = current.is_some_and(|current| {
-        matches!(current.body(), Standing::Present(release) if release.archive == archive)
-            && current.header().expires.is_none_or(|expires| expires > now)
-    });
+    let archive = flake.packed().archive;
+    let release = Release::new(archive, flake.source.clone(), flake.selection.configurations.clone());
+    let unchanged =
+        current.is_some_and(|current| changes_nothing(current, &release, record, expires, Timestamp::now()));
     let held: Option<Serial> = current.map(|current| current.header().serial);
     match held {
         Some(serial) if unchanged => console::say(format_args!("unchanged: {remote}@{serial} holds exactly this")),
@@ -101,6 +106,7 @@ async fn dry_run(session: &Session, remote: &RemoteName, flake: &PackedFlake, as
         }
         None => console::say(format_args!("would be the first release of {remote}")),
     }
+    console::say(flake.summary());
     if as_json {
         let changed = !unchanged;
         return console::json(

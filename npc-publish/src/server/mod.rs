@@ -8,15 +8,19 @@ mod changes;
 mod requests;
 mod versions;
 
+use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Method, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -85,9 +89,9 @@ impl Server {
         let graceful = GracefulShutdown::new();
         tokio::pin!(stopped);
         loop {
-            let stream = tokio::select! {
+            let (stream, client) = tokio::select! {
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => stream,
+                    Ok(accepted) => accepted,
                     Err(error) => {
                         // Out of file descriptors, mostly: connections that end make room.
                         tracing::warn!(%error, "cannot accept a connection");
@@ -100,7 +104,7 @@ impl Server {
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_TIMEOUT)
-                .serve_connection(TokioIo::new(stream), service.clone());
+                .serve_connection(TokioIo::new(stream), told_of(client, service.clone()));
             let watched = graceful.watch(connection);
             tokio::spawn(async move {
                 if let Err(error) = watched.await {
@@ -131,12 +135,37 @@ impl Drop for Place<'_> {
     }
 }
 
+/// Who sent a request.
+#[derive(Debug, Clone, Copy)]
+struct Client(SocketAddr);
+
+/// A service whose requests know their client.
+fn told_of(
+    client: SocketAddr,
+    service: TowerToHyperService<Router>,
+) -> impl Service<hyper::Request<Incoming>, Response = Response, Error = Infallible, Future: Send> {
+    service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(Client(client));
+        service.call(request)
+    })
+}
+
+/// One line a request: the client, what it asked for, the answer's status, the bytes sent or, of a write, received.
 async fn access_log(request: Request, next: Next) -> Response {
     let (method, path, begun) = (request.method().clone(), request.uri().path().to_owned(), Instant::now());
+    let client = request.extensions().get::<Client>().map_or("-".to_owned(), |client| client.0.ip().to_string());
+    let length_in = |headers: &HeaderMap| {
+        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()).unwrap_or("-").to_owned()
+    };
+    let received = (method == Method::PUT).then(|| length_in(request.headers()));
     let response = next.run(request).await;
-    let length = response.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()).unwrap_or("-");
+    let length = received.unwrap_or_else(|| length_in(response.headers()));
     let milliseconds = begun.elapsed().as_millis();
-    tracing::info!(target: "npc_publish::access", "{method} {path} {} {length} B {milliseconds} ms", response.status().as_u16());
+    tracing::info!(
+        target: "npc_publish::access",
+        "{client} {method} {path} {} {length} B {milliseconds} ms",
+        response.status().as_u16()
+    );
     response
 }
 

@@ -99,6 +99,7 @@ async fn read(server: Arc<Server>, request: Request, path: &str) -> Result<Respo
         applied = Some(wait);
         let deadline = tokio::time::Instant::now() + wait;
         while etag.as_ref().is_some_and(|etag| names(unless, etag)) {
+            tracing::debug!(%key, "waiting for a change");
             match tokio::time::timeout_at(deadline, listener.next()).await {
                 Ok(Woken::Changed) => etag = version(&server, &key).await?,
                 Ok(Woken::Stopped) | Err(_) => break,
@@ -177,11 +178,6 @@ async fn write(server: Arc<Server>, request: Request, path: &str) -> Result<Resp
     if key.as_str().starts_with("archives/") && key != layout::archive(&digest) {
         return Err((StatusCode::UNPROCESSABLE_ENTITY, "an archive is named by its SHA-256"));
     }
-    let found = version(&server, &key).await?;
-    let same = ETag::new(format!("\"{digest}\""));
-    if key.is_immutable() && found.is_some() && found != same {
-        return Err((StatusCode::PRECONDITION_FAILED, "this object never changes"));
-    }
     let (worker, target) = (Arc::clone(&server), key.clone());
     let written = tokio::task::spawn_blocking(move || worker.store.settle(temporary, &target, &precondition)).await;
     let etag = match written {
@@ -245,7 +241,12 @@ async fn receive(mut body: BodyDataStream, file: &mut tokio::fs::File) -> Result
 
 async fn remove(server: &Server, headers: &HeaderMap, path: &str) -> Result<Response, Refused> {
     may_write(server, headers)?;
-    let removed = server.store.remove(&parse(path)?).await;
+    let key = parse(path)?;
+    // What was signed once stays: its serial could be signed again for something else. An archive is its digest's.
+    if key.is_immutable() && !key.as_str().starts_with("archives/") {
+        return Err((StatusCode::FORBIDDEN, "this object is never removed"));
+    }
+    let removed = server.store.remove(&key).await;
     removed.map(|()| StatusCode::NO_CONTENT.into_response()).map_err(|error| {
         tracing::error!(error = &error as &dyn std::error::Error, "cannot remove an object");
         (StatusCode::INTERNAL_SERVER_ERROR, "the store's directory failed")

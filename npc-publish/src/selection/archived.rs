@@ -1,0 +1,65 @@
+//! The finished archive, and unpacking it again where Nix can read it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Seek as _};
+use std::path::PathBuf;
+
+use npc_core::archive::{Keep, Limits, PackError, Packed, Selected, pack, unpack};
+use tempfile::NamedTempFile;
+
+use super::nix::Nix;
+use super::tree::{Kind, Tree};
+use crate::console::{self, Progress};
+use crate::failure::Failure;
+
+/// An archive in a temporary file.
+#[derive(Debug)]
+pub(crate) struct Archived {
+    /// The file.
+    pub(crate) file: NamedTempFile,
+    /// Its digest and content.
+    pub(crate) packed: Packed,
+    /// What was put in.
+    pub(crate) members: BTreeMap<PathBuf, Keep>,
+}
+
+impl Archived {
+    /// Packs part of a tree.
+    pub(super) fn pack(tree: &Tree, members: &BTreeMap<PathBuf, Keep>) -> Result<Self, Failure> {
+        let failed = |error| Failure::from(PackError::Write(error));
+        let file = NamedTempFile::new().map_err(failed)?;
+        let mut progress = Progress::begin("packing");
+        let selected = members.iter().map(|(path, keep)| Selected { path: path.clone(), keep: *keep });
+        let (_, packed) = pack(tree.root(), selected, file.as_file(), |done| {
+            progress.tell(format!("{} files, {}", done.entries, console::bytes(done.bytes)));
+        })?;
+        Ok(Self { file, packed, members: members.clone() })
+    }
+
+    /// The archive, to be read from its beginning.
+    pub(crate) fn reader(&self) -> io::Result<File> {
+        let mut file = self.file.reopen()?;
+        file.rewind()?;
+        Ok(file)
+    }
+
+    /// Whether nothing of the tree is left out.
+    pub(super) fn is_whole(&self, tree: &Tree) -> bool {
+        tree.paths().all(|path| match self.members.get(path) {
+            Some(Keep::Content) => true,
+            Some(Keep::Name) => tree.kind(path) == Some(Kind::Directory),
+            None => tree.kind(path).is_none(),
+        })
+    }
+
+    /// Unpacks it where Nix can read it, as a host would.
+    pub(super) fn unpack(&self, nix: &Nix) -> Result<PathBuf, Failure> {
+        let place = nix.place(&format!("archive-{}", self.packed.archive.sha256.short()))?;
+        if place.exists() {
+            fs::remove_dir_all(&place).map_err(Failure::other)?;
+        }
+        unpack(self.reader().map_err(Failure::other)?, &place, Limits::default()).map_err(Failure::other)?;
+        Ok(place)
+    }
+}

@@ -1,0 +1,144 @@
+use super::*;
+
+/// What `lib/x.nix` mentions, in words: `path a`, `import a`, `below a`, `names a`, `all`.
+fn found(text: &str) -> Vec<String> {
+    found_in(text, "lib/x.nix")
+}
+
+fn found_in(text: &str, file: &str) -> Vec<String> {
+    let mentions = mentions(text, Path::new(file), Path::new("")).expect("parsed");
+    let words = mentions.into_iter().map(|mention| match mention.what {
+        What::Path(path, Usage::Import) => format!("import {}", path.display()),
+        What::Path(path, Usage::Value) => format!("path {}", path.display()),
+        What::Below(path) => format!("below {}", path.display()),
+        What::Names(path) => format!("names {}", path.display()),
+        What::Flake(path) => format!("flake {}", path.display()),
+        What::All => "all".to_owned(),
+    });
+    words.collect()
+}
+
+#[test]
+fn paths_are_followed() {
+    for (text, expected) in [
+        ("import ./y.nix", "import lib/y.nix"),
+        ("import ../z", "import z"),
+        ("builtins.readFile ./y", "path lib/y"),
+        ("[ ./a.nix ]", "path lib/a.nix"),
+        ("{ imports = [ ./a ]; }", "import lib/a"),
+        ("{ imports = [ ] ++ [ ./a ]; }", "import lib/a"),
+        ("lib.nixosSystem { modules = [ (./a) ]; }", "import lib/a"),
+        ("f { modules = [ ./a ]; }", "path lib/a"),
+        ("import \"${./a}/b.nix\"", "path lib/a"),
+        ("builtins.readFile (toString ./. + \"/../b\")", "path b"),
+        ("\"${toString ./.}/../b\"", "path b"),
+        ("{ inputs.a.url = \"path:sub\"; }.x or ./a", "path lib/a"),
+        ("./. + \"/a\" + \"/b\"", "path lib/a/b"),
+        ("import (./. + \"/../z.nix\")", "import z.nix"),
+        ("\"${./a}/b\"", "path lib/a"),
+        ("./a/${name}.nix", "below lib/a"),
+        ("./a-${name}.nix", "below lib"),
+        ("./a + \"/b/${name}/c\"", "below lib/a/b"),
+        ("./a + name", "below lib"),
+        ("lib.fileset.toSource { root = ./a; fileset = 1; }", "names lib/a"),
+        ("{ root = ./a; }", "path lib/a"),
+    ] {
+        assert_eq!(found(text), [expected], "{text}");
+    }
+}
+
+#[test]
+fn paths_out_of_the_tree_are_not_the_flakes() {
+    for text in ["../../x", "/etc/passwd", "<nixpkgs>", "~/x", "\"./x\"", "./. + \"/../../x\""] {
+        assert!(found(text).is_empty(), "{text}: {:?}", found(text));
+    }
+}
+
+#[test]
+fn the_flake_itself_is_followed_as_far_as_it_is_a_path() {
+    for (text, expected) in [
+        ("{ self, ... }: \"${self}/a\"", "path a"),
+        ("{ inputs, ... }: import \"${inputs.self}/a.nix\"", "import a.nix"),
+        ("{ self, ... }: self + \"/a\"", "path a"),
+        ("{ self, ... }: import (self.outPath + \"/a.nix\")", "import a.nix"),
+        ("args: \"${args.self}/a\"", "path a"),
+        ("{ self, ... }: { imports = [ \"${self}/m\" ]; }", "import m"),
+        ("{ self, ... }: \"exec ${self}/bin/run --now\"", "path bin/run"),
+        ("{ self, ... }: \"${self}/hosts/${name}\"", "below hosts"),
+    ] {
+        assert_eq!(found(text), [expected], "{text}");
+    }
+}
+
+#[test]
+fn the_flake_as_a_value_means_everything() {
+    for text in [
+        "{ self, ... }: f self",
+        "{ self, ... }: { src = self; }",
+        "{ self, ... }: \"${self}\"",
+        "{ self, ... }: self.${name}",
+        "{ self, ... }: with self; x",
+        "{ self, ... }: let root = self; in root",
+        "{ self, ... }: self + name",
+        "{ inputs, ... }: toString inputs.self",
+        "{ self, ... }: { inherit (self) outPath; }",
+        "dirOf ./x",
+        "builtins.unsafeGetAttrPos \"a\" { }",
+        "__curPos.file",
+        "{ self, ... }: { specialArgs = { root = self; }; }",
+        "{ self, ... }: { _module.args = { flake = f self; }; }",
+        "{ inputs, ... }: let self = inputs.self; in f self",
+        "{ inputs, ... }: inputs.${\"self\"}",
+        "{ inputs, ... }: builtins.attrValues inputs",
+    ] {
+        assert!(found(text).contains(&"all".to_owned()), "{text}: {:?}", found(text));
+    }
+}
+
+#[test]
+fn other_uses_of_the_flake_mention_no_file() {
+    for text in [
+        "{ self, ... }: self.nixosModules.x",
+        "{ self, ... }: self.packages.${system}.x",
+        "{ inputs, ... }: inputs.self.packages.${system}.x",
+        "{ self, ... }: self.rev or \"dirty\"",
+        "{ self, ... }: { inherit (self) rev; }",
+        "{ self, ... }: self ? rev",
+        "{ inputs, self, ... }: lib.nixosSystem { specialArgs = { inherit inputs self; }; }",
+        "{ self, ... }: import-host { inherit self; }",
+        "self: super: { x = self.callPackage y { inherit self; }; }",
+        "let self = { }; in f self",
+        "{ inputs, ... }: inputs.flake-parts.lib.mkFlake { inherit inputs; } { }",
+        "{ self = 1; }",
+        "{ inputs, ... }: { nix.registry = lib.mapAttrs (_: flake: { inherit flake; }) inputs; }",
+    ] {
+        assert!(found(text).is_empty(), "{text}: {:?}", found(text));
+    }
+}
+
+#[test]
+fn a_flake_names_its_inputs_and_hands_itself_to_others() {
+    let flake = |text: &str| found_in(text, "flake.nix");
+    assert_eq!(flake("{ inputs.a.url = \"path:./sub\"; outputs = _: { }; }"), ["flake sub"]);
+    assert_eq!(
+        flake("{ inputs = { a = { url = \"./sub?x=y\"; }; b.url = \"github:o/r\"; }; outputs = _: { }; }"),
+        ["flake sub"]
+    );
+    assert_eq!(flake("{ outputs = { self, blueprint }@inputs: blueprint { inherit inputs; }; }"), ["all"]);
+    assert_eq!(flake("{ outputs = inputs: inputs.blueprint { inherit inputs; }; }"), ["all"]);
+    assert_eq!(
+        flake("{ outputs = { self, nixpkgs }: nixpkgs.lib.nixosSystem { specialArgs = { inherit self; }; }; }"),
+        [""; 0]
+    );
+    assert_eq!(flake("{ outputs = { self }@all: import ./hosts { inputs = all; }; }"), ["import hosts"]);
+    assert_eq!(flake("{ inputs.a.url = \"path:sub\"; outputs = _: { }; }"), ["flake sub"]);
+    assert_eq!(flake("{ outputs = { self, sub }: let f = sub.f; in f { inherit self; }; }"), ["all"]);
+    assert_eq!(flake("{ outputs = { self, sub }@inputs: sub.lib.mkFlake { inherit inputs; }; }"), ["all"]);
+}
+
+#[test]
+fn a_mention_tells_its_line() {
+    let mentions = mentions("{\n  a = 1;\n  b = ./y;\n}", Path::new("x.nix"), Path::new("")).expect("parsed");
+    assert_eq!((mentions[0].line, mentions[0].text.as_str()), (3, "./y"));
+    assert!(super::mentions("{ a = ", Path::new("x.nix"), Path::new("")).is_err());
+}

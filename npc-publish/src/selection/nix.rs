@@ -1,0 +1,298 @@
+//! Nix at the publisher: making a store copy of a tree, and evaluating it under the eyes of strace.
+//!
+//! Evaluation runs as it will on hosts: no registry, no settings from the flake, no change to the lock file, pure. What is
+//! evaluated is the store copy. Each evaluation has a cache directory of its own, since a warm cache hides reads: results of
+//! earlier evaluations, and (2.26 and later) files that were copied to the store before. Only that the store copy and the
+//! inputs are in the store is in that cache from the start: Nix 2.20 and later would hash them first, reading every file,
+//! and look at none a second time.
+
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::Deserialize;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::trace::{self, Trace};
+use crate::console;
+use crate::failure::{Exit, Failure};
+
+/// How much of Nix's complaint is shown, in bytes.
+const COMPLAINT_BYTES: usize = 6 * 1024;
+
+const EMPTY_REGISTRY: &str = r#"{"flakes":[],"version":2}"#;
+
+/// Which Nix to evaluate with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum NixChoice {
+    /// The one on the PATH, if there is one.
+    #[default]
+    Path,
+    /// None, also where there is one.
+    None,
+    /// This program.
+    Program(PathBuf),
+}
+
+impl FromStr for NixChoice {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text {
+            "none" => Self::None,
+            program => Self::Program(program.into()),
+        })
+    }
+}
+
+/// A Nix that works.
+#[derive(Debug)]
+pub(crate) struct Nix {
+    program: PathBuf,
+    version: String,
+    scratch: TempDir,
+    knows_the_dot: AtomicBool,
+}
+
+/// A flake in the Nix store.
+#[derive(Debug)]
+pub(super) struct StoreCopy {
+    /// Where it lies there.
+    pub(super) path: PathBuf,
+    /// A cache that knows of it, and of its inputs, and of nothing else.
+    cache: TempDir,
+}
+
+impl StoreCopy {
+    /// Copies the cache's databases: an evaluation adds to its own alone.
+    fn lend_cache(&self, to: &Path) -> io::Result<()> {
+        let to = to.join("nix");
+        std::fs::create_dir_all(&to)?;
+        let Ok(entries) = std::fs::read_dir(self.cache.path().join("nix")) else { return Ok(()) };
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What evaluating an expression gave.
+#[derive(Debug)]
+pub(super) struct Evaluated {
+    pub(super) outcome: Result<Value, Complaint>,
+    /// What it did below the flake's store copy; empty where nobody watched.
+    pub(super) trace: Trace,
+}
+
+/// What Nix said when it failed.
+#[derive(Debug, Clone)]
+pub(super) struct Complaint(pub(super) String);
+
+impl Complaint {
+    /// Whether the flake simply has no such output.
+    pub(super) fn lacks_the_output(&self) -> bool {
+        self.0.contains("does not provide attribute")
+    }
+}
+
+/// Whether strace watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Watch {
+    Yes,
+    No,
+}
+
+/// What `nix flake archive --json` says of the flake itself.
+#[derive(Debug, Deserialize)]
+struct Archived {
+    path: PathBuf,
+}
+
+impl Nix {
+    /// The chosen Nix, if there is one.
+    pub(crate) fn find(choice: &NixChoice) -> Result<Option<Self>, Failure> {
+        let program = match choice {
+            NixChoice::None => return Ok(None),
+            NixChoice::Path => Path::new("nix"),
+            NixChoice::Program(program) => program,
+        };
+        let output = match Command::new(program).arg("--version").stdin(Stdio::null()).output() {
+            Ok(output) => output,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && *choice == NixChoice::Path => return Ok(None),
+            Err(error) => return Err(Failure::usage(format!("cannot run `{}`: {error}", program.display()))),
+        };
+        if !output.status.success() && *choice == NixChoice::Path {
+            console::warn(format_args!(
+                "the Nix on the PATH does not work: `nix --version` ended with {}",
+                output.status
+            ));
+            return Ok(None);
+        }
+        if !output.status.success() {
+            return Err(Failure::usage(format!("`{} --version` ended with {}", program.display(), output.status)));
+        }
+        let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        let scratch = tempfile::Builder::new().prefix("npc-").tempdir().map_err(Failure::other)?;
+        std::fs::write(scratch.path().join("registry.json"), EMPTY_REGISTRY).map_err(Failure::other)?;
+        Ok(Some(Self { program: program.to_owned(), version, scratch, knows_the_dot: AtomicBool::new(true) }))
+    }
+
+    /// What it calls itself: `nix (Nix) 2.8.0`.
+    pub(super) fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Whether strace is there and may watch other programs.
+    pub(super) fn can_be_watched() -> bool {
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "--seccomp-bpf", "-o", "/dev/null", "true"]);
+        strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        strace.status().is_ok_and(|status| status.success())
+    }
+
+    /// A place for a tree that Nix is to read.
+    pub(super) fn place(&self, name: &str) -> Result<PathBuf, Failure> {
+        let place = self.scratch.path().join(name);
+        let plain = |char: char| char.is_ascii_alphanumeric() || "/._-+~@:".contains(char);
+        if !place.to_str().is_some_and(|text| text.chars().all(plain)) {
+            let reason = format!("Nix cannot read a flake below `{}`", self.scratch.path().display());
+            return Err(Failure::usage(reason).hint("point TMPDIR to a directory with a plain name"));
+        }
+        Ok(place)
+    }
+
+    fn settings(&self, command: &mut Command) {
+        command
+            .args(["--extra-experimental-features", "nix-command flakes"])
+            // Without `--no-write-lock-file`, beside which Nix takes missing locks for allowed as long as it keeps them in mind.
+            .args(["--no-update-lock-file", "--option", "pure-eval", "true"])
+            .args(["--option", "accept-flake-config", "false", "--option", "use-registries", "false"])
+            .args(["--option", "warn-dirty", "false", "--option", "eval-cache", "false"])
+            .args(["--option", "flake-registry"])
+            .arg(self.scratch.path().join("registry.json"))
+            .stdin(Stdio::null());
+    }
+
+    /// Copies a flake, and the inputs that it locks, to the Nix store.
+    pub(super) fn store_copy(&self, flake: &Path) -> Result<StoreCopy, Complaint> {
+        let path = self.archive(flake, None)?;
+        let cache = TempDir::new_in(self.scratch.path()).map_err(|error| Complaint(error.to_string()))?;
+        self.archive(&path, Some(cache.path()))?;
+        Ok(StoreCopy { path, cache })
+    }
+
+    fn archive(&self, flake: &Path, cache: Option<&Path>) -> Result<PathBuf, Complaint> {
+        let mut command = Command::new(&self.program);
+        command.args(["flake", "archive", "--json"]);
+        self.settings(&mut command);
+        if let Some(cache) = cache {
+            command.env("XDG_CACHE_HOME", cache);
+        }
+        command.arg(installable(flake, ""));
+        let output = command.output().map_err(|error| Complaint(error.to_string()))?;
+        if !output.status.success() {
+            return Err(complaint(&String::from_utf8_lossy(&output.stderr)));
+        }
+        let archived: Archived = serde_json::from_slice(&output.stdout)
+            .map_err(|error| Complaint(format!("`nix flake archive`: {error}")))?;
+        Ok(archived.path)
+    }
+
+    /// Applies `function` to an output of a flake.
+    ///
+    /// A leading dot keeps Nix from looking for the output in `packages` first, which would read what no host needs; Nix 2.8
+    /// does not know it.
+    pub(super) fn evaluate(
+        &self,
+        copy: &StoreCopy,
+        output: &str,
+        function: &str,
+        watch: Watch,
+    ) -> Result<Evaluated, Failure> {
+        if self.knows_the_dot.load(Ordering::Relaxed) {
+            let evaluated = self.evaluate_at(copy, &format!(".{output}"), function, watch)?;
+            let unknown = |complaint: &Complaint| complaint.0.contains(&format!("..{output}"));
+            if !evaluated.outcome.as_ref().is_err_and(unknown) {
+                return Ok(evaluated);
+            }
+            self.knows_the_dot.store(false, Ordering::Relaxed);
+        }
+        self.evaluate_at(copy, output, function, watch)
+    }
+
+    fn evaluate_at(&self, copy: &StoreCopy, output: &str, function: &str, watch: Watch) -> Result<Evaluated, Failure> {
+        let own = TempDir::new_in(self.scratch.path()).map_err(Failure::other)?;
+        let (seen, said) = (own.path().join("trace"), own.path().join("log"));
+        copy.lend_cache(&own.path().join("cache")).map_err(Failure::other)?;
+        let mut command = match watch {
+            Watch::No => Command::new(&self.program),
+            Watch::Yes => {
+                let mut strace = Command::new("strace");
+                strace.args(["-f", "--seccomp-bpf", "-y", "-s", trace::SHOWN_BYTES, "-e", trace::CALLS]);
+                strace.args(["-e", "signal=none", "-o"]).arg(&seen).arg("--").arg(&self.program);
+                strace
+            }
+        };
+        command.args(["eval", "-vv", "--json"]);
+        self.settings(&mut command);
+        command.arg(installable(&copy.path, output)).arg("--apply").arg(function);
+        command.env("XDG_CACHE_HOME", own.path().join("cache"));
+        command.stderr(File::create(&said).map_err(Failure::other)?);
+        let output = command.output();
+        let output = output.map_err(|error| Failure::new(Exit::Flake, format!("cannot start Nix: {error}")))?;
+        let outcome = if output.status.success() {
+            Ok(serde_json::from_slice(&output.stdout).map_err(Failure::other)?)
+        } else {
+            Err(complaint(&String::from_utf8_lossy(&std::fs::read(&said).map_err(Failure::other)?)))
+        };
+        let trace = match watch {
+            Watch::No => Trace::default(),
+            Watch::Yes => {
+                let file = File::open(&seen).map_err(Failure::other)?;
+                trace::read(BufReader::new(file), &copy.path).map_err(Failure::other)?
+            }
+        };
+        Ok(Evaluated { outcome, trace })
+    }
+
+    /// The derivations that building `derivation` takes, itself among them, as the store holds them.
+    pub(super) fn closure(&self, derivation: &str) -> Result<Vec<PathBuf>, Failure> {
+        let mut command = Command::new(self.program.with_file_name("nix-store"));
+        command.args(["--query", "--requisites", derivation]).stdin(Stdio::null());
+        let output = command.output().map_err(|error| Failure::new(Exit::Flake, format!("nix-store: {error}")))?;
+        if !output.status.success() {
+            let words = console::printable_lines(&String::from_utf8_lossy(&output.stderr));
+            return Err(Failure::new(
+                Exit::Flake,
+                format!("nix-store does not say what `{derivation}` takes: {words}"),
+            ));
+        }
+        let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+        let is_derivation = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "drv");
+        Ok(lines.lines().map(PathBuf::from).filter(is_derivation).collect())
+    }
+}
+
+fn installable(flake: &Path, output: &str) -> String {
+    let hash = if output.is_empty() { "" } else { "#" };
+    format!("path:{}{hash}{output}", flake.display())
+}
+
+/// The error in what Nix said, without what came before it: newer versions first tell how they got there.
+fn complaint(words: &str) -> Complaint {
+    let begin = words.find("\nerror:").map_or(0, |at| at + 1);
+    let begin = words[begin..].rfind("\n       error:").map_or(begin, |at| begin + at + 1);
+    let words = console::printable_lines(words[begin..].trim());
+    if words.len() <= COMPLAINT_BYTES {
+        return Complaint(words);
+    }
+    let end = words.floor_char_boundary(COMPLAINT_BYTES);
+    Complaint(format!("{} …", &words[..end]))
+}

@@ -1,0 +1,190 @@
+//! Small flakes made to order, packed by npc and evaluated by Nix itself.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use npc_core::archive::{Limits, unpack};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::parts::{Nix, program};
+use crate::process::Ended;
+
+/// A file of a flake: its path and its content; a link where the content begins with `-> `.
+pub type Entry = (&'static str, &'static str);
+
+/// A flake, and a Nix store of its own to evaluate it in.
+#[derive(Debug)]
+pub struct Flake {
+    folder: TempDir,
+    nix: Nix,
+}
+
+/// What packing a flake gave.
+#[derive(Debug)]
+pub struct Packed {
+    /// `npc-publish pack`, ended well.
+    pub words: String,
+    /// What it printed with `--json`.
+    pub json: Value,
+    /// The archive.
+    pub file: PathBuf,
+}
+
+impl Packed {
+    /// The derivation of a configuration, according to the release.
+    pub fn derivation(&self, name: &str) -> &str {
+        self.json["configurations"][name]["drv_path"].as_str().expect("a derivation")
+    }
+
+    /// How many configurations were evaluated.
+    pub fn evaluated(&self) -> u64 {
+        self.json["evaluated"].as_u64().expect("a number")
+    }
+
+    /// The archive's digest.
+    pub fn digest(&self) -> &str {
+        self.json["archive"]["sha256"].as_str().expect("a digest")
+    }
+}
+
+impl Flake {
+    /// A flake of these files.
+    pub fn new(nix: &Nix, entries: &[Entry]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let flake = Self { folder, nix: nix.clone() };
+        for name in ["nix/conf", "home", "flake"] {
+            fs::create_dir_all(flake.path(name)).expect("made");
+        }
+        let settings = "sandbox = false\nbuild-users-group =\nsubstituters =\n";
+        fs::write(flake.path("nix/conf/nix.conf"), settings).expect("written");
+        for (path, content) in entries {
+            flake.write(path, content);
+        }
+        flake
+    }
+
+    /// A path in the flake's folder; the flake itself is in `flake`.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a file of the flake.
+    pub fn write(&self, path: &str, content: &str) {
+        let path = self.path("flake").join(path);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+        match content.strip_prefix("-> ") {
+            Some(target) => std::os::unix::fs::symlink(target, path).expect("linked"),
+            None => fs::write(path, content).expect("written"),
+        }
+    }
+
+    fn within(&self, command: &mut Command) {
+        command
+            .env("HOME", self.path("home"))
+            .env_remove("XDG_CACHE_HOME")
+            .env("NIX_STORE_DIR", self.path("nix/store"))
+            .env("NIX_STATE_DIR", self.path("nix/state"))
+            .env("NIX_LOG_DIR", self.path("nix/log"))
+            .env("NIX_CONF_DIR", self.path("nix/conf"))
+            .env("NIX_REMOTE", "")
+            .env("NPC_NIX", self.nix.program());
+    }
+
+    /// Runs `npc-publish` with these arguments in the flake's directory.
+    pub fn npc_publish(&self, arguments: &[&str]) -> Ended {
+        self.npc_publish_with(arguments, &[])
+    }
+
+    /// Likewise, with more in the environment.
+    pub fn npc_publish_with(&self, arguments: &[&str], more: &[(&str, &Path)]) -> Ended {
+        let mut command = Command::new(program("npc-publish"));
+        command.args(arguments).current_dir(self.path("flake"));
+        self.within(&mut command);
+        Ended::of(command.envs(more.iter().copied()))
+    }
+
+    /// The files that `npc-publish` itself opens, one call a line; what it starts is not watched.
+    pub fn opened_by_npc(&self, arguments: &[&str]) -> String {
+        let trace = self.path("trace");
+        let mut strace = Command::new("strace");
+        strace.args(["-e", "trace=openat", "-o"]).arg(&trace).arg(program("npc-publish")).args(arguments);
+        strace.current_dir(self.path("flake"));
+        self.within(&mut strace);
+        Ended::of(&mut strace).works();
+        fs::read_to_string(trace).expect("a trace")
+    }
+
+    /// The hash of a directory of the flake, as Nix takes it.
+    pub fn nix_hash(&self, directory: &str) -> String {
+        let mut nix = Command::new(self.nix.program());
+        nix.args(["--extra-experimental-features", "nix-command flakes", "hash", "path"]);
+        nix.arg(self.path("flake").join(directory));
+        self.within(&mut nix);
+        Ended::of(&mut nix).works().trim().to_owned()
+    }
+
+    /// Locks its inputs, as an operator does.
+    pub fn lock(&self) {
+        let mut nix = Command::new(self.nix.program());
+        nix.args(["--extra-experimental-features", "nix-command flakes", "flake", "lock"]);
+        nix.arg(format!("path:{}", self.path("flake").display()));
+        self.within(&mut nix);
+        Ended::of(&mut nix).works();
+    }
+
+    /// Packs it with a strategy.
+    #[track_caller]
+    pub fn pack(&self, strategy: &str) -> Packed {
+        let file = self.path(&format!("{strategy}.tar.gz"));
+        let output = file.to_str().expect("a plain path");
+        let ended = self.npc_publish(&["pack", "--selection", strategy, "--json", "--output", output]);
+        let words = ended.words.clone();
+        Packed { words, json: serde_json::from_str(&ended.works()).expect("JSON"), file }
+    }
+
+    /// What a strategy packs: `path` for content, `path (name)` for a name alone; without directories.
+    #[track_caller]
+    pub fn packs(&self, strategy: &str) -> BTreeSet<String> {
+        let listed = self.npc_publish(&["pack", "--selection", strategy, "--json", "--list"]).works();
+        let listed: Vec<Value> = serde_json::from_str(&listed).expect("JSON");
+        let described = listed.iter().filter_map(|entry| {
+            let path = entry["path"].as_str().expect("a path");
+            let full = self.path("flake").join(path);
+            let is_directory = full.is_dir() && !full.is_symlink();
+            (!is_directory).then(|| if entry["keep"] == "content" { path.to_owned() } else { format!("{path} (name)") })
+        });
+        described.collect()
+    }
+
+    /// What Nix itself makes of a configuration of the flake in `directory`, without npc.
+    pub fn evaluate(&self, directory: &Path, name: &str) -> Ended {
+        let mut nix = Command::new(self.nix.program());
+        nix.args(["--extra-experimental-features", "nix-command flakes", "eval", "--raw", "--no-update-lock-file"]);
+        nix.arg(format!(
+            "path:{}#nixosConfigurations.{name}.config.system.build.toplevel.drvPath",
+            directory.display()
+        ));
+        self.within(&mut nix);
+        // A cache of its own each time: what was evaluated before must not count.
+        let cache = tempfile::tempdir().expect("a folder");
+        Ended::of(nix.env("XDG_CACHE_HOME", cache.path()))
+    }
+
+    /// What Nix makes of a configuration in the archive, unpacked elsewhere.
+    #[track_caller]
+    pub fn evaluate_packed(&self, packed: &Packed, name: &str) -> String {
+        let place = tempfile::tempdir().expect("a folder");
+        let target = place.path().join("unpacked");
+        unpack(File::open(&packed.file).expect("an archive"), &target, Limits::default()).expect("unpacked");
+        self.evaluate(&target, name).works()
+    }
+
+    /// What Nix makes of a configuration in the whole tree.
+    #[track_caller]
+    pub fn evaluate_whole(&self, name: &str) -> String {
+        self.evaluate(&self.path("flake"), name).works()
+    }
+}
