@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use globset::{Glob, GlobSet, GlobSetBuilder};
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use npc_core::document::Serial;
 use npc_core::key::PublicKey;
 use npc_core::name::FleetId;
@@ -118,7 +118,7 @@ fn globs(setting: &str, patterns: &[String]) -> Result<GlobSet, Failure> {
     for pattern in patterns {
         let trimmed = pattern.trim_end_matches('/');
         for pattern in [trimmed.to_owned(), format!("{trimmed}/**")] {
-            set.add(Glob::new(&pattern).map_err(wrong)?);
+            set.add(GlobBuilder::new(&pattern).literal_separator(true).build().map_err(wrong)?);
         }
     }
     set.build().map_err(wrong)

@@ -29,7 +29,7 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
 /// Says something to whoever watches.
 pub(crate) fn say(words: impl std::fmt::Display) {
     // With stderr gone there is nobody left to tell.
-    let _ = writeln!(io::stderr(), "{words}");
+    let _ = writeln!(io::stderr(), "{}", printable_lines(&words.to_string()));
 }
 
 /// Warns whoever watches.

@@ -69,6 +69,15 @@ impl Failure {
         self
     }
 
+    /// Several of one kind, told in a row, with the hints that there are.
+    pub(crate) fn of_all(failures: Vec<Self>) -> Self {
+        let exit = failures.first().map_or(Exit::Other, |failure| failure.exit);
+        let words: Vec<_> = failures.iter().map(|failure| failure.error.to_string()).collect();
+        let mut hints: Vec<_> = failures.into_iter().filter_map(|failure| failure.hint).collect();
+        hints.dedup();
+        Self::new(exit, words.join("\n")).hint(hints.join("; "))
+    }
+
     /// Prints the chain of reasons and the hint, and gives the exit code.
     pub(crate) fn report(self) -> ExitCode {
         let text = explain::at_length("npc-publish", &*self.error, self.hint.as_deref());

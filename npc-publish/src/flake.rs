@@ -1,6 +1,7 @@
 //! A flake's directory: what belongs to the flake, and packing what is published of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 use globset::GlobSet;
@@ -61,6 +62,12 @@ impl Whole {
     /// Whether a file belongs to the flake.
     pub(crate) fn has(&self, path: &Path) -> bool {
         self.paths.contains(path)
+    }
+
+    /// Whether files of the flake lie below a directory.
+    pub(crate) fn has_below(&self, directory: &Path) -> bool {
+        let mut after = self.paths.range::<Path, _>((Bound::Excluded(directory), Bound::Unbounded));
+        after.next().is_some_and(|path| path.starts_with(directory))
     }
 
     /// What weighs most of what was left out.

@@ -93,6 +93,14 @@ impl Flake {
             .env("NPC_NIX", self.nix.program());
     }
 
+    /// Runs git in the flake's directory.
+    #[track_caller]
+    pub fn git(&self, arguments: &[&str]) {
+        let mut git = Command::new("git");
+        git.env("GIT_CONFIG_GLOBAL", "/dev/null").args(["-c", "user.name=Test", "-c", "user.email=test@example.org"]);
+        Ended::of(git.arg("-C").arg(self.path("flake")).args(arguments)).works();
+    }
+
     /// Runs `npc-publish` with these arguments in the flake's directory.
     pub fn npc_publish(&self, arguments: &[&str]) -> Ended {
         self.npc_publish_with(arguments, &[])
@@ -176,10 +184,39 @@ impl Flake {
     /// What Nix makes of a configuration in the archive, unpacked elsewhere.
     #[track_caller]
     pub fn evaluate_packed(&self, packed: &Packed, name: &str) -> String {
-        let place = tempfile::tempdir().expect("a folder");
-        let target = place.path().join("unpacked");
-        unpack(File::open(&packed.file).expect("an archive"), &target, Limits::default()).expect("unpacked");
-        self.evaluate(&target, name).works()
+        let place = unpacked(packed);
+        self.evaluate(&place.path().join("unpacked"), name).works()
+    }
+
+    /// Builds a configuration from the archive, unpacked elsewhere. Returns its store path and what is written there.
+    #[track_caller]
+    pub fn build_packed(&self, packed: &Packed, name: &str) -> (String, String) {
+        let place = unpacked(packed);
+        let mut nix = Command::new(self.nix.program());
+        nix.args(["--extra-experimental-features", "nix-command flakes", "build", "--no-link", "--json"]);
+        nix.arg(format!(
+            "path:{}#nixosConfigurations.{name}.config.system.build.toplevel",
+            place.path().join("unpacked").display()
+        ));
+        self.within(&mut nix);
+        let built: Value = serde_json::from_str(&Ended::of(&mut nix).works()).expect("JSON");
+        let output = built[0]["outputs"]["out"].as_str().expect("an output").to_owned();
+        let content = fs::read_to_string(&output).expect("a file");
+        (output, content)
+    }
+
+    /// Does something with a Nix store of the same name that nothing is in, as a new host's.
+    pub fn in_an_empty_store<T>(&self, work: impl FnOnce() -> T) -> T {
+        let places = ["nix/store", "nix/state"].map(|name| (self.path(name), self.path(&format!("{name}-aside"))));
+        for (place, aside) in &places {
+            fs::rename(place, aside).expect("put aside");
+        }
+        let done = work();
+        for (place, aside) in &places {
+            remove(place);
+            fs::rename(aside, place).expect("put back");
+        }
+        done
     }
 
     /// What Nix makes of a configuration in the whole tree.
@@ -187,4 +224,18 @@ impl Flake {
     pub fn evaluate_whole(&self, name: &str) -> String {
         self.evaluate(&self.path("flake"), name).works()
     }
+}
+
+fn unpacked(packed: &Packed) -> TempDir {
+    let place = tempfile::tempdir().expect("a folder");
+    let archive = File::open(&packed.file).expect("an archive");
+    unpack(archive, &place.path().join("unpacked"), Limits::default()).expect("unpacked");
+    place
+}
+
+/// Removes a Nix store, whose directories may not be written to.
+fn remove(store: &Path) {
+    let chmod = Command::new("chmod").args(["-R", "u+w"]).arg(store).status();
+    assert!(chmod.is_ok_and(|status| status.success()), "chmod {}", store.display());
+    fs::remove_dir_all(store).expect("removed");
 }

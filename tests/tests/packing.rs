@@ -2,11 +2,9 @@
 
 use std::fs::{self, File};
 use std::path::Path;
-use std::process::Command;
 
 use npc_tests::flakes::Flake;
 use npc_tests::parts::Nix;
-use npc_tests::process::Ended;
 use npc_tests::world::{Kind, World};
 
 const TWO_HOSTS: &str = r#"{ outputs = { self }: let
@@ -20,12 +18,6 @@ in { nixosConfigurations = {
 
 fn two_hosts(nix: &Nix) -> Flake {
     Flake::new(nix, &[("flake.nix", TWO_HOSTS), ("web.nix", "1"), ("db.nix", "2"), ("README.md", "docs")])
-}
-
-fn git(flake: &Flake, arguments: &[&str]) {
-    let mut git = Command::new("git");
-    git.env("GIT_CONFIG_GLOBAL", "/dev/null").args(["-c", "user.name=Test", "-c", "user.email=test@example.org"]);
-    Ended::of(git.arg("-C").arg(flake.path("flake")).args(arguments)).works();
 }
 
 #[test]
@@ -108,13 +100,13 @@ fn a_file_that_git_does_not_track_is_named_with_what_to_do() {
     let Some(all) = Nix::all() else { return };
     for nix in &all {
         let flake = two_hosts(nix);
-        git(&flake, &["init", "-q"]);
-        git(&flake, &["add", "flake.nix", "web.nix"]);
+        flake.git(&["init", "-q"]);
+        flake.git(&["add", "flake.nix", "web.nix"]);
         for selection in ["evaluated", "static"] {
             let refused = flake.npc_publish(&["pack", "--list", "--selection", selection]);
             refused.fails(6, &["configuration `db` does not evaluate", "hint: `db.nix` is there", "git add db.nix"]);
         }
-        git(&flake, &["add", "db.nix"]);
+        flake.git(&["add", "db.nix"]);
         flake.npc_publish(&["pack", "--list"]).works();
     }
 }
@@ -201,18 +193,18 @@ fn a_submodule_is_left_out_and_said_to_be() {
     let flake = two_hosts(&nix);
     let other = two_hosts(&nix);
     for flake in [&flake, &other] {
-        git(flake, &["init", "-q"]);
-        git(flake, &["add", "."]);
-        git(flake, &["commit", "-qm", "all"]);
+        flake.git(&["init", "-q"]);
+        flake.git(&["add", "."]);
+        flake.git(&["commit", "-qm", "all"]);
     }
     let url = other.path("flake");
-    git(
-        &flake,
-        &["-c", "protocol.file.allow=always", "submodule", "--quiet", "add", url.to_str().expect("plain"), "sub"],
-    );
+    let url = url.to_str().expect("a plain path");
+    flake.git(&["-c", "protocol.file.allow=always", "submodule", "--quiet", "add", url, "sub"]);
     let packed = flake.npc_publish(&["pack", "--list"]);
     assert!(packed.words.contains("the submodule `sub` is left out"), "{packed:?}");
     assert!(!packed.works().contains("sub"));
+    flake.write("flake.nix", &TWO_HOSTS.replace("./web.nix", "./sub/web.nix"));
+    flake.npc_publish(&["pack", "--list"]).fails(6, &["belongs to a submodule"]);
 }
 
 #[test]
@@ -237,6 +229,9 @@ fn what_looks_like_a_secret_is_warned_of_if_it_is_published() {
     let key = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmU\n";
     flake.write("host.key", key);
     flake.write("terraform.tfstate", "{}");
+    // A pipe belongs to no flake, and whoever reads it waits.
+    let pipe = std::process::Command::new("mkfifo").arg(flake.path("flake/pipe")).status();
+    assert!(pipe.is_ok_and(|status| status.success()));
     let packed = flake.npc_publish(&["pack", "--list"]);
     assert!(packed.words.contains("`host.key` looks like a private key"), "{packed:?}");
     assert!(packed.words.contains("read by web"), "{packed:?}");
@@ -251,11 +246,16 @@ fn each_file_is_explained() {
     assert_eq!(why("flake.nix").works().trim(), "read by all 2 configurations");
     assert_eq!(why("./web.nix").works().trim(), "read by web");
     assert!(why("README.md").works().contains("evaluating the configurations did not ask for it"));
-    git(&flake, &["init", "-q"]);
-    git(&flake, &["add", "flake.nix", "web.nix", "db.nix"]);
+    flake.git(&["init", "-q"]);
+    flake.git(&["add", "flake.nix", "web.nix", "db.nix"]);
     assert!(why("README.md").works().contains("git does not track it"));
     fs::remove_dir_all(flake.path("flake/.git")).expect("removed");
     why("none").fails(2, &["there is no `none`"]);
+    flake.write("docs/page.md", "docs");
+    assert!(why("docs").works().contains("a directory of which nothing is packed"));
+    let absolute = flake.path("flake/web.nix");
+    assert_eq!(why(absolute.to_str().expect("a plain path")).works().trim(), "read by web");
+    fs::remove_dir_all(flake.path("flake/docs")).expect("removed");
     let listed = flake.npc_publish(&["pack", "--list"]);
     assert!(listed.words.contains("3 of 4 files"), "{listed:?}");
     let why = |path: &str| flake.npc_publish(&["pack", "--nix", "none", "--why", path]);
@@ -268,12 +268,15 @@ fn globs_add_and_take_away() {
     let world = World::new(&Kind::Directory);
     let config = world.path("fleet/npc.toml");
     let text = fs::read_to_string(&config).expect("read");
+    fs::create_dir(world.path("fleet/docs/deep")).expect("made");
+    fs::write(world.path("fleet/docs/deep/page.md"), "a page").expect("written");
     let settings = "include = [\"docs/*.md\"]\nexclude = [\"assets/\"]\nselection = \"static\"\n";
     // Settings stand before the first table.
     fs::write(&config, format!("{settings}{text}")).expect("written");
     for selection in ["evaluated", "static", "tracked"] {
         let listed = world.evaluating(&nix, &["pack", "--list", "--selection", selection]).works();
         assert!(listed.contains("docs/runbook.md"), "{selection}: {listed}");
+        assert!(selection != "evaluated" || !listed.contains("docs/deep/page.md"), "{selection}: {listed}");
         assert!(!listed.contains("logo.svg"), "{selection}: {listed}");
     }
     let why = ["pack", "--selection", "evaluated", "--why", "docs/runbook.md"];
@@ -391,6 +394,15 @@ fn what_builds_read_of_the_flake_is_packed() {
         flake.write("assets/other", "another");
         let first = flake.packs("evaluated");
         assert!(first.contains("assets/logo") && !first.contains("assets/other"), "{first:?}");
+        // So it is by way of links, to it and in it.
+        flake.write("flake.nix", &text.replace("assets/logo", "images"));
+        flake.write("images", "-> pictures");
+        flake.write("pictures/logo", "-> ../assets/logo");
+        let linked = flake.packs("evaluated");
+        for path in ["images", "pictures/logo", "assets/logo"] {
+            assert!(linked.contains(path), "{path}: {linked:?}");
+        }
+        flake.write("flake.nix", &text);
         // Known from before, it is still there; changed, it is a change.
         let before = flake.pack("evaluated");
         assert_eq!(before.evaluated(), 0);

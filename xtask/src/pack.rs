@@ -23,6 +23,9 @@ const OWN: usize = 48;
 /// The length of a file that no host needs, in bytes: 100,000 of them are a gigabyte.
 const FILLER_BYTES: usize = 10_000;
 
+/// How often what can be repeated is measured.
+const REPEATS: usize = 3;
+
 /// What a publish with nothing to do may take.
 const WARM: Duration = Duration::from_secs(1);
 
@@ -51,9 +54,9 @@ pub(crate) fn pack(files: usize) -> Outcome {
     println!("| publishing out of {files} files | wall time | peak memory of npc | evaluated | archive |");
     println!("|---|---|---|---|---|");
     let cold = bench.show("for the first time", &[])?;
-    let warm = bench.show("again, nothing changed", &[])?;
+    let warm = bench.show_fastest("again, nothing changed")?;
     repository.touch("filler/0/0", "something that no host reads")?;
-    let unread = bench.show("after a change that no host reads", &[])?;
+    let unread = bench.show_fastest("after a change that no host reads")?;
     repository.touch("hosts/h7.nix", "{ changed = true; }")?;
     let one = bench.show("after a change to one host", &[])?;
     let only = bench.show("for one host of them, for the first time", &["--configuration", "h3"])?;
@@ -198,7 +201,17 @@ impl Bench {
     }
 
     fn show(&self, name: &str, more: &[&str]) -> Result<Run, String> {
-        let run = self.publish(more)?;
+        Ok(Self::tell(name, self.publish(more)?))
+    }
+
+    /// What changes nothing can be repeated: the fastest tells least of what else the machine does.
+    fn show_fastest(&self, name: &str) -> Result<Run, String> {
+        let mut runs = (0..REPEATS).map(|_| self.publish(&[])).collect::<Result<Vec<_>, _>>()?;
+        runs.sort_by(|one, two| one.seconds.total_cmp(&two.seconds));
+        Ok(Self::tell(name, runs.swap_remove(0)))
+    }
+
+    fn tell(name: &str, run: Run) -> Run {
         println!(
             "| npc-publish, {name} | {:.2} s | {:.0} MB | {} of {HOSTS} | {} |",
             run.seconds,
@@ -206,7 +219,7 @@ impl Bench {
             run.evaluated,
             size(run.bytes)
         );
-        Ok(run)
+        run
     }
 
     /// Publishes, watching how much memory the program itself takes.

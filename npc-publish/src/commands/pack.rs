@@ -82,6 +82,8 @@ fn keep(chosen: &crate::selection::Chosen) -> Value {
 }
 
 fn why(flake: &PackedFlake, directory: &Path, path: &Path, as_json: bool) -> Result<(), Failure> {
+    let root = directory.canonicalize().map_err(Failure::other)?;
+    let path = path.strip_prefix(&root).or_else(|_| path.strip_prefix(directory)).unwrap_or(path);
     // `./hosts/a.nix` is `hosts/a.nix`.
     let path: PathBuf = path.components().filter(|component| !matches!(component, Component::CurDir)).collect();
     let chosen = flake.selection.chosen.get(&path);
@@ -92,8 +94,9 @@ fn why(flake: &PackedFlake, directory: &Path, path: &Path, as_json: bool) -> Res
         None if directory.join(&path).symlink_metadata().is_err() => {
             return Err(Failure::usage(format!("there is no `{}`", path.display())));
         }
+        None if flake.whole.has_below(&path) => "it is a directory of which nothing is packed".to_owned(),
         None if !flake.whole.has(&path) => {
-            "it is not packed: git does not track it, or npc.toml excludes it".to_owned()
+            "it is not packed: git does not track it, it is a submodule, or npc.toml excludes it".to_owned()
         }
         None if flake.selection.strategy == Strategy::Evaluated => {
             "it is not packed: evaluating the configurations did not ask for it".to_owned()

@@ -9,6 +9,7 @@ use npc_core::archive::{Keep, Limits, PackError, Packed, Selected, pack, unpack}
 use tempfile::NamedTempFile;
 
 use super::nix::Nix;
+use super::stage::MARK;
 use super::tree::{Kind, Tree};
 use crate::console::{self, Progress};
 use crate::failure::Failure;
@@ -55,7 +56,18 @@ impl Archived {
 
     /// Unpacks it where Nix can read it, as a host would.
     pub(super) fn unpack(&self, nix: &Nix) -> Result<PathBuf, Failure> {
-        let place = nix.place(&format!("archive-{}", self.packed.archive.sha256.short()))?;
+        self.unpack_as(nix, "archive")
+    }
+
+    /// Unpacks it, and lays a file beside that is not in it: another tree in which the same is read.
+    pub(super) fn unpack_with_a_mark(&self, nix: &Nix) -> Result<PathBuf, Failure> {
+        let place = self.unpack_as(nix, "marked")?;
+        fs::write(place.join(MARK), "").map_err(Failure::other)?;
+        Ok(place)
+    }
+
+    fn unpack_as(&self, nix: &Nix, name: &str) -> Result<PathBuf, Failure> {
+        let place = nix.place(&format!("{name}-{}", self.packed.archive.sha256.short()))?;
         if place.exists() {
             fs::remove_dir_all(&place).map_err(Failure::other)?;
         }

@@ -18,52 +18,44 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use npc_core::archive::Keep;
-use npc_core::document::{Proof, System};
+use npc_core::document::System;
 use npc_core::name::ConfigurationName;
 use serde_json::Value;
 
 use super::archived::Archived;
-use super::built::add_what_builds_read;
 use super::extent;
 use super::facts::{self, Facts, Sights, Witness};
 use super::follow;
-use super::hashed::add_what_is_fetched_by_hash;
-use super::identity;
+use super::hashed::Hashed;
 use super::nix::{Complaint, Evaluated, Nix, StoreCopy, Watch};
 use super::records::{Record, Records};
 use super::refusals;
-use super::stage::{Stage, StageError, lacking};
-use super::subject::{Scope, Subject, key, system};
+use super::stage::{Stage, StageError};
+use super::subject::{Scope, Subject, key};
 use super::tree::Tree;
+use super::workers::workers;
 use crate::console::{self, Progress};
 use crate::failure::{Exit, Failure};
 
-/// What an evaluation may take, in bytes of memory: a NixOS system takes about a gibibyte.
-const EVALUATION_BYTES: u64 = 2 * 1024 * 1024 * 1024;
-
 /// What is known of a subject.
 #[derive(Debug, Clone)]
-struct Known {
-    record: Record,
+pub(super) struct Known {
+    pub(super) record: Record,
+    /// Other records that hold as well: what depends on the flake's identity has one for each archive.
+    pub(super) others: Vec<Record>,
     /// What the record was made of; none where it comes from the cache and still holds.
-    fresh: Option<Fresh>,
+    pub(super) fresh: Option<Fresh>,
 }
 
-impl Known {
-    /// The value in another tree than the one at `copy`: in the first round, or in the archive that the record is bound to.
-    fn elsewhere(&self, copy: &Path) -> Option<&Value> {
-        match &self.fresh {
-            Some(fresh) => (fresh.copy != copy).then_some(&fresh.value),
-            None => Some(&self.record.value),
-        }
-    }
-}
-
+/// What the first round saw.
 #[derive(Debug, Clone)]
-struct Fresh {
-    sights: Sights,
-    value: Value,
-    copy: PathBuf,
+pub(super) struct Fresh {
+    pub(super) sights: Sights,
+    /// What the sights amount to in the part of the tree that was evaluated.
+    pub(super) facts: Facts,
+    pub(super) value: Value,
+    /// That part, in the Nix store.
+    pub(super) copy: PathBuf,
 }
 
 /// What evaluation found.
@@ -77,8 +69,17 @@ pub(super) struct Found {
     pub(super) needs: BTreeMap<ConfigurationName, BTreeMap<PathBuf, Keep>>,
     /// How many configurations were evaluated now; the others were proved by their records.
     pub(super) evaluated: usize,
-    /// Configurations whose derivation depends on the flake's identity, and why.
-    pub(super) bound: BTreeMap<ConfigurationName, String>,
+    /// Configurations of which it is not known that the whole tree gives the same derivation.
+    pub(super) bound: BTreeMap<ConfigurationName, Bound>,
+}
+
+/// Why a derivation is taken to hold for one archive alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Bound {
+    /// It is another one in another tree, for this reason.
+    Differs(String),
+    /// There was no other tree to compare it with: whoever lists the flake's own directory sees what would mark one.
+    Uncompared,
 }
 
 /// Evaluates.
@@ -90,8 +91,13 @@ pub(super) struct Evaluator<'a> {
     /// Whether a file lies at the root of the stage that is not in the tree.
     is_marked: bool,
     /// Whether a build takes the whole flake, as `src = self` does.
-    whole: bool,
+    pub(super) whole: bool,
     laid_out: u32,
+    pub(super) hashed: Hashed,
+    /// What reads something that nobody saw.
+    pub(super) blind: BTreeSet<Subject>,
+    /// Configurations that do not evaluate, in words.
+    refused: Vec<Failure>,
     pub(super) evaluated: BTreeSet<ConfigurationName>,
 }
 
@@ -103,7 +109,19 @@ impl From<StageError> for Failure {
 
 impl<'a> Evaluator<'a> {
     pub(super) fn new(tree: &'a Tree, nix: &'a Nix, records: &'a Records) -> Self {
-        Self { tree, nix, records, stage: None, is_marked: true, whole: false, laid_out: 0, evaluated: BTreeSet::new() }
+        Self {
+            tree,
+            nix,
+            records,
+            stage: None,
+            is_marked: true,
+            whole: false,
+            laid_out: 0,
+            hashed: Hashed::default(),
+            blind: BTreeSet::new(),
+            refused: Vec::new(),
+            evaluated: BTreeSet::new(),
+        }
     }
 
     /// Finds what `wanted` configurations need, all where none is named, together with `more` files. A flake without
@@ -120,37 +138,44 @@ impl<'a> Evaluator<'a> {
             if names.is_null() {
                 return Ok(None);
             }
-            let names: Vec<ConfigurationName> = serde_json::from_value(names).map_err(Failure::other)?;
+            let names: Vec<ConfigurationName> = serde_json::from_value(names).map_err(|error| {
+                Failure::new(Exit::Flake, format!("among the names in `nixosConfigurations`: {error}"))
+                    .hint("rename it, or name those to publish with --configuration")
+            })?;
             names.into_iter().map(Subject::System).collect()
         } else {
             wanted.iter().cloned().map(Subject::System).collect()
         };
         known.extend(self.look_up(&subjects)?);
-        self.prove(known, more).map(Some)
+        let refused = std::mem::take(&mut self.refused);
+        if refused.is_empty() {
+            return self.prove(known, more).map(Some);
+        }
+        if known.keys().any(|subject| *subject != Subject::Names) {
+            console::say("remembering what the other configurations gave; nothing is published");
+            self.prove(known, more)?;
+        }
+        Err(Failure::of_all(refused))
     }
 
     /// What records prove of the subjects, and what evaluating the others in the tree gives.
     fn look_up(&mut self, subjects: &[Subject]) -> Result<BTreeMap<Subject, Known>, Failure> {
         let mut witness = Witness::of(self.tree);
         let mut known = BTreeMap::new();
-        let mut others = Vec::new();
+        let mut unknown = Vec::new();
         for subject in subjects {
             let records = self.records.read(&key(self.tree, self.nix, subject, Scope::Tree));
-            match records.into_iter().find(|record| witness.hold(&record.facts)) {
+            let mut holding = records.into_iter().filter(|record| witness.hold(&record.facts));
+            match holding.next() {
                 Some(record) => {
-                    known.insert(subject.clone(), Known { record, fresh: None });
+                    known.insert(subject.clone(), Known { record, others: holding.collect(), fresh: None });
                 }
-                None => others.push(subject.clone()),
+                None => unknown.push(subject.clone()),
             }
         }
-        for (subject, fresh) in self.in_the_tree(others)? {
-            let record = Record {
-                facts: Witness::of(self.tree).facts(&fresh.sights),
-                archive: None,
-                reason: None,
-                value: fresh.value.clone(),
-            };
-            known.insert(subject, Known { record, fresh: Some(fresh) });
+        for (subject, fresh) in self.in_the_tree(unknown)? {
+            let record = Record { facts: fresh.facts.clone(), archive: None, reason: None, value: fresh.value.clone() };
+            known.insert(subject, Known { record, others: Vec::new(), fresh: Some(fresh) });
         }
         Ok(known)
     }
@@ -167,7 +192,7 @@ impl<'a> Evaluator<'a> {
             let mut saw_the_mark = false;
             for (subject, evaluated) in self.evaluate(&ahead, &copy, Watch::Yes)? {
                 let mut sights = facts::sights(self.tree, &evaluated.trace.accesses);
-                add_what_is_fetched_by_hash(self.tree, &mut sights);
+                self.hashed.add(self.tree, &mut sights);
                 let needed = facts::needed(self.tree, &sights);
                 let lacks = self.stage(&[])?.lacks(&needed);
                 let lists_the_root = sights.get(Path::new("")) == Some(&facts::Sight::Inside);
@@ -177,8 +202,16 @@ impl<'a> Evaluator<'a> {
                     again.push(subject);
                     continue;
                 }
-                let value = self.value(&subject, evaluated.outcome, &copy)?;
-                found.insert(subject, Fresh { sights, value, copy: copy.path.clone() });
+                let value = match self.value(&subject, evaluated.outcome, &copy) {
+                    Ok(value) => value,
+                    Err(refused) if subject == Subject::Names => return Err(refused),
+                    Err(refused) => {
+                        self.refused.push(refused);
+                        continue;
+                    }
+                };
+                let facts = Witness::reading(self.tree, &place).facts(&sights);
+                found.insert(subject, Fresh { sights, facts, value, copy: copy.path.clone() });
             }
             if saw_the_mark {
                 self.is_marked = false;
@@ -265,122 +298,6 @@ impl<'a> Evaluator<'a> {
         done.into_iter().map(|(subject, evaluated)| Ok((subject, evaluated?))).collect()
     }
 
-    /// The second round: the archive of everything needed, and what is fresh or bound to another archive evaluated in it.
-    fn prove(mut self, mut known: BTreeMap<Subject, Known>, more: &BTreeMap<PathBuf, Keep>) -> Result<Found, Failure> {
-        let mut members = more.clone();
-        loop {
-            for known in known.values() {
-                extent::merge(&mut members, facts::needed_by(self.tree, &known.record.facts));
-            }
-            let archived = Archived::pack(self.tree, &members)?;
-            let digest = archived.packed.archive.sha256;
-            let is_open =
-                |known: &Known| known.fresh.is_some() || known.record.archive.is_some_and(|archive| archive != digest);
-            let open: Vec<_> = known.iter().filter(|(_, known)| is_open(known)).map(|(key, _)| key.clone()).collect();
-            if open.is_empty() || self.prove_in(&archived, &open, &mut known, &members)? {
-                return self.finish(archived, &known);
-            }
-        }
-    }
-
-    /// Evaluates the subjects in the archive. Returns false where one of them asked for more than is in it.
-    fn prove_in(
-        &mut self,
-        archived: &Archived,
-        open: &[Subject],
-        known: &mut BTreeMap<Subject, Known>,
-        members: &BTreeMap<PathBuf, Keep>,
-    ) -> Result<bool, Failure> {
-        let place = archived.unpack(self.nix)?;
-        let copy = self.nix.store_copy(&place).map_err(|complaint| refusals::unlocked(&complaint))?;
-        let mut enough = true;
-        let mut proved = Vec::new();
-        for (subject, evaluated) in self.evaluate(open, &copy, Watch::Yes)? {
-            let entry = known.get_mut(&subject).expect("only what is known is open");
-            let mut sights = facts::sights(self.tree, &evaluated.trace.accesses);
-            add_what_is_fetched_by_hash(self.tree, &mut sights);
-            if let Some(fresh) = &mut entry.fresh {
-                for (path, sight) in &fresh.sights {
-                    let seen = sights.entry(path.clone()).or_insert(*sight);
-                    *seen = (*sight).max(*seen);
-                }
-            }
-            let elsewhere = entry.elsewhere(&copy.path);
-            if let Ok(value) = &evaluated.outcome
-                && elsewhere != Some(value)
-                && let Some(derivation) = value.get("drv_path").and_then(Value::as_str)
-            {
-                // It holds the flake's own path, perhaps: what its builds read there has to be there.
-                self.whole |= add_what_builds_read(self.tree, self.nix, derivation, &copy.path, &mut sights)?;
-            }
-            if let Some(fresh) = &mut entry.fresh {
-                fresh.sights.clone_from(&sights);
-            }
-            if !lacking(members, &facts::needed(self.tree, &sights)).is_empty() {
-                entry.record.facts = Witness::of(self.tree).facts(&sights);
-                enough = false;
-                continue;
-            }
-            let value = self.value(&subject, evaluated.outcome, &copy)?;
-            proved.push((subject, sights, value, evaluated.trace.walked_before));
-        }
-        if !enough {
-            return Ok(false);
-        }
-        let digest = archived.packed.archive.sha256;
-        for (subject, sights, value, walked_before) in proved {
-            let entry = known.get_mut(&subject).expect("only what is known is open");
-            let elsewhere = entry.elsewhere(&copy.path);
-            let reason = match elsewhere {
-                Some(other) if *other == value => None,
-                Some(_) => Some(self.why_bound(&sights)),
-                None => entry.record.reason.clone(),
-            };
-            let archive = (elsewhere != Some(&value)).then_some(digest);
-            let facts: Facts = Witness::reading(self.tree, &place).facts(&sights);
-            entry.record = Record { facts, archive, reason, value };
-            // It may have looked for files without asking for them again: what it saw is not all that it depends on.
-            if !walked_before {
-                self.records.keep(&key(self.tree, self.nix, &subject, Scope::Tree), entry.record.clone());
-            }
-        }
-        self.records.prune();
-        Ok(true)
-    }
-
-    /// Why a derivation is another in another tree.
-    fn why_bound(&self, sights: &Sights) -> String {
-        match identity::first_use(self.tree, sights) {
-            Some(place) => place,
-            None => "it depends on what tells one tree from another".to_owned(),
-        }
-    }
-
-    fn finish(self, archived: Archived, known: &BTreeMap<Subject, Known>) -> Result<Found, Failure> {
-        if self.whole {
-            console::say("a build takes the whole flake (`src = self`, or the like): every tracked file is packed");
-        }
-        let whole = archived.is_whole(self.tree);
-        let mut found = Found {
-            archived,
-            systems: BTreeMap::new(),
-            needs: BTreeMap::new(),
-            evaluated: self.evaluated.len(),
-            bound: BTreeMap::new(),
-        };
-        for (subject, known) in known {
-            let Subject::System(name) = subject else { continue };
-            let same = whole || known.record.archive.is_none();
-            let proof = if same { Proof::WholeTree } else { Proof::Archive };
-            found.systems.insert(name.clone(), system(known.record.value.clone(), Some(proof))?);
-            found.needs.insert(name.clone(), facts::needed_by(self.tree, &known.record.facts));
-            if let Some(reason) = known.record.reason.as_ref().filter(|_| !same) {
-                found.bound.insert(name.clone(), reason.clone());
-            }
-        }
-        Ok(found)
-    }
-
     /// The value, or the failure to show. A flake without configurations has none to name.
     pub(super) fn value(
         &self,
@@ -394,14 +311,4 @@ impl<'a> Evaluator<'a> {
             Err(complaint) => Err(refusals::refused(self.tree, subject, &complaint, &copy.path)),
         }
     }
-}
-
-/// One per processor, as far as memory goes.
-fn workers() -> usize {
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let available = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kilobytes = available.and_then(|words| words.split_whitespace().next()?.parse::<u64>().ok());
-    let fit = kilobytes.map_or(1, |kilobytes| kilobytes * 1024 / EVALUATION_BYTES);
-    processors.min(usize::try_from(fit).unwrap_or(usize::MAX)).max(1)
 }

@@ -3,7 +3,7 @@
 //! Flake evaluation is pure (nix.conf(5), `pure-eval`): its result depends on the flake's files alone, as far as it looked at
 //! them, and on its locked inputs. So the facts are a proof that a result still holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -37,7 +37,9 @@ pub(super) fn sights(tree: &Tree, accesses: &[Access]) -> Sights {
         *seen = sight.max(*seen);
     };
     let mut known = std::collections::HashSet::new();
-    for access in accesses {
+    // Before it evaluates, Nix reads these by other ways than the store copy's.
+    let entry_points = ["flake.nix", "flake.lock"].map(|name| Access { path: name.into(), how: Use::Open });
+    for access in entry_points.iter().chain(accesses) {
         if !known.insert(access) {
             continue;
         }
@@ -57,6 +59,34 @@ pub(super) fn sights(tree: &Tree, accesses: &[Access]) -> Sights {
         see(end, sight);
     }
     sights
+}
+
+/// Adds to `sights` that `path` is read with everything below it, wherever links there lead.
+pub(super) fn see_all_of(tree: &Tree, path: &Path, sights: &mut Sights) {
+    let mut ahead = vec![path.to_owned()];
+    let mut ends = BTreeSet::new();
+    while let Some(path) = ahead.pop() {
+        let resolved = tree.resolve(&path, Last::Follow);
+        sights.extend(resolved.links.into_iter().map(|link| (link, Sight::Inside)));
+        let Some(end) = resolved.end.filter(|end| ends.insert(end.clone())) else { continue };
+        if tree.kind(&end).is_none() {
+            // Something above it may come to be a link.
+            let absent = end.ancestors().filter(|above| tree.kind(above).is_none());
+            sights.extend(absent.map(|path| (path.to_owned(), Sight::Absent)));
+            continue;
+        }
+        let below = tree.below(&end).map(Path::to_owned);
+        for path in std::iter::once(end.clone()).chain(below).filter(|path| tree.kind(path).is_some()) {
+            // The directories in between as well: a new name in one is a change.
+            for above in path.ancestors().skip(1).take_while(|above| above.starts_with(&end)) {
+                sights.insert(above.to_owned(), Sight::Inside);
+            }
+            if tree.kind(&path) == Some(Kind::Link) {
+                ahead.push(path.clone());
+            }
+            sights.insert(path, Sight::Inside);
+        }
+    }
 }
 
 /// What has to be in an archive for an evaluation to see the same.
@@ -147,13 +177,19 @@ impl<'a> Witness<'a> {
 
     /// Whether every fact still holds.
     pub(super) fn hold(&mut self, facts: &Facts) -> bool {
-        facts.iter().all(|(path, fact)| {
+        self.first_change(facts).is_none()
+    }
+
+    /// The first path of which a fact does not hold any more.
+    pub(super) fn first_change<'f>(&mut self, facts: &'f Facts) -> Option<&'f Path> {
+        let changed = facts.iter().find(|(path, fact)| {
             let sight = match fact {
                 Fact::Absent | Fact::There(_) => Sight::Name,
                 Fact::File { .. } | Fact::Link(_) | Fact::Names(_) => Sight::Inside,
             };
-            self.fact(path, sight) == *fact
-        })
+            self.fact(path, sight) != **fact
+        });
+        changed.map(|(path, _)| path.as_path())
     }
 
     fn names(&self, directory: &Path) -> Digest {

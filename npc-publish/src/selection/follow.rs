@@ -113,7 +113,7 @@ impl<'a> Walk<'a> {
                 }
             }
             Err(unparsed) if is_nix => {
-                let mention = Mention { what: What::All, line: unparsed.line, text: unparsed.reason };
+                let mention = Mention { what: What::All, line: unparsed.line, text: unparsed.text };
                 self.mentioned(file, root, &mention);
             }
             // Without the extension, it need not be an expression at all.

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 use rnix::ast::{self, AstToken as _, BinOpKind, Expr, HasEntry as _, InterpolPart};
-use rnix::{SyntaxKind, SyntaxNode};
+use rnix::{ParseError, SyntaxKind, SyntaxNode};
 use rowan::ast::AstNode as _;
 
 use super::syntax::{
@@ -53,9 +53,14 @@ pub(super) struct Mention {
 /// A file whose syntax this parser does not know.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unparsed {
+    /// Counted from 1.
     pub(super) line: usize,
-    pub(super) reason: String,
+    /// What stands in the line.
+    pub(super) text: String,
 }
+
+/// How much of an expression is shown, in bytes.
+const SHOWN_BYTES: usize = 57;
 
 /// Names that lead from a file to its own place.
 const PLACES: [&str; 3] = ["dirOf", "unsafeGetAttrPos", "__unsafeGetAttrPos"];
@@ -64,8 +69,10 @@ const PLACES: [&str; 3] = ["dirOf", "unsafeGetAttrPos", "__unsafeGetAttrPos"];
 pub(super) fn mentions(text: &str, file: &Path, root: &Path) -> Result<Vec<Mention>, Unparsed> {
     let parsed = rnix::Root::parse(text);
     if let Some(error) = parsed.errors().first() {
-        let reason = error.to_string();
-        return Err(Unparsed { line: 1, reason });
+        let end = text.len();
+        let at = place_of(error).map_or(end, |range| usize::from(range.start()).min(end));
+        let line = line_at(text, at);
+        return Err(Unparsed { line, text: shortened(text.lines().nth(line - 1).unwrap_or_default()) });
     }
     let syntax = parsed.syntax();
     let is_flake = file == root.join("flake.nix");
@@ -81,6 +88,34 @@ pub(super) fn mentions(text: &str, file: &Path, root: &Path) -> Result<Vec<Menti
         found.extend(reader.inputs(&syntax));
     }
     Ok(found)
+}
+
+/// An expression on one line, and not all of it where it is long.
+pub(super) fn shortened(text: &str) -> String {
+    let words: Vec<_> = text.split_whitespace().collect();
+    let mut text = words.join(" ");
+    if text.len() > SHOWN_BYTES {
+        text.truncate(text.floor_char_boundary(SHOWN_BYTES));
+        text.push('…');
+    }
+    text
+}
+
+/// Where the parser gave up; at the end where it says nothing else.
+fn place_of(error: &ParseError) -> Option<rnix::TextRange> {
+    match error {
+        ParseError::Unexpected(range)
+        | ParseError::UnexpectedExtra(range)
+        | ParseError::UnexpectedWanted(_, range, _)
+        | ParseError::UnexpectedDoubleBind(range)
+        | ParseError::DuplicatedArgs(range, _) => Some(*range),
+        _ => None,
+    }
+}
+
+/// The line of a place in a text, counted from 1.
+pub(super) fn line_at(text: &str, at: usize) -> usize {
+    text[..text.floor_char_boundary(at)].matches('\n').count() + 1
 }
 
 /// What the flake's inputs are called as a whole: `inputs`, or what `outputs` binds with `@`.
@@ -124,14 +159,8 @@ impl Known {
 impl Reader<'_> {
     fn mention(&self, node: &SyntaxNode, what: What) -> Mention {
         let start = usize::from(node.text_range().start());
-        let line = self.text[..start].matches('\n').count() + 1;
-        let words: Vec<_> = node.text().to_string().split_whitespace().map(str::to_owned).collect();
-        let mut text = words.join(" ");
-        if text.len() > 60 {
-            text.truncate(text.floor_char_boundary(57));
-            text.push('…');
-        }
-        Mention { what, line, text }
+        let line = line_at(self.text, start);
+        Mention { what, line, text: shortened(&node.text().to_string()) }
     }
 
     fn look(&self, node: &SyntaxNode) -> Option<What> {

@@ -12,6 +12,7 @@
 
 mod archived;
 mod built;
+mod enough;
 mod evaluated;
 mod extent;
 mod facts;
@@ -30,6 +31,7 @@ mod subject;
 mod syntax;
 mod trace;
 mod tree;
+mod workers;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -44,7 +46,7 @@ pub(crate) use archived::Archived;
 pub(crate) use nix::NixChoice;
 pub(crate) use tree::Tree;
 
-use evaluated::Evaluator;
+use evaluated::{Bound, Evaluator};
 use extent::everything;
 use nix::Nix;
 use records::Records;
@@ -215,10 +217,15 @@ fn evaluated(
     let more = included.keys().map(|path| (path.clone(), Keep::Content)).collect();
     let evaluator = Evaluator::new(tree, nix, records);
     let Some(found) = evaluator.find(&choice.configurations, &more)? else { return Ok(None) };
-    for (name, reason) in &found.bound {
-        console::say(format_args!(
-            "`{name}` has another derivation than in the whole tree: {reason}; it changes with every archive"
-        ));
+    for (name, bound) in &found.bound {
+        match bound {
+            Bound::Differs(reason) => console::say(format_args!(
+                "`{name}` has another derivation than in the whole tree: {reason}; it changes with every archive"
+            )),
+            Bound::Uncompared => console::say(format_args!(
+                "`{name}` lists the flake's own directory: its derivation was not compared with the whole tree's"
+            )),
+        }
     }
     let mut chosen: BTreeMap<PathBuf, Chosen> = BTreeMap::new();
     for (path, keep) in &found.archived.members {

@@ -100,6 +100,11 @@ impl Complaint {
     pub(super) fn lacks_the_output(&self) -> bool {
         self.0.contains("does not provide attribute")
     }
+
+    /// Whether it asked for a path that does not belong to the flake.
+    pub(super) fn forbids_a_path(&self) -> bool {
+        self.0.contains("forbidden in pure eval") || self.0.contains("does not exist")
+    }
 }
 
 /// Whether strace watches.
@@ -109,9 +114,13 @@ pub(super) enum Watch {
     No,
 }
 
-/// What `nix flake archive --json` says of the flake itself.
+/// The commands of `nix flake` that copy a flake to the store, with its inputs and without them.
+const WITH_INPUTS: &str = "archive";
+const ALONE: &str = "metadata";
+
+/// What both say of the flake itself.
 #[derive(Debug, Deserialize)]
-struct Archived {
+struct Copied {
     path: PathBuf,
 }
 
@@ -181,28 +190,32 @@ impl Nix {
     }
 
     /// Copies a flake, and the inputs that it locks, to the Nix store.
+    ///
+    /// An input that cannot be had is no reason to fail: evaluation fetches those that it reads, and may not read this one.
     pub(super) fn store_copy(&self, flake: &Path) -> Result<StoreCopy, Complaint> {
-        let path = self.archive(flake, None)?;
+        let with_inputs = self.copy(flake, WITH_INPUTS, None).ok();
+        let how = if with_inputs.is_some() { WITH_INPUTS } else { ALONE };
+        let path = with_inputs.map_or_else(|| self.copy(flake, ALONE, None), Ok)?;
         let cache = TempDir::new_in(self.scratch.path()).map_err(|error| Complaint(error.to_string()))?;
-        self.archive(&path, Some(cache.path()))?;
+        self.copy(&path, how, Some(cache.path()))?;
         Ok(StoreCopy { path, cache })
     }
 
-    fn archive(&self, flake: &Path, cache: Option<&Path>) -> Result<PathBuf, Complaint> {
+    fn copy(&self, flake: &Path, what: &str, cache: Option<&Path>) -> Result<PathBuf, Complaint> {
         let mut command = Command::new(&self.program);
-        command.args(["flake", "archive", "--json"]);
+        command.arg("flake").arg(what).arg("--json");
         self.settings(&mut command);
         if let Some(cache) = cache {
-            command.env("XDG_CACHE_HOME", cache);
+            keep_cache_in(&mut command, cache);
         }
         command.arg(installable(flake, ""));
         let output = command.output().map_err(|error| Complaint(error.to_string()))?;
         if !output.status.success() {
             return Err(complaint(&String::from_utf8_lossy(&output.stderr)));
         }
-        let archived: Archived = serde_json::from_slice(&output.stdout)
-            .map_err(|error| Complaint(format!("`nix flake archive`: {error}")))?;
-        Ok(archived.path)
+        let copied: Copied = serde_json::from_slice(&output.stdout)
+            .map_err(|error| Complaint(format!("`nix flake {what}`: {error}")))?;
+        Ok(copied.path)
     }
 
     /// Applies `function` to an output of a flake.
@@ -243,7 +256,7 @@ impl Nix {
         command.args(["eval", "-vv", "--json"]);
         self.settings(&mut command);
         command.arg(installable(&copy.path, output)).arg("--apply").arg(function);
-        command.env("XDG_CACHE_HOME", own.path().join("cache"));
+        keep_cache_in(&mut command, &own.path().join("cache"));
         command.stderr(File::create(&said).map_err(Failure::other)?);
         let output = command.output();
         let output = output.map_err(|error| Failure::new(Exit::Flake, format!("cannot start Nix: {error}")))?;
@@ -262,22 +275,24 @@ impl Nix {
         Ok(Evaluated { outcome, trace })
     }
 
-    /// The derivations that building `derivation` takes, itself among them, as the store holds them.
+    /// Everything that building `derivation` takes, itself among it, as the store holds it: derivations and sources.
     pub(super) fn closure(&self, derivation: &str) -> Result<Vec<PathBuf>, Failure> {
-        let mut command = Command::new(self.program.with_file_name("nix-store"));
-        command.args(["--query", "--requisites", derivation]).stdin(Stdio::null());
-        let output = command.output().map_err(|error| Failure::new(Exit::Flake, format!("nix-store: {error}")))?;
+        let mut command = Command::new(&self.program);
+        command.args(["--extra-experimental-features", "nix-command", "path-info", "--derivation", "--recursive"]);
+        command.arg(derivation).stdin(Stdio::null());
+        let output = command.output().map_err(|error| Failure::new(Exit::Flake, format!("nix path-info: {error}")))?;
         if !output.status.success() {
             let words = console::printable_lines(&String::from_utf8_lossy(&output.stderr));
-            return Err(Failure::new(
-                Exit::Flake,
-                format!("nix-store does not say what `{derivation}` takes: {words}"),
-            ));
+            let reason = format!("Nix does not say what building `{derivation}` takes: {words}");
+            return Err(Failure::new(Exit::Flake, reason));
         }
-        let lines = String::from_utf8_lossy(&output.stdout).into_owned();
-        let is_derivation = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "drv");
-        Ok(lines.lines().map(PathBuf::from).filter(is_derivation).collect())
+        Ok(String::from_utf8_lossy(&output.stdout).lines().map(PathBuf::from).collect())
     }
+}
+
+/// Nix 2.34 prefers a variable of its own, and puts the cache itself there.
+fn keep_cache_in(command: &mut Command, directory: &Path) {
+    command.env("XDG_CACHE_HOME", directory).env("NIX_CACHE_HOME", directory.join("nix"));
 }
 
 fn installable(flake: &Path, output: &str) -> String {

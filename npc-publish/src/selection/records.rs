@@ -21,6 +21,9 @@ const RESULTS: usize = 4;
 /// How many record files are kept.
 const FILES: usize = 4096;
 
+/// How many bytes of them.
+const BYTES: u64 = 512 * 1024 * 1024;
+
 /// The longest record file that is read, in bytes.
 const FILE_BYTES: u64 = 64 * 1024 * 1024;
 
@@ -80,19 +83,31 @@ impl Records {
 
     /// Forgets the records that were not written to for longest, where there are too many.
     pub(super) fn prune(&self) {
+        self.prune_to(FILES, BYTES);
+    }
+
+    fn prune_to(&self, files: usize, bytes: u64) {
         let Some(entries) = self.directory.as_ref().and_then(|directory| fs::read_dir(directory).ok()) else { return };
-        let dated = entries.flatten().map(|entry| {
-            let written = entry.metadata().and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
-            (written, entry.path())
+        let dated = entries.flatten().filter_map(|entry| {
+            let metadata = entry.metadata().ok()?;
+            Some((metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH), metadata.len(), entry.path()))
         });
         let mut dated: Vec<_> = dated.collect();
-        if dated.len() <= FILES {
+        let mut total: u64 = dated.iter().map(|(_, length, _)| length).sum();
+        if dated.len() <= files && total <= bytes {
             return;
         }
+        // Half of what may be there, so that the next prune is a while off.
         dated.sort();
-        for (_, path) in &dated[..dated.len() - FILES / 2] {
+        let mut left = dated.len();
+        for (_, length, path) in &dated {
+            if left <= files / 2 && total <= bytes / 2 {
+                return;
+            }
             // Another process may prune as well.
             let _ = fs::remove_file(path);
+            left -= 1;
+            total -= length;
         }
     }
 }
@@ -145,7 +160,10 @@ mod tests {
         for number in 0..=FILES {
             fs::write(folder.path().join(format!("evaluations/{number}.json")), "[]").expect("written");
         }
+        let count = || fs::read_dir(folder.path().join("evaluations")).expect("listed").count();
         records.prune();
-        assert_eq!(fs::read_dir(folder.path().join("evaluations")).expect("listed").count(), FILES / 2);
+        assert_eq!(count(), FILES / 2);
+        records.prune_to(FILES, 2 * 1024);
+        assert_eq!(count(), 512, "each has two bytes");
     }
 }

@@ -12,7 +12,7 @@ use npc_core::archive::Keep;
 use super::tree::{Kind, Tree};
 
 /// A name that no flake looks for.
-const MARK: &str = ".npc-tells-this-tree-from-its-archive";
+pub(super) const MARK: &str = ".npc-tells-this-tree-from-its-archive";
 
 /// The part that is laid out.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// The calls to trace; `?` is for those that this strace or this kernel may not know.
 pub(super) const CALLS: &str = "trace=?open,openat,?openat2,?stat,?lstat,?newfstatat,?statx,?access,?faccessat,\
-                                ?faccessat2,?readlink,?readlinkat,?getdents,?getdents64,write";
+                                ?faccessat2,?readlink,?readlinkat,?getdents,?getdents64,?execve,write";
 
 /// How much of what is written is shown: enough for [`BEGIN`].
 pub(super) const SHOWN_BYTES: &str = "32";
@@ -119,7 +119,7 @@ fn parse(call: &[u8]) -> Option<Call> {
             let (_, path) = arguments.descriptor()?;
             Some(Call::Used(path?, Use::List))
         }
-        b"open" => Some(Call::Used(path(arguments.string()?), Use::Open)),
+        b"open" | b"execve" => Some(Call::Used(path(arguments.string()?), Use::Open)),
         b"stat" | b"access" => Some(Call::Used(path(arguments.string()?), Use::LookThrough)),
         b"lstat" | b"readlink" => Some(Call::Used(path(arguments.string()?), Use::Look)),
         b"openat" | b"openat2" | b"newfstatat" | b"statx" | b"faccessat" | b"faccessat2" | b"readlinkat" => {
@@ -244,6 +244,7 @@ mod tests {
             ),
             (format!("7 newfstatat({at}, \"/s\", {{st_mode=S_IFDIR}}, 0) = 0"), one("", Use::LookThrough)),
             ("7 openat(11</s/a>, \"b\", O_RDONLY) = 12</s/a/b>".to_owned(), one("a/b", Use::Open)),
+            ("7 execve(\"/s/tool\", [\"tool\"], 0x1 /* 3 vars */) = 0".to_owned(), one("tool", Use::Open)),
             ("7 readlink(\"/s/link\", \"../x\", 13) = 4".to_owned(), one("link", Use::Look)),
             ("7 stat(\"/elsewhere\", 0x1) = 0".to_owned(), Vec::new()),
             ("7 write(1</out>, \"evaluating file '\", 1) = 1".to_owned(), Vec::new()),

@@ -79,6 +79,11 @@ impl Tree {
         self.paths.iter().map(PathBuf::as_path)
     }
 
+    /// Whether the flake has something of that name, be it there or not.
+    pub(crate) fn lists(&self, path: &Path) -> bool {
+        self.paths.contains(path) || self.below(path).next().is_some()
+    }
+
     /// What lies at `path`, without following it. What git tracks and is not there any more is not there.
     pub(crate) fn kind(&self, path: &Path) -> Option<Kind> {
         if self.paths.contains(path) {
@@ -101,7 +106,12 @@ impl Tree {
                 return fs::read_link(&full).ok().map(Found::Link);
             }
             let executable = metadata.permissions().mode() & 0o100 != 0;
-            Some(Found::Kind(if metadata.is_dir() { Kind::Directory } else { Kind::File { executable } }))
+            match metadata.file_type() {
+                kind if kind.is_dir() => Some(Found::Kind(Kind::Directory)),
+                kind if kind.is_file() => Some(Found::Kind(Kind::File { executable })),
+                // A pipe or a socket belongs to no flake.
+                _ => None,
+            }
         };
         let found = fs::symlink_metadata(&full).ok().and_then(look);
         self.seen.borrow_mut().insert(path.to_owned(), found.clone());
@@ -115,6 +125,29 @@ impl Tree {
             // The directory itself may be listed.
             *path != directory
         })
+    }
+
+    /// What lies beside `path` under a longer name that begins like its own.
+    pub(crate) fn beginning_like(&self, path: &Path) -> Vec<PathBuf> {
+        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return Vec::new() };
+        let name = name.as_encoded_bytes();
+        let mut found = Vec::new();
+        let mut from = path.to_owned();
+        while let Some(next) = self.paths.range(from.clone()..).next() {
+            let Some(Component::Normal(beside)) =
+                next.strip_prefix(directory).ok().and_then(|path| path.components().next())
+            else {
+                break;
+            };
+            if !beside.as_encoded_bytes().starts_with(name) {
+                break;
+            }
+            from = successor(&directory.join(beside));
+            if beside.len() > name.len() {
+                found.push(directory.join(beside));
+            }
+        }
+        found
     }
 
     /// The names in a directory, with what they stand for.
@@ -235,6 +268,19 @@ mod tests {
         assert_eq!(names("a"), ["b directory", "link symlink", "out symlink", "two regular"]);
         assert_eq!(names("a/b"), ["one regular"]);
         assert!(names("none").is_empty());
+    }
+
+    #[test]
+    fn longer_names_are_found() {
+        let names = ["a", "a b/x", "a b/y", "a.nix", "ab", "b", "dir/web-1", "dir/web-2/x", "dir/wep"];
+        let tree = Tree::new("/nowhere".into(), names.map(PathBuf::from));
+        let longer = |path: &str| {
+            let found = tree.beginning_like(Path::new(path)).into_iter();
+            found.map(|path| path.display().to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(longer("a"), ["a b", "a.nix", "ab"]);
+        assert_eq!(longer("dir/web-"), ["dir/web-1", "dir/web-2"]);
+        assert!(longer("none").is_empty() && longer("").is_empty() && longer("dir/none").is_empty());
     }
 
     #[test]

@@ -140,5 +140,15 @@ fn a_flake_names_its_inputs_and_hands_itself_to_others() {
 fn a_mention_tells_its_line() {
     let mentions = mentions("{\n  a = 1;\n  b = ./y;\n}", Path::new("x.nix"), Path::new("")).expect("parsed");
     assert_eq!((mentions[0].line, mentions[0].text.as_str()), (3, "./y"));
-    assert!(super::mentions("{ a = ", Path::new("x.nix"), Path::new("")).is_err());
+}
+
+#[test]
+fn what_is_no_nix_is_told_with_its_line() {
+    let unparsed = |text: &str| {
+        let unparsed = mentions(text, Path::new("x.nix"), Path::new("")).expect_err("no Nix");
+        (unparsed.line, unparsed.text)
+    };
+    assert_eq!(unparsed("{\n  a = 1;\n  b = ?;\n}"), (3, "b = ?;".to_owned()));
+    assert_eq!(unparsed("{ a = "), (1, "{ a =".to_owned()));
+    assert_eq!(unparsed("{\n  a = 1;\n  b\n}"), (4, "}".to_owned()));
 }
