@@ -8,11 +8,20 @@ use std::path::{Path, PathBuf};
 
 use npc_core::archive::Keep;
 
+use super::built::ENDS;
+use super::growth::normalize;
+use super::lock;
 use super::mentions::{Mention, Usage, What, mentions};
 use super::tree::{Kind, Last, Tree};
 
 /// A file larger than this is no Nix expression, in bytes.
 const EXPRESSION_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Nor is one that is not called so, if it is larger than this.
+const UNNAMED_BYTES: u64 = 256 * 1024;
+
+/// A way through links that is longer than this, in names, leads in a circle.
+const LONGEST_WAY: usize = 64;
 
 /// Something that could not be followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +49,7 @@ pub(super) struct Followed {
 pub(super) fn closure(tree: &Tree) -> BTreeMap<PathBuf, Keep> {
     let mut walk = Walk::new(tree, Widen::No);
     walk.flake(Path::new(""), "the flake");
+    walk.inputs();
     walk.run();
     walk.found.members.into_iter().map(|(path, (keep, _))| (path, keep)).collect()
 }
@@ -48,6 +58,7 @@ pub(super) fn closure(tree: &Tree) -> BTreeMap<PathBuf, Keep> {
 pub(super) fn follow(tree: &Tree) -> Followed {
     let mut walk = Walk::new(tree, Widen::Yes);
     walk.flake(Path::new(""), "the flake");
+    walk.inputs();
     walk.run();
     walk.found
 }
@@ -58,13 +69,22 @@ enum Widen {
     No,
 }
 
+/// A Nix file to be read.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Reading {
+    file: PathBuf,
+    /// The way that it was come by: since 2.26, Nix takes what the file names as relative to that, links and all.
+    way: PathBuf,
+    /// The flake that it belongs to, or that gave it its `self`.
+    root: PathBuf,
+}
+
 struct Walk<'a> {
     tree: &'a Tree,
     widen: Widen,
     found: Followed,
-    /// Nix files to be read, each with the flake it belongs to.
-    ahead: Vec<(PathBuf, PathBuf)>,
-    seen: BTreeSet<(PathBuf, PathBuf)>,
+    ahead: Vec<Reading>,
+    seen: BTreeSet<Reading>,
     /// Directories that were taken whole, likewise.
     whole: BTreeSet<(PathBuf, PathBuf)>,
 }
@@ -82,8 +102,8 @@ impl<'a> Walk<'a> {
     }
 
     fn run(&mut self) {
-        while let Some((file, root)) = self.ahead.pop() {
-            self.read(&file, &root);
+        while let Some(reading) = self.ahead.pop() {
+            self.read(&reading);
         }
     }
 
@@ -94,10 +114,26 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn read(&mut self, file: &Path, root: &Path) {
-        let full = self.tree.root().join(file);
+    /// The inputs that the lock file places in the flake.
+    fn inputs(&mut self) {
+        let inputs = lock::own_inputs(self.tree);
+        let lock = Path::new("flake.lock");
+        for directory in inputs.directories.iter().filter_map(|path| normalize(path)) {
+            let text = format!("an input in `{}`", directory.display());
+            self.mentioned(lock, Path::new(""), &Mention { what: What::Flake(directory), line: 1, text });
+        }
+        if inputs.lead_anywhere {
+            let text = "an input of an input, somewhere in this flake".to_owned();
+            self.mentioned(lock, Path::new(""), &Mention { what: What::All, line: 1, text });
+        }
+    }
+
+    fn read(&mut self, reading: &Reading) {
+        let Reading { file, way, root } = reading;
         let is_nix = file.extension().is_some_and(|extension| extension == "nix");
-        let is_short = full.metadata().is_ok_and(|metadata| metadata.len() <= EXPRESSION_BYTES);
+        let limit = if is_nix { EXPRESSION_BYTES } else { UNNAMED_BYTES };
+        let full = self.tree.root().join(file);
+        let is_short = full.metadata().is_ok_and(|metadata| metadata.len() <= limit);
         let bytes = if is_short { std::fs::read(&full).ok() } else { None };
         let Some(bytes) = bytes else {
             if is_nix {
@@ -106,7 +142,7 @@ impl<'a> Walk<'a> {
             }
             return;
         };
-        match mentions(&String::from_utf8_lossy(&bytes), file, root) {
+        match mentions(&String::from_utf8_lossy(&bytes), way, root) {
             Ok(found) => {
                 for mention in found {
                     self.mentioned(file, root, &mention);
@@ -169,6 +205,19 @@ impl<'a> Walk<'a> {
     }
 
     fn take(&mut self, path: &Path, root: &Path, usage: Usage, reason: &str) {
+        self.take_one(path, root, usage, reason);
+        // What goes on after a blank or the like may belong to the name, and something may be added to a name that is nothing.
+        let length = path.as_os_str().len();
+        let is_there = self.tree.resolve(path, Last::Follow).end.is_some_and(|end| self.tree.kind(&end).is_some());
+        for longer in self.tree.beginning_like(path) {
+            let goes_on = longer.as_os_str().as_encoded_bytes().get(length).is_some_and(|byte| ENDS.contains(byte));
+            if goes_on || !is_there {
+                self.take_one(&longer, root, Usage::Value, reason);
+            }
+        }
+    }
+
+    fn take_one(&mut self, path: &Path, root: &Path, usage: Usage, reason: &str) {
         let resolved = self.tree.resolve(path, Last::Follow);
         for link in &resolved.links {
             self.keep(link, Keep::Content, reason);
@@ -177,32 +226,41 @@ impl<'a> Walk<'a> {
         match self.tree.kind(&end) {
             None => {}
             Some(Kind::Link) => self.keep(&end, Keep::Content, reason),
-            Some(Kind::File { .. }) => self.file(&end, root, usage, reason),
+            Some(Kind::File { .. }) => {
+                self.keep(&end, Keep::Content, reason);
+                self.read_later(&end, path, root);
+            }
             Some(Kind::Directory) => {
                 self.keep(&end, Keep::Name, reason);
                 let has_default = self.tree.kind(&end.join("default.nix")).is_some();
                 if usage == Usage::Import && has_default {
-                    self.take(&end.join("default.nix"), root, Usage::Import, reason);
+                    self.take_one(&path.join("default.nix"), root, Usage::Import, reason);
                 } else {
-                    self.directory(&end, root, reason);
+                    self.directory(&end, path, root, reason);
                 }
             }
         }
     }
 
     /// Everything in a directory, at any depth. Links in it may lead elsewhere.
-    fn directory(&mut self, directory: &Path, root: &Path, reason: &str) {
-        if !self.whole.insert((directory.to_owned(), root.to_owned())) {
+    fn directory(&mut self, directory: &Path, way: &Path, root: &Path, reason: &str) {
+        if !self.whole.insert((way.to_owned(), root.to_owned())) {
             return;
         }
         let below: Vec<_> = self.tree.below(directory).map(Path::to_owned).collect();
         for path in below {
             match self.tree.kind(&path) {
-                Some(Kind::File { .. }) => self.file(&path, root, Usage::Value, reason),
+                Some(Kind::File { .. }) => {
+                    self.keep(&path, Keep::Content, reason);
+                    let may_be_nix = path.extension().is_none_or(|extension| extension == "nix");
+                    if let Some(name) = path.strip_prefix(directory).ok().filter(|_| may_be_nix) {
+                        self.read_later(&path, &way.join(name), root);
+                    }
+                }
                 Some(Kind::Directory) => self.keep(&path, Keep::Name, reason),
                 Some(Kind::Link) => {
                     self.keep(&path, Keep::Content, reason);
-                    self.take(&path, root, Usage::Value, reason);
+                    self.take_one(&path, root, Usage::Value, reason);
                 }
                 None => {}
             }
@@ -210,20 +268,32 @@ impl<'a> Walk<'a> {
     }
 
     fn names(&mut self, directory: &Path, reason: &str) {
-        let below: Vec<_> = self.tree.below(directory).map(Path::to_owned).collect();
+        let resolved = self.tree.resolve(directory, Last::Follow);
+        for link in &resolved.links {
+            self.keep(link, Keep::Content, reason);
+        }
+        let Some(end) = resolved.end else { return };
+        let below: Vec<_> = self.tree.below(&end).map(Path::to_owned).collect();
         for path in below.iter().filter(|path| self.tree.kind(path).is_some()) {
             self.keep(path, Keep::Name, reason);
         }
     }
 
-    fn file(&mut self, path: &Path, root: &Path, usage: Usage, reason: &str) {
-        self.keep(path, Keep::Content, reason);
-        let may_be_nix = match path.extension() {
-            Some(extension) => extension == "nix",
-            None => true,
-        };
-        if (may_be_nix || usage == Usage::Import) && self.seen.insert((path.to_owned(), root.to_owned())) {
-            self.ahead.push((path.to_owned(), root.to_owned()));
+    /// Reads a file as what it may be: one come by in this way or by its own name, of this flake or of the one around it.
+    fn read_later(&mut self, file: &Path, way: &Path, root: &Path) {
+        let Some(way) = normalize(way) else { return };
+        if way.components().count() > LONGEST_WAY {
+            let text = format!("links that lead in a circle, `{}`", way.display());
+            self.mentioned(file, root, &Mention { what: What::All, line: 1, text });
+            return;
+        }
+        for way in BTreeSet::from([way.as_path(), file]) {
+            for root in BTreeSet::from([root, Path::new("")]) {
+                let reading = Reading { file: file.to_owned(), way: way.to_owned(), root: root.to_owned() };
+                if self.seen.insert(reading.clone()) {
+                    self.ahead.push(reading);
+                }
+            }
         }
     }
 }

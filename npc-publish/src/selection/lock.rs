@@ -45,6 +45,31 @@ pub(super) fn hashed_directories(tree: &Tree) -> Vec<PathBuf> {
     paths.filter_map(|path| tree.resolve(&path, Last::Follow).end).filter(|path| !path.as_os_str().is_empty()).collect()
 }
 
+/// What a lock file says of the inputs that lie in the flake itself.
+#[derive(Debug, Default)]
+pub(super) struct OwnInputs {
+    /// Their directories.
+    pub(super) directories: Vec<PathBuf>,
+    /// Whether one lies in a directory that is not known.
+    pub(super) lead_anywhere: bool,
+}
+
+/// The inputs that lie in the flake itself.
+pub(super) fn own_inputs(tree: &Tree) -> OwnInputs {
+    let mut own = OwnInputs::default();
+    for node in read(tree).map(|lock| lock.nodes).unwrap_or_default().into_values() {
+        let Some(path) = node.locked.filter(|locked| locked.kind == "path").and_then(|locked| locked.path) else {
+            continue;
+        };
+        if path.is_relative() {
+            // Relative to the input that names it.
+            own.lead_anywhere |= node.parent.is_some_and(|parent| parent.as_array().is_none_or(|way| !way.is_empty()));
+            own.directories.push(path);
+        }
+    }
+    own
+}
+
 /// Warns of inputs that older versions of Nix cannot read.
 pub(super) fn warn_of(tree: &Tree) {
     let Some(lock) = read(tree) else { return };

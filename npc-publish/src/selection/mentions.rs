@@ -2,19 +2,22 @@
 //!
 //! Followed are path literals, sums and strings that begin with one or with `self`, and `path:` inputs. What is made at
 //! evaluation time is taken to stay below the directory that is known: `./hosts/${name}.nix` is some file in `hosts`. Where
-//! not even that is known (`self` as a value, `dirOf`, `__curPos`), everything is mentioned.
+//! not even that is known (`self` as a value, a `..` after something unknown, `dirOf`, `__curPos`), everything is mentioned.
+//!
+//! The flake itself is known by its name: `self`, or `self` in `inputs`. It is followed as long as it keeps that name on its
+//! way to other files of the flake; going anywhere else, it means everything.
 
 use std::collections::BTreeSet;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use rnix::ast::{self, AstToken as _, BinOpKind, Expr, HasEntry as _, InterpolPart};
+use percent_encoding::percent_decode_str;
+use rnix::ast::{self, Expr, HasEntry as _, InterpolPart};
 use rnix::{ParseError, SyntaxKind, SyntaxNode};
 use rowan::ast::AstNode as _;
 
-use super::syntax::{
-    bound_to, callee, is_argument_of_modules, is_bare_argument, is_bound_otherwise, is_expression,
-    is_formal_of_outputs, is_harmless, is_list_of_modules, keeps_its_name, outside_parens, parts_of, plain,
-};
+use super::growth::{Form, Known, Understood, grown, normalize};
+use super::handed::{is_bound_otherwise, stays_here};
+use super::syntax::{is_expression, outside_parens, parts_of, plain};
 
 /// How a literal is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,12 +79,22 @@ pub(super) fn mentions(text: &str, file: &Path, root: &Path) -> Result<Vec<Menti
     }
     let syntax = parsed.syntax();
     let is_flake = file == root.join("flake.nix");
-    let reader =
-        Reader { text, directory: file.parent().unwrap_or(Path::new("")), root, aliases: aliases(&syntax, is_flake) };
+    let reader = Reader {
+        text,
+        directory: file.parent().unwrap_or(Path::new("")),
+        root,
+        aliases: aliases(&syntax, is_flake),
+        understood: Understood::default(),
+    };
     let mut found = Vec::new();
     for node in syntax.descendants() {
         if let Some(what) = reader.look(&node) {
             found.push(reader.mention(&node, what));
+        }
+    }
+    for string in syntax.descendants().filter_map(ast::Str::cast) {
+        if reader.understood.may_climb(&string) {
+            found.push(reader.mention(string.syntax(), What::All));
         }
     }
     if is_flake {
@@ -137,29 +150,12 @@ struct Reader<'a> {
     directory: &'a Path,
     root: &'a Path,
     aliases: BTreeSet<String>,
-}
-
-/// The beginning of a path as far as it is known.
-struct Known {
-    text: String,
-    complete: bool,
-}
-
-impl Known {
-    fn add(mut self, part: Option<&str>) -> Self {
-        match part {
-            Some(part) if self.complete => self.text.push_str(part),
-            Some(_) => {}
-            None => self.complete = false,
-        }
-        self
-    }
+    understood: Understood,
 }
 
 impl Reader<'_> {
     fn mention(&self, node: &SyntaxNode, what: What) -> Mention {
-        let start = usize::from(node.text_range().start());
-        let line = line_at(self.text, start);
+        let line = line_at(self.text, node.text_range().start().into());
         Mention { what, line, text: shortened(&node.text().to_string()) }
     }
 
@@ -174,26 +170,17 @@ impl Reader<'_> {
     }
 
     fn literal(&self, literal: &ast::PathRel) -> Option<What> {
-        let mut known = Known { text: String::new(), complete: true };
-        for part in literal.parts() {
-            known = match part {
+        let parts: Vec<_> = literal.parts().into_iter().collect();
+        let known = match &parts[..] {
+            // Nix makes a path of it before anything is added: `./.` and `"x"` give `lib` and `x`, which is `libx`.
+            [InterpolPart::Literal(text)] => Known::at(&normalize(&self.directory.join(text.text()))?),
+            _ => parts.iter().fold(Known::at(&self.directory.join("")), |known, part| match part {
                 InterpolPart::Literal(text) => known.add(Some(text.text())),
                 InterpolPart::Interpolation(_) => known.add(None),
-            };
-        }
-        let (node, as_text) = as_text(literal.syntax());
-        let mut known = extended(&node, known);
-        let around = outside_parens(&node);
-        let mut usage = usage(literal.syntax());
-        if around.kind() == SyntaxKind::NODE_INTERPOL {
-            if as_text {
-                known = interpolated(&around, known)?;
-            } else {
-                // The whole of it is copied to the Nix store, whatever becomes of the string.
-                usage = Usage::Value;
-            }
-        }
-        match reach(self.directory, known, usage)? {
+            }),
+        };
+        let grown = grown(literal.syntax(), known, Form::Path, &self.understood);
+        match grown.known.reach(grown.usage)? {
             What::Path(path, Usage::Value) if is_root_of_source(literal.syntax()) => Some(What::Names(path)),
             what => Some(what),
         }
@@ -202,111 +189,67 @@ impl Reader<'_> {
     fn ident(&self, ident: &ast::Ident) -> Option<What> {
         let node = ident.syntax();
         let name = ident.to_string();
+        if is_inherited_from(node) {
+            return inherited(node, &name);
+        }
         if !is_expression(node) {
             return None;
         }
         if PLACES.contains(&name.as_str()) {
             return Some(What::All);
         }
-        if name == "self" && !is_bound_otherwise(node) {
+        if name == "self" && !is_bound_otherwise(node, "self") {
             return self.use_of_self(node);
         }
-        if self.aliases.contains(&name) && (self.is_handed_over(node) || is_bare_argument(node)) {
-            return Some(What::All);
-        }
-        None
+        if self.aliases.contains(&name) && !is_bound_otherwise(node, &name) { use_of_inputs(node, &name) } else { None }
     }
 
     fn select(&self, select: &ast::Select) -> Option<What> {
         let (base, attributes) = parts_of(select)?;
-        let first = attributes.first()?;
-        let is_alias = matches!(&base, Expr::Ident(ident) if self.aliases.contains(&ident.to_string()));
-        if first.is_none() && (is_alias || is_self(&base)) {
-            // `inputs.${name}` may be `self`, `self.${name}` may be `outPath`.
-            return Some(What::All);
-        }
         if attributes.iter().flatten().any(|name| PLACES.contains(&name.as_str())) {
             return Some(What::All);
         }
-        // `self.outPath` is used as a whole; of `inputs.self.packages.x`, the flake in it is.
         let names: Vec<_> = attributes.iter().map(Option::as_deref).collect();
-        if let Some(at) = names.iter().position(|name| *name == Some("self")) {
-            return match names.get(at + 1) {
-                None => self.use_of_self(select.syntax()),
-                Some(Some("outPath" | "sourceInfo")) if is_self(&Expr::Select(select.clone())) => {
-                    self.use_of_self(select.syntax())
-                }
-                Some(Some("outPath" | "sourceInfo") | None) => Some(What::All),
-                Some(Some(_)) => None,
-            };
+        let is_alias = matches!(&base, Expr::Ident(ident) if self.aliases.contains(&ident.to_string()));
+        if is_alias && names.first() == Some(&None) {
+            // `inputs.${name}` may be `self`.
+            return Some(What::All);
         }
-        if is_self(&Expr::Select(select.clone())) { self.use_of_self(select.syntax()) } else { None }
+        let after_self = match names.iter().position(|name| *name == Some("self")) {
+            Some(at) => &names[at + 1..],
+            None if is_self(&base) => &names[..],
+            None if names.last() == Some(&Some("inputs")) => return use_of_inputs(select.syntax(), "inputs"),
+            None => return None,
+        };
+        match after_self {
+            [] | [Some("outPath" | "sourceInfo")] | [Some("sourceInfo"), Some("outPath")] => {
+                self.use_of_self(select.syntax())
+            }
+            // `self.${name}` may be `outPath`.
+            [None | Some("outPath"), ..] | [Some("sourceInfo"), None, ..] => Some(What::All),
+            // Outputs, inputs and what is known of the flake are no files.
+            [Some(_), ..] => None,
+        }
     }
 
     /// What comes of the flake itself where it is used as at `node`.
     fn use_of_self(&self, node: &SyntaxNode) -> Option<What> {
         let parent = outside_parens(node);
-        match parent.kind() {
-            SyntaxKind::NODE_SELECT => {
-                let select = ast::Select::cast(parent.clone())?;
-                let is_base =
-                    select.expr().is_some_and(|base| base.syntax().text_range().contains_range(node.text_range()));
-                if !is_base {
-                    return Some(What::All);
-                }
-                // Outputs, inputs and what is known of the flake are no files; its paths are looked at as a whole.
-                None
-            }
-            SyntaxKind::NODE_HAS_ATTR => None,
-            SyntaxKind::NODE_INHERIT_FROM => {
-                let inherit = ast::Inherit::cast(parent.parent()?)?;
-                let paths = inherit.attrs().any(|attr| matches!(attr.to_string().as_str(), "outPath" | "sourceInfo"));
-                paths.then_some(What::All)
-            }
-            SyntaxKind::NODE_INTERPOL => {
-                let known = interpolated(&parent, Known { text: String::new(), complete: true })?;
-                if known.text.is_empty() { Some(What::All) } else { reach(self.root, known, usage(&parent)) }
-            }
-            SyntaxKind::NODE_BIN_OP => {
-                let known = extended(node, Known { text: String::new(), complete: true });
-                if known.text.is_empty() { Some(What::All) } else { reach(self.root, known, usage(node)) }
-            }
-            // Under its own name it is followed wherever files of this flake take it to.
-            _ if keeps_its_name(node) && !self.is_handed_over(node) => None,
-            _ => Some(What::All),
+        if is_base_of_select(&parent, node) || parent.kind() == SyntaxKind::NODE_HAS_ATTR {
+            return None;
         }
-    }
-
-    /// Whether all inputs, the flake among them, are handed to another flake's function.
-    fn is_handed_over(&self, node: &SyntaxNode) -> bool {
-        let parent = outside_parens(node);
-        if matches!(parent.kind(), SyntaxKind::NODE_SELECT | SyntaxKind::NODE_HAS_ATTR | SyntaxKind::NODE_INHERIT_FROM)
-        {
-            return false;
+        if parent.kind() == SyntaxKind::NODE_INHERIT_FROM {
+            let inherit = ast::Inherit::cast(parent.parent()?)?;
+            let paths = inherit.attrs().any(|attr| matches!(attr.to_string().as_str(), "outPath" | "sourceInfo"));
+            return paths.then_some(What::All);
         }
-        if is_argument_of_modules(node) {
-            return false;
+        let grown = grown(node, Known::at(self.root), Form::Text, &self.understood);
+        if !grown.grew {
+            return if stays_here(node, "self") { None } else { Some(What::All) };
         }
-        let Some(callee) = callee(node) else { return false };
-        self.is_another_flakes(&callee) && !is_harmless(&callee)
-    }
-
-    /// Whether a function comes from an input.
-    fn is_another_flakes(&self, callee: &Expr) -> bool {
-        match callee {
-            Expr::Select(select) => select.expr().is_some_and(|base| self.is_another_flakes(&base)),
-            Expr::Paren(paren) => paren.expr().is_some_and(|inner| self.is_another_flakes(&inner)),
-            Expr::Apply(apply) => apply.lambda().is_some_and(|inner| self.is_another_flakes(&inner)),
-            Expr::Ident(ident) => {
-                let name = ident.to_string();
-                self.aliases.contains(&name)
-                    || is_formal_of_outputs(ident.syntax(), &name)
-                    || bound_to(ident.syntax(), &name).is_some_and(|value| match value {
-                        Expr::Select(_) => self.is_another_flakes(&value),
-                        _ => false,
-                    })
-            }
-            _ => false,
+        match grown.known.reach(grown.usage)? {
+            What::Path(path, _) | What::Below(path) if path == self.root => Some(What::All),
+            what => Some(what),
         }
     }
 
@@ -323,9 +266,10 @@ impl Reader<'_> {
                 let Some(text) = plain(&string) else { continue };
                 let path = text.strip_prefix("path:").unwrap_or(&text);
                 let path = path.split('?').next().unwrap_or(path);
+                let Ok(path) = percent_decode_str(path).decode_utf8() else { continue };
                 let is_path = text.starts_with("path:") && !path.starts_with('/');
                 if (is_path || path.starts_with("./") || path.starts_with("../"))
-                    && let Some(directory) = normalize(&self.root.join(path))
+                    && let Some(directory) = normalize(&self.root.join(&*path))
                 {
                     found.push(self.mention(string.syntax(), What::Flake(directory)));
                 }
@@ -335,22 +279,29 @@ impl Reader<'_> {
     }
 }
 
-/// Where a path leads that begins at `base`.
-fn reach(base: &Path, known: Known, usage: Usage) -> Option<What> {
-    let Known { text, complete } = known;
-    // Of what is not known to its end, the last name may be half a name.
-    let sure = if complete { text.as_str() } else { text.rsplit_once('/').map_or("", |(before, _)| before) };
-    let path = normalize(&base.join(sure.trim_start_matches('/')))?;
-    Some(match (complete, usage) {
-        (true, usage) => What::Path(path, usage),
-        (false, _) => What::Below(path),
-    })
+/// What comes of all inputs, the flake among them, where they are used as at `node`.
+fn use_of_inputs(node: &SyntaxNode, name: &str) -> Option<What> {
+    let parent = outside_parens(node);
+    let names_one =
+        matches!(parent.kind(), SyntaxKind::NODE_HAS_ATTR | SyntaxKind::NODE_INHERIT_FROM | SyntaxKind::NODE_WITH);
+    let is_renamed = parent.kind() == SyntaxKind::NODE_INHERIT && name != "inputs";
+    if names_one || is_base_of_select(&parent, node) || (!is_renamed && stays_here(node, "inputs")) {
+        return None;
+    }
+    Some(What::All)
+}
+
+/// The flake, or all inputs, out of something else: a `let` keeps the name, and a set is handed on.
+fn inherited(node: &SyntaxNode, name: &str) -> Option<What> {
+    let is_let = node.parent().and_then(|inherit| inherit.parent()).is_some_and(|set| ast::LetIn::can_cast(set.kind()));
+    let is_theirs = matches!(name, "self" | "inputs");
+    if is_theirs && !is_let && !stays_here(node, name) { Some(What::All) } else { None }
 }
 
 /// Whether a name stands for the flake itself.
 fn is_self(expr: &Expr) -> bool {
     match expr {
-        Expr::Ident(ident) => ident.to_string() == "self" && !is_bound_otherwise(ident.syntax()),
+        Expr::Ident(ident) => ident.to_string() == "self" && !is_bound_otherwise(ident.syntax(), "self"),
         Expr::Paren(paren) => paren.expr().is_some_and(|inner| is_self(&inner)),
         Expr::Select(select) => {
             let Some((base, attributes)) = parts_of(select) else { return false };
@@ -370,104 +321,20 @@ fn is_self(expr: &Expr) -> bool {
 fn is_root_of_source(literal: &SyntaxNode) -> bool {
     let Some(entry) = ast::AttrpathValue::cast(outside_parens(literal)) else { return false };
     let is_root = entry.attrpath().is_some_and(|path| path.to_string() == "root");
-    let call = entry.syntax().parent().map(|set| outside_parens(&set)).and_then(ast::Apply::cast);
+    // In a recursive set, the `fileset` may be the `root`.
+    let set = entry.syntax().parent().and_then(ast::AttrSet::cast).filter(|set| set.rec_token().is_none());
+    let call = set.map(|set| outside_parens(set.syntax())).and_then(ast::Apply::cast);
     let function = call.and_then(|call| call.lambda()).map(|function| function.to_string());
     is_root && function.is_some_and(|function| function.rsplit('.').next() == Some("toSource"))
 }
 
-/// The node that stands for a path as text, `toString ./x`, where the path at `node` is used so.
-fn as_text(node: &SyntaxNode) -> (SyntaxNode, bool) {
-    let parent = outside_parens(node);
-    let function =
-        ast::Apply::cast(parent.clone()).and_then(|apply| apply.lambda()).map(|function| function.to_string());
-    match function.as_deref() {
-        Some("toString" | "builtins.toString") => (parent, true),
-        _ => (node.clone(), false),
-    }
+fn is_inherited_from(node: &SyntaxNode) -> bool {
+    node.parent().and_then(ast::Inherit::cast).is_some_and(|inherit| inherit.from().is_some())
 }
 
-/// What is added to the path at `node` by `+`, as far as it is known.
-fn extended(node: &SyntaxNode, mut known: Known) -> Known {
-    let mut at = node.clone();
-    loop {
-        let parent = outside_parens(&at);
-        let Some(sum) = ast::BinOp::cast(parent.clone()).filter(|sum| sum.operator() == Some(BinOpKind::Add)) else {
-            return known;
-        };
-        let is_left = sum.lhs().is_some_and(|left| left.syntax().text_range().contains_range(at.text_range()));
-        if !is_left {
-            return known;
-        }
-        known = match sum.rhs() {
-            Some(Expr::Str(string)) => string.normalized_parts().into_iter().fold(known, |known, part| match part {
-                InterpolPart::Literal(text) => known.add(Some(&text)),
-                InterpolPart::Interpolation(_) => known.add(None),
-            }),
-            _ => known.add(None),
-        };
-        at = parent;
-    }
-}
-
-/// What follows an interpolation in its string.
-fn interpolated(interpolation: &SyntaxNode, mut known: Known) -> Option<Known> {
-    let string = ast::Str::cast(interpolation.parent()?)?;
-    let mut after = false;
-    for part in string.parts() {
-        match part {
-            InterpolPart::Interpolation(other) if !after => after = other.syntax() == interpolation,
-            InterpolPart::Interpolation(_) => known = known.add(None),
-            InterpolPart::Literal(text) if after => {
-                // A path in a longer text ends where the text goes on.
-                let text = text.syntax().text().to_owned();
-                match text.find(|char: char| char.is_whitespace() || "\"'\\;:,)".contains(char)) {
-                    Some(end) => return Some(known.add(Some(&text[..end]))),
-                    None => known = known.add(Some(&text)),
-                }
-            }
-            InterpolPart::Literal(_) => {}
-        }
-    }
-    Some(known)
-}
-
-/// How the path at `node`, with all that is added to it, is used.
-fn usage(node: &SyntaxNode) -> Usage {
-    let mut at = node.clone();
-    loop {
-        let parent = outside_parens(&at);
-        match parent.kind() {
-            SyntaxKind::NODE_BIN_OP | SyntaxKind::NODE_STRING | SyntaxKind::NODE_INTERPOL => at = parent,
-            SyntaxKind::NODE_APPLY => {
-                let function = ast::Apply::cast(parent.clone()).and_then(|apply| apply.lambda());
-                let imports = function.is_some_and(|function| {
-                    let name = function.to_string();
-                    name == "import" || name == "builtins.import"
-                });
-                return if imports { Usage::Import } else { Usage::Value };
-            }
-            SyntaxKind::NODE_LIST => return if is_list_of_modules(&parent) { Usage::Import } else { Usage::Value },
-            _ => return Usage::Value,
-        }
-    }
-}
-
-/// A path without `.` and `..`; none where it leaves the tree.
-fn normalize(path: &Path) -> Option<PathBuf> {
-    let mut normal = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::Normal(name) => normal.push(name),
-            Component::CurDir => {}
-            Component::ParentDir => {
-                if !normal.pop() {
-                    return None;
-                }
-            }
-            Component::RootDir | Component::Prefix(_) => return None,
-        }
-    }
-    Some(normal)
+fn is_base_of_select(parent: &SyntaxNode, node: &SyntaxNode) -> bool {
+    let base = ast::Select::cast(parent.clone()).and_then(|select| select.expr());
+    base.is_some_and(|base| base.syntax().text_range().contains_range(node.text_range()))
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ mod evaluated;
 mod extent;
 mod facts;
 mod follow;
+mod growth;
+mod handed;
 mod hashed;
 mod identity;
 mod lock;

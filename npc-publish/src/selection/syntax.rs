@@ -1,33 +1,16 @@
-//! Where in a Nix file an expression stands: what binds its names, which function gets it, which attribute holds it.
+//! Where in a Nix file an expression stands, and what its names are bound to.
 
 use rnix::ast::{self, Expr, HasEntry as _, InterpolPart};
 use rnix::{SyntaxKind, SyntaxNode};
 use rowan::ast::AstNode as _;
 
-/// Functions of other flakes that are known to take `self` or `inputs` and to read none of the flake's files themselves.
-const HARMLESS: [&str; 9] = [
-    "nixosSystem",
-    "mkFlake",
-    "darwinSystem",
-    "homeManagerConfiguration",
-    "eachDefaultSystem",
-    "eachSystem",
-    "genAttrs",
-    "mapAttrs",
-    "evalModules",
-];
-
-/// Attributes by which modules get arguments: those are files of the flake, which are followed themselves.
-const ARGUMENTS: [&str; 4] = ["specialArgs", "extraSpecialArgs", "extraModuleArgs", "args"];
-
-/// Functions that are given all inputs to list them, for `nix.registry` and `nix.nixPath` above all. They are taken to read
-/// none of their files.
-const REGISTERING: [&str; 6] = ["attrNames", "filterAttrs", "mapAttrs", "mapAttrs'", "mapAttrsToList", "removeAttrs"];
-
 /// Attributes that hold modules where a function gets them that evaluates modules.
 const MODULES: [&str; 2] = ["modules", "sharedModules"];
 
-/// `base.a.b`, where all names are plain.
+/// Functions that evaluate modules.
+const EVALUATING: [&str; 5] = ["nixosSystem", "mkFlake", "darwinSystem", "homeManagerConfiguration", "evalModules"];
+
+/// `base.a.b`: what stands for a name that only evaluation knows is none.
 pub(super) fn parts_of(select: &ast::Select) -> Option<(Expr, Vec<Option<String>>)> {
     let names = select.attrpath()?.attrs().map(|attr| match attr {
         ast::Attr::Ident(ident) => Some(ident.to_string()),
@@ -71,13 +54,28 @@ pub(super) fn is_list_of_modules(list: &SyntaxNode) -> bool {
                     .map(|last| last.to_string())
                     .is_some_and(|last| {
                         // What else is called `modules` may be given to a function that reads them in its own way.
-                        let gets_modules = || callee(list).is_some_and(|callee| is_harmless(&callee));
-                        last == "imports" || MODULES.contains(&last.as_str()) && gets_modules()
+                        last == "imports" || MODULES.contains(&last.as_str()) && is_given_to_modules(list)
                     });
             }
             _ => return false,
         }
     }
+}
+
+/// Whether the function that gets the value at `node`, directly or inside sets and lists, evaluates modules.
+fn is_given_to_modules(node: &SyntaxNode) -> bool {
+    for ancestor in node.ancestors().skip(1) {
+        match ancestor.kind() {
+            SyntaxKind::NODE_APPLY => {
+                let function = ast::Apply::cast(ancestor).and_then(|apply| apply.lambda()).map(|name| name.to_string());
+                let name = function.as_deref().and_then(|name| name.split_whitespace().next()?.rsplit('.').next());
+                return name.is_some_and(|name| EVALUATING.contains(&name));
+            }
+            SyntaxKind::NODE_LAMBDA | SyntaxKind::NODE_LET_IN | SyntaxKind::NODE_WITH => return false,
+            _ => {}
+        }
+    }
+    false
 }
 
 /// Whether an identifier stands for a value, rather than naming an attribute or an argument.
@@ -100,104 +98,10 @@ pub(super) fn is_expression(node: &SyntaxNode) -> bool {
     !kinds.contains(&parent.kind())
 }
 
-/// Whether `self` here is an overlay's (`self: super: …`) or a `let`'s, not the flake's.
-pub(super) fn is_bound_otherwise(node: &SyntaxNode) -> bool {
-    node.ancestors().skip(1).any(|ancestor| {
-        if let Some(lambda) = ast::Lambda::cast(ancestor.clone()) {
-            let outputs = ancestor.parent().and_then(ast::AttrpathValue::cast).and_then(|entry| entry.attrpath());
-            let is_outputs = outputs.is_some_and(|path| path.to_string() == "outputs");
-            return match lambda.param() {
-                Some(ast::Param::IdentParam(param)) => {
-                    !is_outputs && param.ident().is_some_and(|ident| ident.to_string() == "self")
-                }
-                _ => false,
-            };
-        }
-        // A `let` that calls the flake itself `self` hides nothing.
-        let binds_another = |entry: ast::AttrpathValue| {
-            let is_self = entry.attrpath().is_some_and(|path| path.to_string() == "self");
-            is_self && entry.value().is_some_and(|value| !value.to_string().contains("self"))
-        };
-        ast::LetIn::cast(ancestor).is_some_and(|binding| binding.attrpath_values().any(binds_another))
-    })
-}
-
-pub(super) fn is_formal_of_outputs(node: &SyntaxNode, name: &str) -> bool {
-    node.ancestors().filter_map(ast::Lambda::cast).any(|lambda| {
-        let entry = lambda.syntax().parent().and_then(ast::AttrpathValue::cast).and_then(|entry| entry.attrpath());
-        let is_outputs = entry.is_some_and(|path| path.to_string() == "outputs");
-        match lambda.param() {
-            Some(ast::Param::Pattern(pattern)) if is_outputs => pattern
-                .pat_entries()
-                .any(|entry| entry.ident().is_some_and(|ident| ident.to_string() == name && name != "self")),
-            _ => false,
-        }
-    })
-}
-
 /// What a `let` around `node` binds a name to.
 pub(super) fn bound_to(node: &SyntaxNode, name: &str) -> Option<Expr> {
     node.ancestors().filter_map(ast::LetIn::cast).find_map(|binding| {
         let mut entries = binding.attrpath_values();
         entries.find(|entry| entry.attrpath().is_some_and(|path| path.to_string() == name))?.value()
-    })
-}
-
-/// The function that gets the value at `node`, directly or inside sets and lists.
-pub(super) fn callee(node: &SyntaxNode) -> Option<Expr> {
-    for ancestor in node.ancestors().skip(1) {
-        match ancestor.kind() {
-            SyntaxKind::NODE_APPLY => {
-                let apply = ast::Apply::cast(ancestor)?;
-                let argument = apply.argument()?;
-                if argument.syntax().text_range().contains_range(node.text_range()) {
-                    return apply.lambda();
-                }
-            }
-            SyntaxKind::NODE_LAMBDA | SyntaxKind::NODE_LET_IN | SyntaxKind::NODE_WITH => return None,
-            _ => {}
-        }
-    }
-    None
-}
-
-pub(super) fn is_harmless(callee: &Expr) -> bool {
-    let text = callee.to_string();
-    let head = text.split_whitespace().next().unwrap_or_default();
-    let name = head.rsplit('.').next().unwrap_or_default();
-    // Many flakes have a function of that name, and some of them read the tree.
-    let is_known = name != "mkFlake" || head.contains("flake-parts");
-    HARMLESS.contains(&name) && is_known
-}
-
-/// Whether a value is an argument by itself, as in `attrValues inputs`, of a function that may make anything of it.
-pub(super) fn is_bare_argument(node: &SyntaxNode) -> bool {
-    let Some(apply) = ast::Apply::cast(outside_parens(node)) else { return false };
-    let is_argument =
-        apply.argument().is_some_and(|argument| argument.syntax().text_range().contains_range(node.text_range()));
-    let function = apply.lambda().map(|function| function.to_string()).unwrap_or_default();
-    let name = function.split_whitespace().next().and_then(|head| head.rsplit('.').next()).unwrap_or_default();
-    is_argument && !REGISTERING.contains(&name)
-}
-
-/// Whether a value is passed on under its own name: `inherit self`, `self = self`.
-pub(super) fn keeps_its_name(node: &SyntaxNode) -> bool {
-    let parent = outside_parens(node);
-    match parent.kind() {
-        SyntaxKind::NODE_INHERIT => true,
-        SyntaxKind::NODE_ATTRPATH_VALUE => ast::AttrpathValue::cast(parent)
-            .and_then(|entry| entry.attrpath())
-            .is_some_and(|path| path.to_string() == "self"),
-        _ => false,
-    }
-}
-
-/// Whether a value is given to modules as an argument.
-pub(super) fn is_argument_of_modules(node: &SyntaxNode) -> bool {
-    node.ancestors().filter_map(ast::AttrpathValue::cast).any(|entry| {
-        entry
-            .attrpath()
-            .and_then(|path| path.attrs().last())
-            .is_some_and(|last| ARGUMENTS.contains(&last.to_string().as_str()))
     })
 }

@@ -42,6 +42,11 @@ fn paths_are_followed() {
         ("./a + name", "below lib"),
         ("lib.fileset.toSource { root = ./a; fileset = 1; }", "names lib/a"),
         ("{ root = ./a; }", "path lib/a"),
+        ("lib.fileset.toSource rec { root = ./a; fileset = root; }", "path lib/a"),
+        ("import (./. + \"rary/y.nix\")", "import library/y.nix"),
+        ("import (\"\" + ./a)", "path lib/a"),
+        ("import (./a + \".nix\")", "import lib/a.nix"),
+        ("let p = ./hosts/web; in import (p + \"-a.nix\")", "path lib/hosts/web"),
     ] {
         assert_eq!(found(text), [expected], "{text}");
     }
@@ -65,8 +70,27 @@ fn the_flake_itself_is_followed_as_far_as_it_is_a_path() {
         ("{ self, ... }: { imports = [ \"${self}/m\" ]; }", "import m"),
         ("{ self, ... }: \"exec ${self}/bin/run --now\"", "path bin/run"),
         ("{ self, ... }: \"${self}/hosts/${name}\"", "below hosts"),
+        ("{ self, ... }: import (\"${self}/modules\" + \"/x.nix\")", "import modules/x.nix"),
+        ("{ self, ... }: import (self + \"/host.nix\") { inherit self; }", "import host.nix"),
+        ("{ self, ... }: \"cat ${self}/secret>$out\"", "path secret"),
+        ("{ self, ... }: \"cat ${self}/keys/*.pub\"", "below keys"),
+        ("{ self, ... }: \"cat ${self}/keys/$name\"", "below keys"),
+        ("{ self, ... }: import \"${self}/with space/x.nix\"", "path with"),
     ] {
         assert_eq!(found(text), [expected], "{text}");
+    }
+}
+
+#[test]
+fn a_way_up_after_something_unknown_means_everything() {
+    for text in [
+        "import ./hosts/${n}/../../shared/x.nix",
+        "import (./hosts + \"/${n}/../../shared/x.nix\")",
+        "let here = ./.; in import (here + \"/../z.nix\")",
+        "let here = ./.; in import \"${toString here}/../z.nix\"",
+        "map (name: ./. + \"/${name}/../z.nix\") names",
+    ] {
+        assert!(found(text).contains(&"all".to_owned()), "{text}: {:?}", found(text));
     }
 }
 
@@ -74,6 +98,13 @@ fn the_flake_itself_is_followed_as_far_as_it_is_a_path() {
 fn the_flake_as_a_value_means_everything() {
     for text in [
         "{ self, ... }: f self",
+        "{ self, ... }: import-host { inherit self; }",
+        "{ inputs, ... }: inputs.ext.mk { inherit (inputs) self; }",
+        "{ self, inputs, ... }: let args = { inherit self; }; in inputs.ext.mk args",
+        "{ inputs, ... }: import inputs.ext { inherit inputs; }",
+        "{ self, inputs, ... }: map inputs.ext.mk [ { inherit self; } ]",
+        "{ self, ... }: lib.mapAttrs (name: value: value { inherit self; }) hosts",
+        "{ self, ... }: other: { inherit self; }",
         "{ self, ... }: { src = self; }",
         "{ self, ... }: \"${self}\"",
         "{ self, ... }: self.${name}",
@@ -105,7 +136,12 @@ fn other_uses_of_the_flake_mention_no_file() {
         "{ self, ... }: { inherit (self) rev; }",
         "{ self, ... }: self ? rev",
         "{ inputs, self, ... }: lib.nixosSystem { specialArgs = { inherit inputs self; }; }",
-        "{ self, ... }: import-host { inherit self; }",
+        "{ self, ... }: import (self + \"/../host.nix\") { inherit self; }",
+        "{ inputs, ... }: let inherit (inputs) self; in self.rev",
+        "{ inputs, ... }: lib.hasAttr \"sops-nix\" inputs",
+        "{ shellAliases.\"..\" = \"cd ..\"; }",
+        "{ self, ... }: let host = { self, name }: name; in host { inherit self; name = 1; }",
+        "{ self, ... }: let host = name: { self }: name; in host 1 { inherit self; }",
         "self: super: { x = self.callPackage y { inherit self; }; }",
         "let self = { }; in f self",
         "{ inputs, ... }: inputs.flake-parts.lib.mkFlake { inherit inputs; } { }",
@@ -131,7 +167,12 @@ fn a_flake_names_its_inputs_and_hands_itself_to_others() {
         [""; 0]
     );
     assert_eq!(flake("{ outputs = { self }@all: import ./hosts { inputs = all; }; }"), ["import hosts"]);
-    assert_eq!(flake("{ inputs.a.url = \"path:sub\"; outputs = _: { }; }"), ["flake sub"]);
+    assert_eq!(flake("{ inputs.a.url = \"path:./my%20sub\"; outputs = _: { }; }"), ["flake my sub"]);
+    assert_eq!(
+        flake("{ outputs = inputs: let host = ./host.nix; in import host { inherit inputs; }; }"),
+        ["path host.nix"]
+    );
+    assert_eq!(flake("{ outputs = inputs: pkgs.callPackage ./test.nix { inherit inputs; }; }"), ["path test.nix"]);
     assert_eq!(flake("{ outputs = { self, sub }: let f = sub.f; in f { inherit self; }; }"), ["all"]);
     assert_eq!(flake("{ outputs = { self, sub }@inputs: sub.lib.mkFlake { inherit inputs; }; }"), ["all"]);
 }

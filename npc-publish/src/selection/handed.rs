@@ -1,0 +1,172 @@
+//! Where the flake itself, `self`, and all that it gets, `inputs`, go: only to files of this flake that call them so, or elsewhere.
+
+use rnix::SyntaxKind;
+use rnix::SyntaxNode;
+use rnix::ast::{self, BinOpKind, Expr, HasEntry as _};
+use rowan::ast::AstNode as _;
+
+use super::syntax::{bound_to, outside_parens};
+
+/// Functions of other flakes that are known to take `self` or `inputs` and to read none of the flake's files themselves.
+const HARMLESS: [&str; 5] = ["nixosSystem", "mkFlake", "darwinSystem", "homeManagerConfiguration", "evalModules"];
+
+/// Attributes by which modules get arguments: those are files of the flake, which are followed themselves.
+const ARGUMENTS: [&str; 5] = ["specialArgs", "extraSpecialArgs", "extraModuleArgs", "_module.args", "_module"];
+
+/// Functions that are given all inputs to list them, for `nix.registry` and `nix.nixPath` above all. They are taken to read
+/// none of their files.
+const LISTING: [&str; 7] =
+    ["attrNames", "filterAttrs", "hasAttr", "mapAttrs", "mapAttrs'", "mapAttrsToList", "removeAttrs"];
+
+/// Functions that give what they get to the function in a file.
+const CALLING: [&str; 3] = ["import", "callPackage", "callPackages"];
+
+/// Whether `name` here is an overlay's (`self: super: …`) or a `let`'s, not the flake's: the innermost that binds it says so.
+pub(super) fn is_bound_otherwise(node: &SyntaxNode, name: &str) -> bool {
+    for ancestor in node.ancestors().skip(1) {
+        if let Some(lambda) = ast::Lambda::cast(ancestor.clone()) {
+            let outputs = ancestor.parent().and_then(ast::AttrpathValue::cast).and_then(|entry| entry.attrpath());
+            let is_outputs = outputs.is_some_and(|path| path.to_string() == "outputs");
+            match lambda.param() {
+                Some(ast::Param::IdentParam(param)) if param.to_string() == name => return !is_outputs,
+                Some(ast::Param::Pattern(pattern)) if binds(&pattern, name) => return false,
+                _ => {}
+            }
+        }
+        let Some(binding) = ast::LetIn::cast(ancestor) else { continue };
+        let mut entries = binding.attrpath_values();
+        let own = entries.find(|entry| entry.attrpath().is_some_and(|path| path.to_string() == name));
+        if let Some(value) = own.and_then(|entry| entry.value()) {
+            // A `let` that calls the flake itself so hides nothing.
+            return !value.to_string().contains(name);
+        }
+        if binding.inherits().any(|inherit| inherit.attrs().any(|attr| attr.to_string() == name)) {
+            return false;
+        }
+    }
+    false
+}
+
+fn binds(pattern: &ast::Pattern, name: &str) -> bool {
+    let is_it = |ident: Option<ast::Ident>| ident.is_some_and(|ident| ident.to_string() == name);
+    pattern.pat_entries().any(|entry| is_it(entry.ident()))
+        || pattern.pat_bind().is_some_and(|bind| is_it(bind.ident()))
+}
+
+/// Whether the value at `node`, called `name`, goes under that name to files of this flake alone, or to functions that are known
+/// to read none of its files.
+pub(super) fn stays_here(node: &SyntaxNode, name: &str) -> bool {
+    let mut at = node.clone();
+    let mut is_named = false;
+    loop {
+        let parent = outside_parens(&at);
+        match parent.kind() {
+            SyntaxKind::NODE_INHERIT => is_named = true,
+            SyntaxKind::NODE_ATTR_SET if is_named => {}
+            SyntaxKind::NODE_ATTRPATH_VALUE => {
+                let Some(path) = ast::AttrpathValue::cast(parent.clone()).and_then(|entry| entry.attrpath()) else {
+                    return false;
+                };
+                if is_named && ARGUMENTS.iter().any(|arguments| path.to_string().ends_with(arguments)) {
+                    return true;
+                }
+                let last = path.attrs().last().map(|last| last.to_string()).unwrap_or_default();
+                if !is_named && last != name {
+                    return false;
+                }
+                is_named = true;
+            }
+            SyntaxKind::NODE_BIN_OP if is_named => {
+                let update = ast::BinOp::cast(parent.clone()).and_then(|operation| operation.operator());
+                if update != Some(BinOpKind::Update) {
+                    return false;
+                }
+            }
+            SyntaxKind::NODE_APPLY => {
+                let Some(apply) = ast::Apply::cast(parent.clone()) else { return false };
+                let is_argument = apply
+                    .argument()
+                    .is_some_and(|argument| argument.syntax().text_range().contains_range(at.text_range()));
+                let Some(function) = apply.lambda().filter(|_| is_argument) else { return false };
+                return if is_named { takes_by_name(&function) } else { is_listing(&function) && name == "inputs" };
+            }
+            _ => return false,
+        }
+        at = parent;
+    }
+}
+
+/// Whether a function takes a set apart by the names in it, in this file or in another of the flake.
+fn takes_by_name(function: &Expr) -> bool {
+    is_harmless(function) || imports_own(function) || is_own(function)
+}
+
+fn is_harmless(function: &Expr) -> bool {
+    let text = function.to_string();
+    let head = text.split_whitespace().next().unwrap_or_default();
+    let name = head.rsplit('.').next().unwrap_or_default();
+    // Many flakes have a function of that name, and some of them read the tree.
+    HARMLESS.contains(&name) && (name != "mkFlake" || head.contains("flake-parts"))
+}
+
+fn is_listing(function: &Expr) -> bool {
+    let text = function.to_string();
+    let name = text.split_whitespace().next().and_then(|head| head.rsplit('.').next()).unwrap_or_default();
+    LISTING.contains(&name)
+}
+
+/// `import ./x`, `import (self + "/x")`, `pkgs.callPackage ./x`: its function is a file of the flake, which is followed itself.
+fn imports_own(function: &Expr) -> bool {
+    let Expr::Apply(apply) = inside_parens(function) else { return false };
+    let caller = apply.lambda().map(|caller| caller.to_string()).unwrap_or_default();
+    let calls = caller.rsplit('.').next().is_some_and(|name| CALLING.contains(&name));
+    calls && apply.argument().is_some_and(|path| is_own_path(&path))
+}
+
+fn is_own_path(path: &Expr) -> bool {
+    match inside_parens(path) {
+        Expr::PathRel(_) => true,
+        Expr::BinOp(sum) => sum.lhs().is_some_and(|left| is_own_path(&left)),
+        Expr::Ident(ident) if ident.to_string() == "self" => true,
+        Expr::Ident(ident) => matches!(bound_to(ident.syntax(), &ident.to_string()), Some(Expr::PathRel(_))),
+        Expr::Str(string) => match string.parts().next() {
+            Some(ast::InterpolPart::Interpolation(first)) => first.expr().is_some_and(|first| is_own_path(&first)),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// A function of this file, given the argument that it takes apart by name: `mkHost "a" { inherit self; }`.
+fn is_own(function: &Expr) -> bool {
+    let mut before = 0;
+    let mut head = inside_parens(function);
+    while let Expr::Apply(apply) = &head {
+        let Some(next) = apply.lambda() else { return false };
+        head = inside_parens(&next);
+        before += 1;
+    }
+    let Expr::Ident(ident) = &head else { return false };
+    let Some(mut value) = bound_to(ident.syntax(), &ident.to_string()) else { return false };
+    if before == 0 && imports_own(&value) {
+        return true;
+    }
+    for _ in 0..before {
+        let Expr::Lambda(lambda) = inside_parens(&value) else { return false };
+        let Some(body) = lambda.body() else { return false };
+        value = body;
+    }
+    match inside_parens(&value) {
+        Expr::Lambda(lambda) => {
+            matches!(lambda.param(), Some(ast::Param::Pattern(pattern)) if pattern.pat_bind().is_none())
+        }
+        _ => false,
+    }
+}
+
+fn inside_parens(expr: &Expr) -> Expr {
+    match expr {
+        Expr::Paren(paren) => paren.expr().map_or_else(|| expr.clone(), |inner| inside_parens(&inner)),
+        _ => expr.clone(),
+    }
+}
