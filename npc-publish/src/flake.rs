@@ -1,7 +1,6 @@
 //! A flake's directory: what belongs to the flake, and packing what is published of it.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use globset::GlobSet;
@@ -27,7 +26,8 @@ pub(crate) struct PackedFlake {
     /// Where it came from.
     pub(crate) source: Source,
     /// What there was to choose from.
-    pub(crate) whole: Whole,
+    pub(crate) tree: Tree,
+    whole: Whole,
 }
 
 /// A tree in figures.
@@ -35,39 +35,28 @@ pub(crate) struct PackedFlake {
 pub(crate) struct Whole {
     files: usize,
     bytes: u64,
-    paths: BTreeSet<PathBuf>,
     /// Bytes that are not packed, by what they lie below.
     left_out: BTreeMap<PathBuf, u64>,
 }
 
 impl Whole {
-    fn of(directory: &Path, paths: &[PathBuf], selection: &Selection) -> Self {
+    fn of(tree: &Tree, selection: &Selection) -> Self {
         let mut whole = Self::default();
-        for path in paths {
-            let Ok(metadata) = directory.join(path).symlink_metadata() else { continue };
+        for path in tree.paths() {
+            let Ok(metadata) = tree.root().join(path).symlink_metadata() else { continue };
             if metadata.is_dir() {
                 continue;
             }
             whole.files += 1;
-            whole.paths.insert(path.clone());
             whole.bytes += metadata.len();
             let is_packed = selection.chosen.get(path).is_some_and(|chosen| chosen.keep == Keep::Content);
-            if let Some(top) = path.iter().next().filter(|_| !is_packed) {
-                *whole.left_out.entry(top.into()).or_default() += metadata.len();
+            let Some(top) = path.iter().next().filter(|_| !is_packed) else { continue };
+            match whole.left_out.get_mut(Path::new(top)) {
+                Some(bytes) => *bytes += metadata.len(),
+                None => drop(whole.left_out.insert(top.into(), metadata.len())),
             }
         }
         whole
-    }
-
-    /// Whether a file belongs to the flake.
-    pub(crate) fn has(&self, path: &Path) -> bool {
-        self.paths.contains(path)
-    }
-
-    /// Whether files of the flake lie below a directory.
-    pub(crate) fn has_below(&self, directory: &Path) -> bool {
-        let mut after = self.paths.range::<Path, _>((Bound::Excluded(directory), Bound::Unbounded));
-        after.next().is_some_and(|path| path.starts_with(directory))
     }
 
     /// What weighs most of what was left out.
@@ -135,11 +124,12 @@ pub(crate) fn pack_flake(directory: &Path, picking: &cli::Picking) -> Result<Pac
         cache: session::cache(),
     };
     let root = directory.canonicalize().map_err(|error| Failure::new(Exit::Flake, error))?;
-    let selection = select(&Tree::new(root, paths.iter().cloned()), &choice)?;
-    let whole = Whole::of(directory, &paths, &selection);
+    let tree = Tree::new(root, paths);
+    let selection = select(&tree, &choice)?;
+    let whole = Whole::of(&tree, &selection);
     let content = selection.chosen.iter().filter(|(_, chosen)| chosen.keep == Keep::Content);
     refuse_secret_keys(directory, content.map(|(path, _)| path))?;
-    Ok(PackedFlake { selection, source, whole })
+    Ok(PackedFlake { selection, source, tree, whole })
 }
 
 fn tracked(directory: &Path, work: &git::Work<'_>) -> Result<Vec<PathBuf>, Failure> {
@@ -148,7 +138,7 @@ fn tracked(directory: &Path, work: &git::Work<'_>) -> Result<Vec<PathBuf>, Failu
         return Err(Failure::new(Exit::Flake, "git does not track flake.nix, so neither Nix nor npc would see it")
             .hint("`git add` the files of the flake"));
     }
-    let mut behind_links = BehindLinks { directory, known: BTreeMap::new() };
+    let mut behind_links = BehindLinks { directory, known: HashMap::new() };
     let mut paths = Vec::with_capacity(tracked.len());
     for Tracked { path, is_submodule } in tracked {
         if is_submodule {
@@ -163,7 +153,7 @@ fn tracked(directory: &Path, work: &git::Work<'_>) -> Result<Vec<PathBuf>, Failu
 /// Where a directory was replaced by a link, what git still has below it is gone.
 struct BehindLinks<'a> {
     directory: &'a Path,
-    known: BTreeMap<PathBuf, bool>,
+    known: HashMap<PathBuf, bool>,
 }
 
 impl BehindLinks<'_> {

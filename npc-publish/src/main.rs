@@ -7,6 +7,7 @@ mod console;
 mod failure;
 mod flake;
 mod git;
+mod interrupt;
 mod keys;
 mod selection;
 mod server;
@@ -36,6 +37,13 @@ fn main() -> ExitCode {
     };
     match runtime.block_on(commands::run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+        Err(failure) => match interrupt::exit_code() {
+            // What failed did so for that reason.
+            Some(code) => {
+                console::say("interrupted");
+                ExitCode::from(code)
+            }
+            None => failure.report(),
+        },
     }
 }

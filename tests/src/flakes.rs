@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::parts::{Nix, program};
-use crate::process::Ended;
+use crate::process::{Background, Ended};
 
 /// A file of a flake: its path and its content; a link where the content begins with `-> `.
 pub type Entry = (&'static str, &'static str);
@@ -114,6 +114,14 @@ impl Flake {
         Ended::of(command.envs(more.iter().copied()))
     }
 
+    /// Starts it, without waiting for its end.
+    pub fn npc_publish_in_background(&self, arguments: &[&str], more: &[(&str, &Path)]) -> Background {
+        let mut command = Command::new(program("npc-publish"));
+        command.args(arguments).current_dir(self.path("flake"));
+        self.within(&mut command);
+        Background::start(command.envs(more.iter().copied()), &self.path("npc-publish.log"))
+    }
+
     /// The files that `npc-publish` itself opens, one call a line; what it starts is not watched.
     pub fn opened_by_npc(&self, arguments: &[&str]) -> String {
         let trace = self.path("trace");
@@ -156,7 +164,13 @@ impl Flake {
     /// What a strategy packs: `path` for content, `path (name)` for a name alone; without directories.
     #[track_caller]
     pub fn packs(&self, strategy: &str) -> BTreeSet<String> {
-        let listed = self.npc_publish(&["pack", "--selection", strategy, "--json", "--list"]).works();
+        self.packs_with(&["--selection", strategy])
+    }
+
+    /// What is packed with these arguments, likewise.
+    #[track_caller]
+    pub fn packs_with(&self, arguments: &[&str]) -> BTreeSet<String> {
+        let listed = self.npc_publish(&[&["pack", "--json", "--list"], arguments].concat()).works();
         let listed: Vec<Value> = serde_json::from_str(&listed).expect("JSON");
         let described = listed.iter().filter_map(|entry| {
             let path = entry["path"].as_str().expect("a path");

@@ -21,6 +21,12 @@ const PLACES: [&str; 12] = [
     "notes.md",
 ];
 
+/// A link beside them, and where it leads.
+const LINK: (&str, &str) = ("linked", "modules");
+
+/// How many ways to refer to a file there are.
+const IDIOMS: u8 = 31;
+
 /// One reference from a file to a later one.
 #[derive(Debug, Clone, Copy)]
 struct Reference {
@@ -29,7 +35,7 @@ struct Reference {
 }
 
 fn reference() -> impl Strategy<Value = Reference> {
-    (0..24_u8, 0..PLACES.len()).prop_map(|(idiom, target)| Reference { idiom, target })
+    (0..IDIOMS, 0..PLACES.len()).prop_map(|(idiom, target)| Reference { idiom, target })
 }
 
 /// The way from the directory of one file to another file.
@@ -78,7 +84,29 @@ fn expression(from: &str, Reference { idiom, target }: Reference) -> String {
         20 => format!("(builtins.attrNames (builtins.readDir (dirOf {path})))"),
         21 => format!("\"${{builtins.filterSource (p: t: baseNameOf p == \"{name}\") {folder}}}\""),
         22 => format!("(builtins.readFile (builtins.toPath \"${{self}}/{directory}/../{beside}\"))"),
-        _ => format!("(builtins.hashFile \"sha256\" {path})"),
+        23 => format!("(builtins.hashFile \"sha256\" {path})"),
+        // Something is added to a name that is there, or is not.
+        24 => format!(
+            "(let p = {}; in builtins.pathExists (p + \"{}\"))",
+            &path[..path.len() - 1],
+            &path[path.len() - 1..]
+        ),
+        25 => format!(
+            "(map (p: builtins.pathExists (p + \"/{name}\") && builtins.pathExists (p + \".nix\")) [ {folder} ])"
+        ),
+        26 if to.contains('/') => {
+            format!("(let p = \"${{self}}/{directory}\"; in builtins.readFile \"${{p}}/{name}\")")
+        }
+        27 if is_nix && name == "default.nix" => format!("(import {folder} {{ inherit self; }})"),
+        // Everything in a directory, at any depth, as `listFilesRecursive` and import-tree find it.
+        28 => format!(
+            "(let all = d: builtins.concatMap (n: if (builtins.readDir d).${{n}} == \"directory\" then all (d + \"/${{n}}\") \
+             else [ (builtins.readFile (d + \"/${{n}}\")) ]) (builtins.attrNames (builtins.readDir d)); in all {folder})"
+        ),
+        29 if is_nix && to.starts_with("modules/") => {
+            format!("(import {} {{ inherit self; }})", relative(from, &to.replacen("modules", LINK.0, 1)))
+        }
+        _ => format!("(builtins.readFile \"${{toString {here}/.}}/{to}\")"),
     }
 }
 
@@ -91,6 +119,9 @@ fn lay_out(flake: &Flake, files: &[Vec<Reference>], first: &[Reference]) {
         let content = if is_nix { format!("{{ self }}: [ {} ]", values.join(" ")) } else { format!("# {path}") };
         flake.write(path, &content);
     }
+    flake.write(LINK.0, &format!("-> {}", LINK.1));
+    flake.write("hosts.nix", "{ self }: [ ]");
+    flake.write("modules.nix", "{ self }: [ ]");
     let values: Vec<_> = first.iter().map(|reference| expression("flake.nix", *reference)).collect();
     flake.write(
         "flake.nix",
@@ -113,7 +144,9 @@ fn what_the_syntax_mentions_includes_what_evaluation_reads() {
         let outcome = runner.run(&(files, first), |(files, first)| {
             let flake = Flake::new(nix, &[]);
             lay_out(&flake, &files, &first);
-            let (mentioned, read) = (flake.packs("static"), flake.packs("evaluated"));
+            // Without Nix, nothing mends what the syntax does not show.
+            let mentioned = flake.packs_with(&["--selection", "static", "--nix", "none"]);
+            let read = flake.packs("evaluated");
             for path in &read {
                 let is_in = mentioned.contains(path) || mentioned.contains(path.trim_end_matches(" (name)"));
                 prop_assert!(is_in, "{path}: {mentioned:?} {read:?} {}", nix.programs.display());

@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use npc_tests::eventually;
 use npc_tests::flakes::Flake;
 use npc_tests::parts::Nix;
+use rustix::process::{Pid, Signal};
 
 const TWO_HOSTS: &str = r#"{ outputs = { self }: let
   host = name: value: { config.system.build.toplevel = derivation {
@@ -78,19 +80,114 @@ fn a_flake_that_is_handed_to_another_flake_is_packed_as_that_one_reads_it() {
 
 /// A Nix under which somebody edits the flake as soon as it is first asked to evaluate.
 fn with_an_editor(flake: &Flake, nix: &Nix, edit: &str) -> PathBuf {
-    let place = flake.path("editor");
+    let once = flake.path("once");
+    fs::write(&once, "").expect("written");
+    beginning_with(flake, nix, &format!("if rm {} 2>/dev/null; then {edit}; fi", once.display()))
+}
+
+/// A Nix that does something else first whenever it is asked to evaluate configurations.
+fn beginning_with(flake: &Flake, nix: &Nix, first: &str) -> PathBuf {
+    let place = flake.path("wrapped");
     fs::create_dir_all(&place).expect("made");
     symlink(nix.programs.join("nix-store"), place.join("nix-store")).expect("linked");
-    let once = place.join("once");
-    fs::write(&once, "").expect("written");
-    let script = format!(
-        "#!/bin/sh\ncase \" $* \" in *' eval '*) if rm {} 2>/dev/null; then {edit}; fi;; esac\nexec {} \"$@\"\n",
-        once.display(),
-        nix.program().display()
-    );
+    let nix = nix.program().display().to_string();
+    let script =
+        format!("#!/bin/sh\ncase \" $* \" in *' eval '*nixosConfigurations*) {first};; esac\nexec {nix} \"$@\"\n");
     fs::write(place.join("nix"), script).expect("written");
     fs::set_permissions(place.join("nix"), fs::Permissions::from_mode(0o755)).expect("set");
     place.join("nix")
+}
+
+#[test]
+fn an_interrupt_ends_everything_and_leaves_nothing_behind() {
+    let Some(nix) = Nix::find() else { return };
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let flake = two_hosts(&nix);
+        let (scratch, started) = (flake.path("scratch"), flake.path("started"));
+        fs::create_dir(&scratch).expect("made");
+        let hanging = beginning_with(&flake, &nix, &format!("echo $$ >> {}; sleep 1000", started.display()));
+        let npc = flake.npc_publish_in_background(&["pack", "--list"], &[("NPC_NIX", &hanging), ("TMPDIR", &scratch)]);
+        let line = || fs::read_to_string(&started).ok().filter(|text| text.ends_with('\n'));
+        let evaluating: i32 = eventually("an evaluation begins", line).trim().parse().expect("a process id");
+        npc.signal(signal);
+        assert_eq!(npc.stop_after_signal().code(), Some(code));
+        let evaluating = Pid::from_raw(evaluating).expect("a process id");
+        eventually("what it started has ended", || rustix::process::test_kill_process(evaluating).err());
+        assert_eq!(fs::read_dir(&scratch).expect("a folder").count(), 0, "nothing is left");
+    }
+}
+
+#[test]
+fn what_the_syntax_does_not_show_is_found_by_comparing_with_the_whole_tree() {
+    let Some(all) = Nix::all() else { return };
+    for nix in &all {
+        let flake = two_hosts(nix);
+        // The text of a path is edited, which nobody who reads the syntax follows.
+        let edits =
+            "(builtins.pathExists (/. + builtins.replaceStrings [ \"web\" ] [ \"hidden\" ] (toString ./web.nix)))";
+        flake.write("flake.nix", &TWO_HOSTS.replace("(import ./web.nix)", edits));
+        flake.write("hidden.nix", "1");
+        let alone = flake.npc_publish(&["pack", "--selection", "static", "--nix", "none", "--list"]).works();
+        assert!(!alone.contains("hidden.nix"), "{alone}");
+        let packed = flake.pack("static");
+        assert!(packed.words.contains("configuration `web`: the syntax does not mention all"), "{}", packed.words);
+        assert_eq!(packed.derivation("web"), flake.evaluate_whole("web"));
+        assert_eq!(packed.json["configurations"]["web"]["proof"], "whole-tree");
+    }
+}
+
+#[test]
+fn how_an_archive_of_what_the_syntax_mentions_compares_with_the_whole_tree_is_said() {
+    let Some(nix) = Nix::find() else { return };
+    let flake = two_hosts(&nix);
+    flake.write("flake.nix", &TWO_HOSTS.replace("(import ./web.nix)", "\"${self + \"/web.nix\"}\""));
+    flake.write("README.md", "unread");
+    for evaluated in [2, 0] {
+        let packed = flake.pack("static");
+        assert!(packed.words.contains("`web` has another derivation than in the whole tree"), "{}", packed.words);
+        let proofs = ["web", "db"].map(|name| packed.json["configurations"][name]["proof"].clone());
+        assert_eq!(proofs, ["archive", "whole-tree"]);
+        assert_eq!(packed.evaluated(), evaluated, "what was compared is remembered");
+    }
+}
+
+#[test]
+fn another_store_is_another_answer_wherever_it_is_set() {
+    let Some(nix) = Nix::find() else { return };
+    let flake = two_hosts(&nix);
+    let derivation = |name: &str| {
+        let store = flake.path(name);
+        let settings = format!("store = local?store={0}/store&state={0}/state&log={0}/log", store.display());
+        let ended =
+            flake.npc_publish_with(&["pack", "--json", "--output", "../out"], &[("NIX_CONFIG", Path::new(&settings))]);
+        let json: serde_json::Value = serde_json::from_str(&ended.works()).expect("JSON");
+        json["configurations"]["web"]["drv_path"].as_str().expect("a derivation").to_owned()
+    };
+    for name in ["one", "two"] {
+        assert!(derivation(name).starts_with(flake.path(name).to_str().expect("a plain path")), "{name}");
+    }
+}
+
+#[test]
+fn a_flake_that_throws_nixs_own_words_is_not_one_without_configurations() {
+    let Some(all) = Nix::all() else { return };
+    for nix in &all {
+        let throws = "{ outputs = _: { nixosConfigurations = throw \"it does not provide attribute 'x'\"; }; }";
+        let flake = Flake::new(nix, &[("flake.nix", throws)]);
+        flake.npc_publish(&["pack", "--list"]).fails(6, &["does not evaluate", "it does not provide attribute"]);
+        let host = "{ outputs = _: { nixosConfigurations.a = throw \"it does not provide attribute 'x'\"; }; }";
+        flake.write("flake.nix", host);
+        let refused = flake.npc_publish(&["pack", "--list"]).fails(6, &["configuration `a` does not evaluate"]);
+        assert!(!refused.words.contains("has no `nixosConfigurations`"), "{}", refused.words);
+    }
+}
+
+#[test]
+fn without_nix_naming_configurations_leaves_nothing_out() {
+    let flake = Flake::new(&Nix { programs: PathBuf::from("/nowhere") }, &[("flake.nix", TWO_HOSTS)]);
+    let ended = flake.npc_publish(&["pack", "--list", "--nix", "none", "--configuration", "web"]);
+    assert!(ended.words.contains("--configuration does not leave anything out"), "{}", ended.words);
+    ended.works();
 }
 
 #[test]

@@ -72,7 +72,11 @@ fn list(flake: &PackedFlake, directory: &Path, as_json: bool) -> Result<(), Fail
     }
     let row = |(path, chosen): (&PathBuf, &crate::selection::Chosen)| {
         let bytes = packed_bytes(directory, path, chosen.keep);
-        vec![console::printable(&path.to_string_lossy()), bytes.to_string(), chosen.reason.clone()]
+        let reason = match chosen.keep {
+            Keep::Name if !chosen.reason.contains("name") => format!("its name alone: {}", chosen.reason),
+            Keep::Name | Keep::Content => chosen.reason.clone(),
+        };
+        vec![console::printable(&path.to_string_lossy()), bytes.to_string(), reason]
     };
     console::table(&chosen.iter().map(row).collect::<Vec<_>>())
 }
@@ -81,11 +85,24 @@ fn keep(chosen: &crate::selection::Chosen) -> Value {
     serde_json::to_value(chosen).map(|value| value["keep"].clone()).unwrap_or_default()
 }
 
+/// `./hosts/../hosts/a.nix` is `hosts/a.nix`; none for what lies outside.
+fn plain(path: &Path) -> Option<PathBuf> {
+    let mut plain = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => plain.pop().then_some(())?,
+            Component::Normal(name) => plain.push(name),
+            Component::RootDir | Component::Prefix(_) => return None,
+        }
+    }
+    Some(plain)
+}
+
 fn why(flake: &PackedFlake, directory: &Path, path: &Path, as_json: bool) -> Result<(), Failure> {
     let root = directory.canonicalize().map_err(Failure::other)?;
     let path = path.strip_prefix(&root).or_else(|_| path.strip_prefix(directory)).unwrap_or(path);
-    // `./hosts/a.nix` is `hosts/a.nix`.
-    let path: PathBuf = path.components().filter(|component| !matches!(component, Component::CurDir)).collect();
+    let path = plain(path).ok_or_else(|| Failure::usage(format!("`{}` lies outside the flake", path.display())))?;
     let chosen = flake.selection.chosen.get(&path);
     let below = flake.selection.chosen.keys().any(|other| other.starts_with(&path));
     let reason = match chosen {
@@ -94,8 +111,8 @@ fn why(flake: &PackedFlake, directory: &Path, path: &Path, as_json: bool) -> Res
         None if directory.join(&path).symlink_metadata().is_err() => {
             return Err(Failure::usage(format!("there is no `{}`", path.display())));
         }
-        None if flake.whole.has_below(&path) => "it is a directory of which nothing is packed".to_owned(),
-        None if !flake.whole.has(&path) => {
+        None if flake.tree.below(&path).next().is_some() => "it is a directory of which nothing is packed".to_owned(),
+        None if !flake.tree.lists(&path) => {
             "it is not packed: git does not track it, it is a submodule, or npc.toml excludes it".to_owned()
         }
         None if flake.selection.strategy == Strategy::Evaluated => {

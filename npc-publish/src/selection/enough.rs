@@ -236,10 +236,7 @@ impl Evaluator<'_> {
 
     /// Why a derivation is another in another tree.
     fn why_bound(&self, sights: &Sights) -> String {
-        match identity::first_use(self.tree, sights) {
-            Some(place) => place,
-            None => "it depends on what tells one tree from another".to_owned(),
-        }
+        identity::first_use(self.tree, sights).unwrap_or_else(identity::unnamed)
     }
 
     fn finish(self, archived: Archived, known: &BTreeMap<Subject, Known>) -> Result<Found, Failure> {
@@ -257,8 +254,12 @@ impl Evaluator<'_> {
         for (subject, known) in known {
             let Subject::System(name) = subject else { continue };
             let same = whole || known.record.archive.is_none();
-            let proof = if same { Proof::WholeTree } else { Proof::Archive };
-            found.systems.insert(name.clone(), system(known.record.value.clone(), Some(proof))?);
+            let proof = match &known.record.reason {
+                _ if same => Some(Proof::WholeTree),
+                Some(_) => Some(Proof::Archive),
+                None => None,
+            };
+            found.systems.insert(name.clone(), system(known.record.value.clone(), proof)?);
             found.needs.insert(name.clone(), facts::needed_by(self.tree, &known.record.facts));
             if !same {
                 let bound = known.record.reason.clone().map_or(Bound::Uncompared, Bound::Differs);

@@ -85,7 +85,7 @@ struct Walk<'a> {
     found: Followed,
     ahead: Vec<Reading>,
     seen: BTreeSet<Reading>,
-    /// Directories that were taken whole, likewise.
+    /// Directories that were taken whole, each by the way that it was come by and the flake that it was taken for.
     whole: BTreeSet<(PathBuf, PathBuf)>,
 }
 
@@ -172,18 +172,18 @@ impl<'a> Walk<'a> {
             What::Below(directory) => {
                 self.widened(file, mention, directory);
                 if self.widen == Widen::Yes || directory != root {
-                    self.take(directory, root, Usage::Value, &reason);
+                    self.take_one(directory, root, Usage::Value, &reason);
                 }
             }
             What::Names(directory) => self.names(directory, &reason),
             What::Flake(directory) => {
-                self.take(directory, directory, Usage::Value, &reason);
+                self.take_one(directory, directory, Usage::Value, &reason);
                 self.flake(directory, &reason);
             }
             What::All => {
                 self.widened(file, mention, Path::new(""));
                 if self.widen == Widen::Yes {
-                    self.take(Path::new(""), root, Usage::Value, &reason);
+                    self.take_one(Path::new(""), root, Usage::Value, &reason);
                 }
             }
         }
@@ -206,12 +206,14 @@ impl<'a> Walk<'a> {
 
     fn take(&mut self, path: &Path, root: &Path, usage: Usage, reason: &str) {
         self.take_one(path, root, usage, reason);
-        // What goes on after a blank or the like may belong to the name, and something may be added to a name that is nothing.
         let length = path.as_os_str().len();
         let is_there = self.tree.resolve(path, Last::Follow).end.is_some_and(|end| self.tree.kind(&end).is_some());
         for longer in self.tree.beginning_like(path) {
+            // What ends a path in a script may belong to the name all the same: a blank.
             let goes_on = longer.as_os_str().as_encoded_bytes().get(length).is_some_and(|byte| ENDS.contains(byte));
-            if goes_on || !is_there {
+            // Elsewhere, more may be added to the name: `key + ".pub"`.
+            let is_added_to = usage == Usage::Value && self.widen == Widen::Yes;
+            if goes_on || is_added_to || !is_there {
                 self.take_one(&longer, root, Usage::Value, reason);
             }
         }

@@ -10,20 +10,13 @@ use rowan::ast::AstNode as _;
 
 use super::built::ENDS;
 use super::mentions::{Usage, What};
-use super::syntax::{is_list_of_modules, outside_parens};
+use super::syntax::{applied_to, is_import, is_list_of_modules, named, outside_parens};
 
 /// What ends a path in the text of a script and stands for more of it: a pattern, or a variable.
 const FILLED_IN: &str = "*?[{$";
 
 /// Functions that make text of a path, or leave text as it is.
-const TO_TEXT: [&str; 6] = [
-    "toString",
-    "builtins.toString",
-    "toPath",
-    "builtins.toPath",
-    "unsafeDiscardStringContext",
-    "builtins.unsafeDiscardStringContext",
-];
+const TO_TEXT: [&str; 3] = ["toString", "toPath", "unsafeDiscardStringContext"];
 
 /// What an expression is that begins with a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,11 +126,8 @@ pub(super) fn grown(node: &SyntaxNode, known: Known, form: Form, understood: &Un
                 at = parent;
             }
             SyntaxKind::NODE_APPLY if form == Form::Path || grew => {
-                let apply = ast::Apply::cast(parent.clone());
-                let function = apply
-                    .and_then(|apply| apply.lambda())
-                    .filter(|function| !function.syntax().text_range().contains_range(at.text_range()));
-                if !function.is_some_and(|function| TO_TEXT.contains(&function.to_string().as_str())) {
+                let function = applied_to(&at).and_then(|function| named(&function)?.pop());
+                if !function.is_some_and(|function| TO_TEXT.contains(&function.as_str())) {
                     break;
                 }
                 form = Form::Text;
@@ -202,13 +192,7 @@ fn interpolated(interpolation: &SyntaxNode, string: &ast::Str, mut known: Known)
 /// How the path that the expression at `node` gives is used.
 fn usage(node: &SyntaxNode) -> Usage {
     let parent = outside_parens(node);
-    let imports = || {
-        let function = ast::Apply::cast(parent.clone()).and_then(|apply| apply.lambda());
-        function.is_some_and(|function| {
-            let name = function.to_string();
-            name == "import" || name == "builtins.import"
-        })
-    };
+    let imports = || applied_to(node).is_some_and(|function| is_import(&function));
     match parent.kind() {
         SyntaxKind::NODE_APPLY if imports() => Usage::Import,
         SyntaxKind::NODE_LIST if is_list_of_modules(&parent) => Usage::Import,

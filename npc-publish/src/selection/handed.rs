@@ -5,7 +5,7 @@ use rnix::SyntaxNode;
 use rnix::ast::{self, BinOpKind, Expr, HasEntry as _};
 use rowan::ast::AstNode as _;
 
-use super::syntax::{bound_to, outside_parens};
+use super::syntax::{bound_to, called, is_import, named, outside_parens};
 
 /// Functions of other flakes that are known to take `self` or `inputs` and to read none of the flake's files themselves.
 const HARMLESS: [&str; 5] = ["nixosSystem", "mkFlake", "darwinSystem", "homeManagerConfiguration", "evalModules"];
@@ -19,7 +19,41 @@ const LISTING: [&str; 7] =
     ["attrNames", "filterAttrs", "hasAttr", "mapAttrs", "mapAttrs'", "mapAttrsToList", "removeAttrs"];
 
 /// Functions that give what they get to the function in a file.
-const CALLING: [&str; 3] = ["import", "callPackage", "callPackages"];
+const CALLING: [&str; 2] = ["callPackage", "callPackages"];
+
+/// Flakes whose modules for flake-parts read nothing of the flake that they are imported into but what it names to them. Any
+/// other may look for files where it expects them, as those that find hosts by themselves do.
+const WITH_HARMLESS_MODULES: [&str; 22] = [
+    "agenix-shell",
+    "devenv",
+    "devshell",
+    "disko",
+    "flake-parts",
+    "flake-root",
+    "git-hooks",
+    "git-hooks-nix",
+    "hercules-ci-effects",
+    "home-manager",
+    "just-flake",
+    "make-shell",
+    "mission-control",
+    "nix-topology",
+    "nix-unit",
+    "pkgs-by-name-for-flake-parts",
+    "pre-commit-hooks",
+    "pre-commit-hooks-nix",
+    "process-compose-flake",
+    "services-flake",
+    "treefmt",
+    "treefmt-nix",
+];
+
+/// Whether `x.flakeModule` stands for a module that gets the flake itself, and may look for files in it.
+pub(super) fn is_prying_module(names: &[String]) -> bool {
+    let module = names.iter().position(|name| matches!(name.as_str(), "flakeModule" | "flakeModules"));
+    let flake = module.and_then(|at| names.get(at.checked_sub(1)?));
+    flake.is_some_and(|flake| flake != "self" && !WITH_HARMLESS_MODULES.contains(&flake.as_str()))
+}
 
 /// Whether `name` here is an overlay's (`self: super: …`) or a `let`'s, not the flake's: the innermost that binds it says so.
 pub(super) fn is_bound_otherwise(node: &SyntaxNode, name: &str) -> bool {
@@ -102,25 +136,24 @@ fn takes_by_name(function: &Expr) -> bool {
 }
 
 fn is_harmless(function: &Expr) -> bool {
-    let text = function.to_string();
-    let head = text.split_whitespace().next().unwrap_or_default();
-    let name = head.rsplit('.').next().unwrap_or_default();
+    let names = called(function).unwrap_or_default();
+    let Some(name) = names.last() else { return false };
     // Many flakes have a function of that name, and some of them read the tree.
-    HARMLESS.contains(&name) && (name != "mkFlake" || head.contains("flake-parts"))
+    HARMLESS.contains(&name.as_str()) && (name != "mkFlake" || names.iter().any(|name| name == "flake-parts"))
 }
 
 fn is_listing(function: &Expr) -> bool {
-    let text = function.to_string();
-    let name = text.split_whitespace().next().and_then(|head| head.rsplit('.').next()).unwrap_or_default();
-    LISTING.contains(&name)
+    called(function).and_then(|mut names| names.pop()).is_some_and(|name| LISTING.contains(&name.as_str()))
 }
 
 /// `import ./x`, `import (self + "/x")`, `pkgs.callPackage ./x`: its function is a file of the flake, which is followed itself.
 fn imports_own(function: &Expr) -> bool {
     let Expr::Apply(apply) = inside_parens(function) else { return false };
-    let caller = apply.lambda().map(|caller| caller.to_string()).unwrap_or_default();
-    let calls = caller.rsplit('.').next().is_some_and(|name| CALLING.contains(&name));
-    calls && apply.argument().is_some_and(|path| is_own_path(&path))
+    let calls = |caller: &Expr| {
+        is_import(caller)
+            || named(caller).and_then(|mut names| names.pop()).is_some_and(|name| CALLING.contains(&name.as_str()))
+    };
+    apply.lambda().is_some_and(|caller| calls(&caller)) && apply.argument().is_some_and(|path| is_own_path(&path))
 }
 
 fn is_own_path(path: &Expr) -> bool {

@@ -36,6 +36,11 @@ pub(super) fn first_use(tree: &Tree, sights: &Sights) -> Option<String> {
     })
 }
 
+/// What is said where no such place was found.
+pub(super) fn unnamed() -> String {
+    "it depends on what tells one tree from another".to_owned()
+}
+
 /// Whether a Nix file that was read uses the flake's hash, of which two trees may agree by chance in what is asked of it:
 /// `lib.hasPrefix "sha256-A" self.narHash`.
 pub(super) fn uses_its_hash(tree: &Tree, sights: &Sights) -> bool {

@@ -16,8 +16,8 @@ use rnix::{ParseError, SyntaxKind, SyntaxNode};
 use rowan::ast::AstNode as _;
 
 use super::growth::{Form, Known, Understood, grown, normalize};
-use super::handed::{is_bound_otherwise, stays_here};
-use super::syntax::{is_expression, outside_parens, parts_of, plain};
+use super::handed::{is_bound_otherwise, is_prying_module, stays_here};
+use super::syntax::{bound_to, is_expression, named, outside_parens, parts_of, plain};
 
 /// How a literal is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +81,7 @@ pub(super) fn mentions(text: &str, file: &Path, root: &Path) -> Result<Vec<Menti
     let is_flake = file == root.join("flake.nix");
     let reader = Reader {
         text,
+        lines: text.match_indices('\n').map(|(at, _)| at).collect(),
         directory: file.parent().unwrap_or(Path::new("")),
         root,
         aliases: aliases(&syntax, is_flake),
@@ -147,6 +148,8 @@ fn aliases(syntax: &SyntaxNode, is_flake: bool) -> BTreeSet<String> {
 
 struct Reader<'a> {
     text: &'a str,
+    /// Where they end.
+    lines: Vec<usize>,
     directory: &'a Path,
     root: &'a Path,
     aliases: BTreeSet<String>,
@@ -155,8 +158,9 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn mention(&self, node: &SyntaxNode, what: What) -> Mention {
-        let line = line_at(self.text, node.text_range().start().into());
-        Mention { what, line, text: shortened(&node.text().to_string()) }
+        let range = node.text_range();
+        let line = self.lines.partition_point(|end| *end < range.start().into()) + 1;
+        Mention { what, line, text: shortened(&self.text[range]) }
     }
 
     fn look(&self, node: &SyntaxNode) -> Option<What> {
@@ -210,9 +214,14 @@ impl Reader<'_> {
             return Some(What::All);
         }
         let names: Vec<_> = attributes.iter().map(Option::as_deref).collect();
-        let is_alias = matches!(&base, Expr::Ident(ident) if self.aliases.contains(&ident.to_string()));
-        if is_alias && names.first() == Some(&None) {
+        let before = named(&base).unwrap_or_default();
+        let all: Vec<_> = before.iter().map(|name| Some(name.as_str())).chain(names.iter().copied()).collect();
+        let of_inputs = |name: Option<&str>| name.is_some_and(|name| self.aliases.contains(name));
+        if all.windows(2).any(|pair| of_inputs(pair[0]) && pair[1].is_none()) {
             // `inputs.${name}` may be `self`.
+            return Some(What::All);
+        }
+        if is_prying_module(&all.iter().map(|name| name.unwrap_or_default().to_owned()).collect::<Vec<_>>()) {
             return Some(What::All);
         }
         let after_self = match names.iter().position(|name| *name == Some("self")) {
@@ -324,8 +333,13 @@ fn is_root_of_source(literal: &SyntaxNode) -> bool {
     // In a recursive set, the `fileset` may be the `root`.
     let set = entry.syntax().parent().and_then(ast::AttrSet::cast).filter(|set| set.rec_token().is_none());
     let call = set.map(|set| outside_parens(set.syntax())).and_then(ast::Apply::cast);
-    let function = call.and_then(|call| call.lambda()).map(|function| function.to_string());
-    is_root && function.is_some_and(|function| function.rsplit('.').next() == Some("toSource"))
+    let names = call.and_then(|call| named(&call.lambda()?)).unwrap_or_default();
+    let is_nixpkgs = match &names[..] {
+        [name] => name == "toSource" && bound_to(literal, name).is_none(),
+        [.., set, name] => set == "fileset" && name == "toSource",
+        [] => false,
+    };
+    is_root && is_nixpkgs
 }
 
 fn is_inherited_from(node: &SyntaxNode) -> bool {

@@ -55,6 +55,7 @@ use records::Records;
 
 use crate::console;
 use crate::failure::Failure;
+use crate::interrupt;
 
 /// How many places that could not be followed are told.
 const WIDENINGS_TOLD: usize = 8;
@@ -124,12 +125,19 @@ pub(crate) struct Selection {
 
 /// Chooses the files of `tree`, and packs and proves them.
 pub(crate) fn select(tree: &Tree, choice: &Choice) -> Result<Selection, Failure> {
+    interrupt::listen().map_err(Failure::other)?;
     let nix = Nix::find(&choice.nix)?;
+    if nix.is_none() && !choice.configurations.is_empty() {
+        console::warn("nothing is evaluated without Nix, so --configuration does not leave anything out");
+    }
     let strategy = decide(choice.strategy, nix.as_ref())?;
     let records = Records::open(choice.cache.clone());
     let mut included = BTreeMap::new();
     for path in tree.paths().filter(|path| choice.include.is_match(path)) {
         included.insert(path.to_owned(), "asked for by `include`");
+    }
+    if included.is_empty() && !choice.include.is_empty() {
+        console::warn("`include` in npc.toml matches no file of the flake");
     }
     for directory in lock::hashed_directories(tree) {
         for path in tree.below(&directory) {
@@ -175,12 +183,24 @@ fn unevaluated(
         let chosen = chosen.entry(path).or_insert(Chosen { keep: Keep::Name, reason: reason.to_owned() });
         chosen.keep = Keep::Content;
     }
-    let members = chosen.iter().map(|(path, chosen)| (path.clone(), chosen.keep)).collect();
-    let archived = Archived::pack(tree, &members)?;
-    let proved = match nix {
-        Some(nix) => proof::prove(tree, nix, records, &archived, &choice.configurations)?,
-        None => proof::Proved::default(),
+    let pack = |chosen: &BTreeMap<PathBuf, Chosen>| {
+        Archived::pack(tree, &chosen.iter().map(|(path, chosen)| (path.clone(), chosen.keep)).collect())
     };
+    let mut archived = pack(&chosen)?;
+    let prove = |archived: &Archived| match nix {
+        Some(nix) => proof::prove(tree, nix, records, archived, &choice.configurations),
+        None => Ok(proof::Proved::default()),
+    };
+    let mut proved = prove(&archived)?;
+    if !proved.lacking.is_empty() {
+        console::warn(format_args!(
+            "{}: the syntax does not mention all that is read, and every tracked file is taken",
+            proved.lacking.join(", ")
+        ));
+        chosen = tracked(tree);
+        archived = pack(&chosen)?;
+        proved = prove(&archived)?;
+    }
     let (configurations, evaluated) = (proved.systems, proved.evaluated);
     Ok(Selection { archived, chosen, configurations, strategy, evaluated })
 }
@@ -229,15 +249,19 @@ fn evaluated(
             )),
         }
     }
+    let all = found.needs.len();
+    let mut readers: BTreeMap<&Path, Vec<&str>> = BTreeMap::new();
+    for (name, needs) in &found.needs {
+        let whole = needs.iter().filter(|(path, keep)| found.archived.members.get(*path) == Some(*keep));
+        whole.for_each(|(path, _)| readers.entry(path).or_default().push(name.as_str()));
+    }
     let mut chosen: BTreeMap<PathBuf, Chosen> = BTreeMap::new();
     for (path, keep) in &found.archived.members {
-        let users: Vec<_> = found.needs.iter().filter(|(_, needs)| needs.get(path) == Some(keep)).collect();
-        let names = users.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>();
-        let reason = match (keep, names.is_empty()) {
-            (_, true) if included.contains_key(path) => included[path].to_owned(),
-            (_, true) => "read for the names of the configurations".to_owned(),
-            (Keep::Content, false) => format!("read by {}", shortened(&names, found.needs.len())),
-            (Keep::Name, false) => format!("only its name was seen, by {}", shortened(&names, found.needs.len())),
+        let reason = match (keep, readers.get(path.as_path())) {
+            (_, None) if included.contains_key(path) => included[path].to_owned(),
+            (_, None) => "read for the names of the configurations".to_owned(),
+            (Keep::Content, Some(names)) => format!("read by {}", shortened(names, all)),
+            (Keep::Name, Some(names)) => format!("only its name was seen, by {}", shortened(names, all)),
         };
         chosen.insert(path.clone(), Chosen { keep: *keep, reason });
     }

@@ -6,8 +6,10 @@
 //! inputs are in the store is in that cache from the start: Nix 2.20 and later would hash them first, reading every file,
 //! and look at none a second time.
 
-use std::fs::File;
+use std::collections::BTreeMap;
+use std::fs::{File, Permissions};
 use std::io::{self, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::str::FromStr;
@@ -20,9 +22,16 @@ use tempfile::TempDir;
 use super::trace::{self, Trace};
 use crate::console;
 use crate::failure::{Exit, Failure};
+use crate::interrupt;
 
 /// How much of Nix's complaint is shown, in bytes.
 const COMPLAINT_BYTES: usize = 6 * 1024;
+
+/// How older versions end a complaint: npc has no such flag.
+const SHOW_TRACE: &str = "(use '--show-trace' to show detailed location information)";
+
+/// Settings that decide about a result: the store that derivations are written to is part of their names.
+const DECIDING: [&str; 3] = ["store", "system", "experimental-features"];
 
 const EMPTY_REGISTRY: &str = r#"{"flakes":[],"version":2}"#;
 
@@ -53,7 +62,10 @@ impl FromStr for NixChoice {
 #[derive(Debug)]
 pub(crate) struct Nix {
     program: PathBuf,
+    /// What it calls itself: `nix (Nix) 2.8.0`.
     version: String,
+    /// The settings that decide.
+    configured: String,
     scratch: TempDir,
     knows_the_dot: AtomicBool,
 }
@@ -96,9 +108,9 @@ pub(super) struct Evaluated {
 pub(super) struct Complaint(pub(super) String);
 
 impl Complaint {
-    /// Whether the flake simply has no such output.
+    /// Whether the flake simply has no such output, in Nix's own words rather than in those of something that was thrown.
     pub(super) fn lacks_the_output(&self) -> bool {
-        self.0.contains("does not provide attribute")
+        self.0.starts_with("error: flake '") && self.0.contains("' does not provide attribute '")
     }
 
     /// Whether it asked for a path that does not belong to the flake.
@@ -132,11 +144,13 @@ impl Nix {
             NixChoice::Path => Path::new("nix"),
             NixChoice::Program(program) => program,
         };
-        let output = match Command::new(program).arg("--version").stdin(Stdio::null()).output() {
-            Ok(output) => output,
-            Err(error) if error.kind() == io::ErrorKind::NotFound && *choice == NixChoice::Path => return Ok(None),
-            Err(error) => return Err(Failure::usage(format!("cannot run `{}`: {error}", program.display()))),
-        };
+        let output =
+            match interrupt::output(Command::new(program).arg("--version").stdin(Stdio::null()).stderr(Stdio::piped()))
+            {
+                Ok(output) => output,
+                Err(error) if error.kind() == io::ErrorKind::NotFound && *choice == NixChoice::Path => return Ok(None),
+                Err(error) => return Err(Failure::usage(format!("cannot run `{}`: {error}", program.display()))),
+            };
         if !output.status.success() && *choice == NixChoice::Path {
             console::warn(format_args!(
                 "the Nix on the PATH does not work: `nix --version` ended with {}",
@@ -148,14 +162,38 @@ impl Nix {
             return Err(Failure::usage(format!("`{} --version` ended with {}", program.display(), output.status)));
         }
         let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        let scratch = tempfile::Builder::new().prefix("npc-").tempdir().map_err(Failure::other)?;
+        // Parts of the flake are laid out in it, which are no other user's business.
+        let private = Permissions::from_mode(0o700);
+        let scratch = tempfile::Builder::new().prefix("npc-").permissions(private).tempdir().map_err(Failure::other)?;
         std::fs::write(scratch.path().join("registry.json"), EMPTY_REGISTRY).map_err(Failure::other)?;
-        Ok(Some(Self { program: program.to_owned(), version, scratch, knows_the_dot: AtomicBool::new(true) }))
+        let (program, configured, knows_the_dot) = (program.to_owned(), String::new(), AtomicBool::new(true));
+        let nix = Self { program, version, configured, scratch, knows_the_dot };
+        let configured = nix.ask_for_its_settings()?;
+        Ok(Some(Self { configured, ..nix }))
     }
 
-    /// What it calls itself: `nix (Nix) 2.8.0`.
-    pub(super) fn version(&self) -> &str {
-        &self.version
+    /// What its settings, wherever they come from, say of where and how it evaluates.
+    fn ask_for_its_settings(&self) -> Result<String, Failure> {
+        let mut refusals = Vec::new();
+        // Since 2.20 it is called otherwise; the old name goes on to work for now.
+        for name in [&["show-config"][..], &["config", "show"]] {
+            let mut command = Command::new(&self.program);
+            command.args(["--extra-experimental-features", "nix-command flakes"]).args(name).arg("--json");
+            command.stdin(Stdio::null()).stderr(Stdio::piped());
+            let output = interrupt::output(&mut command).map_err(|error| cannot_start(&error))?;
+            if output.status.success() {
+                let all: BTreeMap<String, Value> = serde_json::from_slice(&output.stdout).map_err(Failure::other)?;
+                let told = DECIDING.map(|setting| all.get(setting).map(|told| told["value"].to_string()));
+                return Ok(format!("{:?} {told:?}", std::env::var_os("NIX_STORE_DIR")));
+            }
+            refusals.push(complaint(&String::from_utf8_lossy(&output.stderr)).0);
+        }
+        Err(Failure::new(Exit::Flake, format!("Nix does not tell its settings: {}", refusals.join("\n"))))
+    }
+
+    /// What decides about the result of an evaluation beside what it reads: the version, and settings.
+    pub(super) fn circumstances(&self) -> [&str; 2] {
+        [&self.version, &self.configured]
     }
 
     /// Whether strace is there and may watch other programs.
@@ -186,7 +224,8 @@ impl Nix {
             .args(["--option", "warn-dirty", "false", "--option", "eval-cache", "false"])
             .args(["--option", "flake-registry"])
             .arg(self.scratch.path().join("registry.json"))
-            .stdin(Stdio::null());
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped());
     }
 
     /// Copies a flake, and the inputs that it locks, to the Nix store.
@@ -209,7 +248,7 @@ impl Nix {
             keep_cache_in(&mut command, cache);
         }
         command.arg(installable(flake, ""));
-        let output = command.output().map_err(|error| Complaint(error.to_string()))?;
+        let output = interrupt::output(&mut command).map_err(|error| Complaint(error.to_string()))?;
         if !output.status.success() {
             return Err(complaint(&String::from_utf8_lossy(&output.stderr)));
         }
@@ -258,8 +297,7 @@ impl Nix {
         command.arg(installable(&copy.path, output)).arg("--apply").arg(function);
         keep_cache_in(&mut command, &own.path().join("cache"));
         command.stderr(File::create(&said).map_err(Failure::other)?);
-        let output = command.output();
-        let output = output.map_err(|error| Failure::new(Exit::Flake, format!("cannot start Nix: {error}")))?;
+        let output = interrupt::output(&mut command).map_err(|error| cannot_start(&error))?;
         let outcome = if output.status.success() {
             Ok(serde_json::from_slice(&output.stdout).map_err(Failure::other)?)
         } else {
@@ -279,8 +317,8 @@ impl Nix {
     pub(super) fn closure(&self, derivation: &str) -> Result<Vec<PathBuf>, Failure> {
         let mut command = Command::new(&self.program);
         command.args(["--extra-experimental-features", "nix-command", "path-info", "--derivation", "--recursive"]);
-        command.arg(derivation).stdin(Stdio::null());
-        let output = command.output().map_err(|error| Failure::new(Exit::Flake, format!("nix path-info: {error}")))?;
+        command.arg(derivation).stdin(Stdio::null()).stderr(Stdio::piped());
+        let output = interrupt::output(&mut command).map_err(|error| cannot_start(&error))?;
         if !output.status.success() {
             let words = console::printable_lines(&String::from_utf8_lossy(&output.stderr));
             let reason = format!("Nix does not say what building `{derivation}` takes: {words}");
@@ -288,6 +326,10 @@ impl Nix {
         }
         Ok(String::from_utf8_lossy(&output.stdout).lines().map(PathBuf::from).collect())
     }
+}
+
+fn cannot_start(error: &io::Error) -> Failure {
+    Failure::new(Exit::Flake, format!("cannot start Nix: {error}"))
 }
 
 /// Nix 2.34 prefers a variable of its own, and puts the cache itself there.
@@ -305,6 +347,7 @@ fn complaint(words: &str) -> Complaint {
     let begin = words.find("\nerror:").map_or(0, |at| at + 1);
     let begin = words[begin..].rfind("\n       error:").map_or(begin, |at| begin + at + 1);
     let words = console::printable_lines(words[begin..].trim());
+    let words = words.trim_end_matches(SHOW_TRACE).trim_end().to_owned();
     if words.len() <= COMPLAINT_BYTES {
         return Complaint(words);
     }

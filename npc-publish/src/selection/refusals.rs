@@ -32,7 +32,7 @@ pub(super) fn refused(tree: &Tree, subject: &Subject, complaint: &Complaint, cop
         Some((path, Missing::Deleted)) => failure.hint(format!(
             "git tracks `{path}`, but it is not in the working tree: deleted, or left out by a sparse checkout"
         )),
-        None if complaint.lacks_the_output() => failure.hint("the flake has no `nixosConfigurations`"),
+        None if *subject == Subject::Names && complaint.lacks_the_output() => failure.hint("the flake has no `nixosConfigurations`"),
         None if complaint.forbids_a_path() && lies_below_its_repository(tree) => failure.hint(
             "the flake lies in a subdirectory, and hosts get nothing from above it: move flake.nix up, or what it needs down",
         ),

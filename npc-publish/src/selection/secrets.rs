@@ -16,7 +16,7 @@ use crate::console;
 const LOOKED_AT: u64 = 1024 * 1024;
 
 /// What a secret looks like, and what it is. A mention alone is none: something long follows.
-const SECRETS: [(&str, &str); 6] = [
+const SECRETS: [(&str, &str); 8] = [
     (r"AGE-SECRET-KEY-1[0-9A-Z]{20}", "an age key"),
     // After lines like `Version: 2`, and with `\n` for the end of a line, as in JSON.
     (r"PRIVATE KEY(?: BLOCK)?-----(?:\s|\\[nr]|[A-Za-z-]+: [^\n]*\n)*[A-Za-z0-9+/=]{20}", "a private key"),
@@ -24,6 +24,8 @@ const SECRETS: [(&str, &str); 6] = [
     (r#"(?i)aws_secret_access_key["'\s]*[=:]["'\s]*[A-Za-z0-9+/]{20}"#, "AWS credentials"),
     (r#"(?i)private_?key["'\s]*[=:]["'\s]*[A-Za-z0-9+/]{43}="#, "a WireGuard key"),
     (r"(?m)(?:^|\s|[\x22'])[\w.-]+:[A-Za-z0-9+/]{86}==", "a secret key of a Nix cache"),
+    (r"\b(?:gh[opsu]|github_pat)_[A-Za-z0-9_]{36}", "a GitHub token"),
+    (r#""terraform_version":[^{]*"lineage":"#, "Terraform's state, which holds secrets"),
 ];
 
 /// Warns of each chosen file whose content looks like a secret.
@@ -79,7 +81,11 @@ mod tests {
         let key = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmU\n";
         let cached = format!("secret-key-files = cache-1:{}==", "A".repeat(86));
         let wireguard = format!("PrivateKey = {}=\n", "A".repeat(43));
-        let cases: [(&str, &str, bool); 24] = [
+        let token = format!("token = ghp_{}", "a".repeat(36));
+        let cases: [(&str, &str, bool); 27] = [
+            ("ci.nix", &token, true),
+            ("ci.nix", "token = \"ghp_\" + secret", false),
+            ("state.json", r#"{"version": 4, "terraform_version": "1.11.0", "serial": 3, "lineage": "a"}"#, true),
             ("secrets/host.key", key, true),
             ("modules/host.nix", key, true),
             ("README.md", "-----BEGIN OPENSSH PRIVATE KEY-----\n...\n", false),

@@ -69,17 +69,17 @@ pub(super) fn key(tree: &Tree, nix: &Nix, subject: &Subject, scope: Scope) -> Di
         let bytes = std::fs::read(tree.root().join(name)).unwrap_or_default();
         if tree.kind(Path::new(name)).is_some() { Digest::of(&bytes).to_string() } else { String::new() }
     };
-    let store = std::env::var("NIX_STORE_DIR").unwrap_or_default();
+    let [version, configured] = nix.circumstances();
     let parts = [
         env!("CARGO_PKG_VERSION"),
         match scope {
             Scope::Tree => "tree 1",
             Scope::Archive => "archive 1",
         },
-        nix.version(),
+        version,
+        configured,
         std::env::consts::ARCH,
         std::env::consts::OS,
-        &store,
         &entry("flake.nix"),
         &entry("flake.lock"),
         &subject.function(),

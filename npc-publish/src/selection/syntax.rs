@@ -30,6 +30,47 @@ pub(super) fn plain(string: &ast::Str) -> Option<String> {
     texts.collect::<Option<Vec<_>>>().map(|texts| texts.concat())
 }
 
+/// What is called in the end: `lib.f` of `(lib.f a) b`, as the names that it is made of; none where it is no name.
+///
+/// The text of an expression is not looked at: it may be all of a large file, at every level of it.
+pub(super) fn called(function: &Expr) -> Option<Vec<String>> {
+    let mut at = function.clone();
+    loop {
+        at = match &at {
+            Expr::Apply(apply) => apply.lambda()?,
+            Expr::Paren(paren) => paren.expr()?,
+            _ => return named(&at),
+        };
+    }
+}
+
+/// The names that `lib.f` is made of.
+pub(super) fn named(expr: &Expr) -> Option<Vec<String>> {
+    match expr {
+        Expr::Ident(ident) => Some(vec![ident.to_string()]),
+        Expr::Paren(paren) => named(&paren.expr()?),
+        Expr::Select(select) => {
+            let (base, attributes) = parts_of(select)?;
+            let mut names = named(&base)?;
+            names.extend(attributes.into_iter().map(Option::unwrap_or_default));
+            Some(names)
+        }
+        _ => None,
+    }
+}
+
+/// Whether a function is `import` itself, rather than what it gives or another of that name.
+pub(super) fn is_import(function: &Expr) -> bool {
+    named(function).is_some_and(|names| names == ["import"] || names == ["builtins", "import"])
+}
+
+/// The function that is applied to what stands at `node`.
+pub(super) fn applied_to(node: &SyntaxNode) -> Option<Expr> {
+    let function = ast::Apply::cast(outside_parens(node))?.lambda()?;
+    // What stands at the function's own place is not its argument.
+    (!function.syntax().text_range().contains_range(node.text_range())).then_some(function)
+}
+
 /// The next node outwards that is no parenthesis.
 pub(super) fn outside_parens(node: &SyntaxNode) -> SyntaxNode {
     let mut at = node.clone();
@@ -67,9 +108,9 @@ fn is_given_to_modules(node: &SyntaxNode) -> bool {
     for ancestor in node.ancestors().skip(1) {
         match ancestor.kind() {
             SyntaxKind::NODE_APPLY => {
-                let function = ast::Apply::cast(ancestor).and_then(|apply| apply.lambda()).map(|name| name.to_string());
-                let name = function.as_deref().and_then(|name| name.split_whitespace().next()?.rsplit('.').next());
-                return name.is_some_and(|name| EVALUATING.contains(&name));
+                let function = ast::Apply::cast(ancestor).and_then(|apply| apply.lambda());
+                let name = function.and_then(|function| called(&function)?.pop());
+                return name.is_some_and(|name| EVALUATING.contains(&name.as_str()));
             }
             SyntaxKind::NODE_LAMBDA | SyntaxKind::NODE_LET_IN | SyntaxKind::NODE_WITH => return false,
             _ => {}

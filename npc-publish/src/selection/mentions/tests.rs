@@ -23,6 +23,7 @@ fn paths_are_followed() {
     for (text, expected) in [
         ("import ./y.nix", "import lib/y.nix"),
         ("import ../z", "import z"),
+        ("own.import ../z", "path z"),
         ("builtins.readFile ./y", "path lib/y"),
         ("[ ./a.nix ]", "path lib/a.nix"),
         ("{ imports = [ ./a ]; }", "import lib/a"),
@@ -42,6 +43,9 @@ fn paths_are_followed() {
         ("./a + name", "below lib"),
         ("lib.fileset.toSource { root = ./a; fileset = 1; }", "names lib/a"),
         ("{ root = ./a; }", "path lib/a"),
+        ("with lib.fileset; toSource { root = ./a; fileset = 1; }", "names lib/a"),
+        ("let toSource = x: x.root; in toSource { root = ./a; }", "path lib/a"),
+        ("own.toSource { root = ./a; }", "path lib/a"),
         ("lib.fileset.toSource rec { root = ./a; fileset = root; }", "path lib/a"),
         ("import (./. + \"rary/y.nix\")", "import library/y.nix"),
         ("import (\"\" + ./a)", "path lib/a"),
@@ -119,7 +123,11 @@ fn the_flake_as_a_value_means_everything() {
         "{ self, ... }: { specialArgs = { root = self; }; }",
         "{ self, ... }: { _module.args = { flake = f self; }; }",
         "{ inputs, ... }: let self = inputs.self; in f self",
-        "{ inputs, ... }: inputs.${\"self\"}",
+        "{ inputs, ... }: inputs.${name}",
+        "args: map (name: args.inputs.${name}) names",
+        "{ flake, ... }: (flake.inputs).${name}",
+        "{ inputs, ... }: { imports = [ inputs.nixos-unified.flakeModules.autoWire ]; }",
+        "{ clan-core, ... }: { imports = [ clan-core.flakeModules.default ]; }",
         "{ inputs, ... }: builtins.attrValues inputs",
     ] {
         assert!(found(text).contains(&"all".to_owned()), "{text}: {:?}", found(text));
@@ -139,6 +147,8 @@ fn other_uses_of_the_flake_mention_no_file() {
         "{ self, ... }: import (self + \"/../host.nix\") { inherit self; }",
         "{ inputs, ... }: let inherit (inputs) self; in self.rev",
         "{ inputs, ... }: lib.hasAttr \"sops-nix\" inputs",
+        "{ inputs, ... }: { imports = [ inputs.treefmt-nix.flakeModule ]; }",
+        "{ self, ... }: { imports = [ self.flakeModules.x ]; }",
         "{ shellAliases.\"..\" = \"cd ..\"; }",
         "{ self, ... }: let host = { self, name }: name; in host { inherit self; name = 1; }",
         "{ self, ... }: let host = name: { self }: name; in host 1 { inherit self; }",
@@ -181,6 +191,17 @@ fn a_flake_names_its_inputs_and_hands_itself_to_others() {
 fn a_mention_tells_its_line() {
     let mentions = mentions("{\n  a = 1;\n  b = ./y;\n}", Path::new("x.nix"), Path::new("")).expect("parsed");
     assert_eq!((mentions[0].line, mentions[0].text.as_str()), (3, "./y"));
+}
+
+#[test]
+fn a_long_file_is_read_in_a_moment() {
+    let entries: Vec<_> = (0..20_000).map(|number| format!("  p{number} = call ./p/{number}.nix {{ }};")).collect();
+    let began = std::time::Instant::now();
+    assert_eq!(found(&format!("{{\n{}}}", entries.join("\n"))).len(), 20_000);
+    let sum = format!("./a + {}\"x\"", "\"/b\" + ".repeat(20_000));
+    assert_eq!(found(&sum).len(), 1);
+    // It takes a twentieth of that; looking back to the beginning at every mention, it took much longer.
+    assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
 }
 
 #[test]
