@@ -143,12 +143,22 @@ impl Flake {
     }
 
     /// Locks its inputs, as an operator does.
+    #[track_caller]
     pub fn lock(&self) {
+        self.ask_for_a_lock().works();
+    }
+
+    /// Locks its inputs, if it is still a flake. Returns whether it is.
+    pub fn try_to_lock(&self) -> bool {
+        self.ask_for_a_lock().code == Some(0)
+    }
+
+    fn ask_for_a_lock(&self) -> Ended {
         let mut nix = Command::new(self.nix.program());
         nix.args(["--extra-experimental-features", "nix-command flakes", "flake", "lock"]);
         nix.arg(format!("path:{}", self.path("flake").display()));
         self.within(&mut nix);
-        Ended::of(&mut nix).works();
+        Ended::of(&mut nix)
     }
 
     /// Packs it with a strategy.

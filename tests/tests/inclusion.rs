@@ -25,7 +25,7 @@ const PLACES: [&str; 12] = [
 const LINK: (&str, &str) = ("linked", "modules");
 
 /// How many ways to refer to a file there are.
-const IDIOMS: u8 = 31;
+const IDIOMS: u8 = 32;
 
 /// One reference from a file to a later one.
 #[derive(Debug, Clone, Copy)]
@@ -106,6 +106,12 @@ fn expression(from: &str, Reference { idiom, target }: Reference) -> String {
         29 if is_nix && to.starts_with("modules/") => {
             format!("(import {} {{ inherit self; }})", relative(from, &to.replacen("modules", LINK.0, 1)))
         }
+        // As nixpkgs' does, of which the root's names are read, and the content of the set alone.
+        30 => format!(
+            "\"${{(let lib.fileset.toSource = {{ root, fileset }}: builtins.path {{ name = \"s\"; path = root; \
+             filter = p: t: t == \"directory\" || p == toString fileset; }}; in lib.fileset.toSource {{ root = {folder}; \
+             fileset = {path}; }})}}\""
+        ),
         _ => format!("(builtins.readFile \"${{toString {here}/.}}/{to}\")"),
     }
 }

@@ -403,3 +403,39 @@ fn after_any_change_to_some_flakes_the_answer_is_that_of_a_cold_run() {
 fn after_any_change_to_other_flakes_the_answer_is_that_of_a_cold_run() {
     after_any_change_the_answer_is_that_of_a_cold_run(1);
 }
+
+/// An input in the flake itself is locked by its hash before Nix 2.26: what changes in it then asks for another lock.
+#[test]
+fn after_any_change_to_an_input_in_the_flake_the_answer_is_that_of_a_cold_run() {
+    let host = frame!("(import ./sub/flake.nix).outputs { } // { inherit (inputs.sub) value; }")
+        .replace("{ outputs = { self }@inputs:", "{ inputs.sub.url = \"path:./sub\"; outputs = { self, sub }@inputs:");
+    let files: [Entry; 4] = [
+        ("sub/flake.nix", "{ outputs = _: { value = import ./value.nix; }; }"),
+        ("sub/value.nix", "builtins.readFile ./text"),
+        ("sub/text", "text"),
+        ("sub/unread", "unread"),
+    ];
+    on_every_nix(|nix| {
+        let flake = Flake::new(nix, &files);
+        flake.write("flake.nix", &host);
+        flake.lock();
+        let lock = fs::read_to_string(flake.path("flake/flake.lock")).expect("a lock");
+        assert_eq!(answer(&flake).0, Some(0), "{}", nix.programs.display());
+        for path in files.iter().map(|(path, _)| *path).chain(["sub/new.nix", "flake.nix", "flake.lock"]) {
+            for change in Change::all_of(&flake.path("flake").join(path)) {
+                change.apply(&flake.path("flake").join(path));
+                let shown = format!("{path} {change:?}, {}", nix.programs.display());
+                assert_eq!(answer(&flake), answer_of_a_cold_run(&flake), "{shown}");
+                if path.starts_with("sub/") && !matches!(change, Change::Link(_)) && flake.try_to_lock() {
+                    assert_eq!(answer(&flake), answer_of_a_cold_run(&flake), "locked anew, {shown}");
+                }
+                fs::remove_dir_all(flake.path("flake")).expect("removed");
+                flake.write("flake.nix", &host);
+                flake.write("flake.lock", &lock);
+                for (path, content) in files {
+                    flake.write(path, content);
+                }
+            }
+        }
+    });
+}
