@@ -24,7 +24,7 @@ const OWN: usize = 48;
 const FILLER_BYTES: usize = 10_000;
 
 /// How often what can be repeated is measured.
-const REPEATS: usize = 3;
+const REPEATS: usize = 5;
 
 /// What a publish with nothing to do may take.
 const WARM: Duration = Duration::from_secs(1);
@@ -222,8 +222,9 @@ impl Bench {
         run
     }
 
-    /// Publishes, watching how much memory the program itself takes.
+    /// Publishes, watching how much memory the program itself takes, once the disk has written what came before.
     fn publish(&self, more: &[&str]) -> Result<Run, String> {
+        rustix::fs::sync();
         let mut command = self.command(&self.program);
         command.args(["--remote", "prod", "--json"]).args(more).stdout(Stdio::piped()).stderr(Stdio::piped());
         let begun = Instant::now();
