@@ -37,7 +37,8 @@ pub(crate) const EXIT_CODES: &str = "Exit codes:
   3  the store cannot be reached, does not exist, or does not allow it
   4  keys may not sign this, or what lies in the store is not to be believed
   5  someone else published at the same time
-  6  the flake cannot be packed";
+  6  the flake cannot be packed
+130, 143  interrupted by Ctrl-C, by SIGTERM";
 
 /// A failed command.
 #[derive(Debug)]
@@ -61,6 +62,11 @@ impl Failure {
     /// A mistake in what the operator gave.
     pub(crate) fn usage(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::new(Exit::Usage, error)
+    }
+
+    /// A temporary file that could not be written, or read again.
+    pub(crate) fn scratch(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::new(Exit::Flake, error).hint("make room where temporary files go (TMPDIR), then try again")
     }
 
     /// Adds what to do about it.

@@ -1,28 +1,54 @@
-//! Ctrl-C and SIGTERM while npc waits for other programs: they are ended, so that what waits for them cleans up behind itself.
+//! Ctrl-C and SIGTERM: npc ends, with the programs that it waits for, and leaves no parts of a flake behind.
 //!
-//! Strace keeps the signals of a terminal from ending it, and what it watches outlives it: both are ended by name. At any
-//! other time, and at the second signal, npc ends at once.
+//! Strace keeps the signals of a terminal from ending it, and what it watches outlives it: both are ended by name, and what
+//! waits for them cleans up behind itself. At any other time, and at the second signal, npc removes its temporary files and
+//! ends at once.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 
-static WAITING: Mutex<Waiting> = Mutex::new(Waiting { for_these: BTreeSet::new(), ended_by: None });
+static AT_WORK: Mutex<AtWork> =
+    Mutex::new(AtWork { waits_for: BTreeSet::new(), litter: BTreeSet::new(), ended_by: None });
 
-struct Waiting {
-    for_these: BTreeSet<u32>,
+/// What there is to end and to remove.
+struct AtWork {
+    /// Processes.
+    waits_for: BTreeSet<u32>,
+    /// Temporary files and directories.
+    litter: BTreeSet<PathBuf>,
     ended_by: Option<SignalKind>,
 }
 
-fn waiting() -> std::sync::MutexGuard<'static, Waiting> {
-    // A set and a flag are whole whoever panicked with them.
-    WAITING.lock().unwrap_or_else(PoisonError::into_inner)
+fn at_work() -> MutexGuard<'static, AtWork> {
+    // Sets and a flag are whole whoever panicked with them.
+    AT_WORK.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A temporary file or directory that an interrupt removes as long as this lives; who made it does so otherwise.
+#[derive(Debug)]
+pub(crate) struct Litter(PathBuf);
+
+impl Litter {
+    /// What lies at `path` is to be removed.
+    pub(crate) fn at(path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        at_work().litter.insert(path.clone());
+        Self(path)
+    }
+}
+
+impl Drop for Litter {
+    fn drop(&mut self) {
+        at_work().litter.remove(&self.0);
+    }
 }
 
 /// What a shell expects of a program that a signal ended.
@@ -32,7 +58,7 @@ fn code(signal: SignalKind) -> u8 {
 
 /// The exit code, once npc was told to end.
 pub(crate) fn exit_code() -> Option<u8> {
-    waiting().ended_by.map(code)
+    at_work().ended_by.map(code)
 }
 
 /// Begins to listen, on a thread of its own.
@@ -59,12 +85,16 @@ pub(crate) fn listen() -> io::Result<()> {
 }
 
 fn end(signal: SignalKind) {
-    let mut waiting = waiting();
-    if waiting.ended_by.is_some() || waiting.for_these.is_empty() {
+    let mut work = at_work();
+    if work.ended_by.is_some() || work.waits_for.is_empty() {
+        for path in &work.litter {
+            // What is still being written to may outlast it, and nobody is left to tell.
+            let _ = fs::remove_file(path).or_else(|_| fs::remove_dir_all(path));
+        }
         std::process::exit(code(signal).into());
     }
-    waiting.ended_by = Some(signal);
-    for process in &waiting.for_these {
+    work.ended_by = Some(signal);
+    for process in &work.waits_for {
         end_with_all_below(*process);
     }
 }
@@ -93,17 +123,17 @@ fn children(process: u32) -> Vec<u32> {
 pub(crate) fn output(command: &mut Command) -> io::Result<Output> {
     let interrupted = || io::Error::new(io::ErrorKind::Interrupted, "npc-publish was interrupted");
     let child = {
-        let mut waiting = waiting();
-        if waiting.ended_by.is_some() {
+        let mut work = at_work();
+        if work.ended_by.is_some() {
             return Err(interrupted());
         }
         let child = command.stdout(Stdio::piped()).spawn()?;
-        waiting.for_these.insert(child.id());
+        work.waits_for.insert(child.id());
         child
     };
     let id = child.id();
     let output = child.wait_with_output();
-    let mut waiting = waiting();
-    waiting.for_these.remove(&id);
-    if waiting.ended_by.is_some() { Err(interrupted()) } else { output }
+    let mut work = at_work();
+    work.waits_for.remove(&id);
+    if work.ended_by.is_some() { Err(interrupted()) } else { output }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -14,6 +15,16 @@ use crate::process::{Background, Ended};
 
 /// A file of a flake: its path and its content; a link where the content begins with `-> `.
 pub type Entry = (&'static str, &'static str);
+
+/// A flake of two hosts, `web` and `db`, each of which reads a file of its own.
+pub const TWO_HOSTS: &str = r#"{ outputs = { self }: let
+  host = name: value: { config.system.build.toplevel = derivation {
+    inherit name; system = "x86_64-linux"; builder = "/bin/sh"; value = builtins.toJSON value;
+  }; };
+in { nixosConfigurations = {
+  web = host "web" (import ./web.nix);
+  db = host "db" (import ./db.nix);
+}; }; }"#;
 
 /// A flake, and a Nix store of its own to evaluate it in.
 #[derive(Debug)]
@@ -66,6 +77,11 @@ impl Flake {
         flake
     }
 
+    /// The flake of [`TWO_HOSTS`], and a file that no host reads.
+    pub fn of_two_hosts(nix: &Nix) -> Self {
+        Self::new(nix, &[("flake.nix", TWO_HOSTS), ("web.nix", "1"), ("db.nix", "2"), ("README.md", "docs")])
+    }
+
     /// A path in the flake's folder; the flake itself is in `flake`.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
@@ -101,6 +117,23 @@ impl Flake {
         Ended::of(git.arg("-C").arg(self.path("flake")).args(arguments)).works();
     }
 
+    /// Writes a shell script to stand in for a program: `directory` is its own, beside the flake.
+    pub fn script(&self, directory: &str, name: &str, text: &str) -> PathBuf {
+        let script = self.path(directory).join(name);
+        fs::create_dir_all(self.path(directory)).expect("made");
+        fs::write(&script, format!("#!/bin/sh\n{text}\n")).expect("written");
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("set");
+        script
+    }
+
+    /// `npc-publish` with these arguments in the flake's directory, not yet started.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program("npc-publish"));
+        command.args(arguments).current_dir(self.path("flake"));
+        self.within(&mut command);
+        command
+    }
+
     /// Runs `npc-publish` with these arguments in the flake's directory.
     pub fn npc_publish(&self, arguments: &[&str]) -> Ended {
         self.npc_publish_with(arguments, &[])
@@ -108,17 +141,12 @@ impl Flake {
 
     /// Likewise, with more in the environment.
     pub fn npc_publish_with(&self, arguments: &[&str], more: &[(&str, &Path)]) -> Ended {
-        let mut command = Command::new(program("npc-publish"));
-        command.args(arguments).current_dir(self.path("flake"));
-        self.within(&mut command);
-        Ended::of(command.envs(more.iter().copied()))
+        Ended::of(self.command(arguments).envs(more.iter().copied()))
     }
 
     /// Starts it, without waiting for its end.
     pub fn npc_publish_in_background(&self, arguments: &[&str], more: &[(&str, &Path)]) -> Background {
-        let mut command = Command::new(program("npc-publish"));
-        command.args(arguments).current_dir(self.path("flake"));
-        self.within(&mut command);
+        let mut command = self.command(arguments);
         Background::start(command.envs(more.iter().copied()), &self.path("npc-publish.log"))
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::eventually;
+use crate::parts::{missing, tool};
 
 /// How a program ended.
 #[derive(Debug, Clone)]
@@ -49,6 +50,32 @@ impl Ended {
         }
         self
     }
+}
+
+/// Runs `command` with a tiny file system mounted at `place`, in a mount namespace of its own, or skips loudly. The names of the
+/// files that are in it afterwards are written to `left`.
+pub fn on_a_tiny_disk(place: &Path, kilobytes: u32, command: &Command, left: &Path) -> Option<Ended> {
+    let unshare = tool("unshare")?;
+    if !rustix::process::geteuid().is_root() {
+        return missing("root, which mounting takes,");
+    }
+    fs::create_dir_all(place).expect("created");
+    let script = "mount -t tmpfs -o \"size=$1k\" none \"$2\"; shift 2; \"$@\"; code=$?; \
+                  find \"$PLACE\" -type f -printf '%P\\n' > \"$LEFT\"; exit $code";
+    let mut shell = Command::new(unshare);
+    shell.args(["--mount", "sh", "-c", script, "sh", &kilobytes.to_string()]).arg(place);
+    shell.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell.env("PLACE", place).env("LEFT", left);
+    if let Some(directory) = command.get_current_dir() {
+        shell.current_dir(directory);
+    }
+    Some(Ended::of(&mut shell))
 }
 
 /// A program in the background, killed when dropped.

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use npc_tests::noise;
 use npc_tests::parts::{Garage, program, tool};
-use npc_tests::process::Ended;
+use npc_tests::process::{self, Ended};
 use npc_tests::world::{Kind, TOKEN, World, copy_tree};
 
 fn nothing_published(world: &World) {
@@ -227,29 +227,9 @@ fn an_agents_configuration() {
     Ended::of(command.arg("--state").arg(odd).args(["run", "--once"])).fails(1, &["Nix could not read a flake"]);
 }
 
-/// Runs a shell script with a tiny file system mounted at `place`, in a mount namespace of its own.
+/// Runs a command with a tiny file system mounted at `place`, noting what files it leaves there.
 fn on_a_tiny_disk(world: &World, place: &Path, kilobytes: u32, command: &Command) -> Option<Ended> {
-    let unshare = tool("unshare")?;
-    if !rustix::process::geteuid().is_root() {
-        return npc_tests::parts::missing("root, which mounting takes,");
-    }
-    fs::create_dir_all(place).expect("created");
-    let script = "mount -t tmpfs -o \"size=$1k\" none \"$2\"; shift 2; \"$@\"; code=$?; \
-                  find \"$PLACE\" -type f -printf '%P\\n' > \"$LEFT\"; exit $code";
-    let mut shell = Command::new(unshare);
-    shell.args(["--mount", "sh", "-c", script, "sh", &kilobytes.to_string()]).arg(place);
-    shell.arg(command.get_program()).args(command.get_args());
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => shell.env(name, value),
-            None => shell.env_remove(name),
-        };
-    }
-    shell.env("PLACE", place).env("LEFT", world.path("left"));
-    if let Some(directory) = command.get_current_dir() {
-        shell.current_dir(directory);
-    }
-    Some(Ended::of(&mut shell))
+    process::on_a_tiny_disk(place, kilobytes, command, &world.path("left"))
 }
 
 fn left(world: &World) -> Vec<String> {

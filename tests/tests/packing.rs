@@ -3,22 +3,9 @@
 use std::fs::{self, File};
 use std::path::Path;
 
-use npc_tests::flakes::Flake;
+use npc_tests::flakes::{Flake, TWO_HOSTS};
 use npc_tests::parts::Nix;
 use npc_tests::world::{Kind, World};
-
-const TWO_HOSTS: &str = r#"{ outputs = { self }: let
-  host = name: value: { config.system.build.toplevel = derivation {
-    inherit name; system = "x86_64-linux"; builder = "/bin/sh"; value = builtins.toJSON value;
-  }; };
-in { nixosConfigurations = {
-  web = host "web" (import ./web.nix);
-  db = host "db" (import ./db.nix);
-}; }; }"#;
-
-fn two_hosts(nix: &Nix) -> Flake {
-    Flake::new(nix, &[("flake.nix", TWO_HOSTS), ("web.nix", "1"), ("db.nix", "2"), ("README.md", "docs")])
-}
 
 #[test]
 fn what_no_host_reads_changes_nothing() {
@@ -72,7 +59,7 @@ fn a_configuration_that_does_not_evaluate_is_never_published() {
 #[test]
 fn an_unknown_configuration_is_named() {
     let Some(nix) = Nix::find() else { return };
-    let flake = two_hosts(&nix);
+    let flake = Flake::of_two_hosts(&nix);
     let ended = flake.npc_publish(&["pack", "--list", "--configuration", "mail"]);
     ended.fails(6, &["configuration `mail`", "hint: "]);
 }
@@ -81,7 +68,7 @@ fn an_unknown_configuration_is_named() {
 fn a_change_to_one_host_evaluates_that_host_alone() {
     let Some(all) = Nix::all() else { return };
     for nix in &all {
-        let flake = two_hosts(nix);
+        let flake = Flake::of_two_hosts(nix);
         let first = flake.pack("evaluated");
         assert_eq!(first.evaluated(), 2);
         flake.write("web.nix", "3");
@@ -99,7 +86,7 @@ fn a_change_to_one_host_evaluates_that_host_alone() {
 fn a_file_that_git_does_not_track_is_named_with_what_to_do() {
     let Some(all) = Nix::all() else { return };
     for nix in &all {
-        let flake = two_hosts(nix);
+        let flake = Flake::of_two_hosts(nix);
         flake.git(&["init", "-q"]);
         flake.git(&["add", "flake.nix", "web.nix"]);
         for selection in ["evaluated", "static"] {
@@ -114,7 +101,7 @@ fn a_file_that_git_does_not_track_is_named_with_what_to_do() {
 #[test]
 fn a_flake_without_a_lock_for_its_inputs_is_refused_as_on_a_host() {
     let Some(nix) = Nix::find() else { return };
-    let flake = two_hosts(&nix);
+    let flake = Flake::of_two_hosts(&nix);
     flake.write("sub/flake.nix", "{ outputs = _: { }; }");
     let with_input =
         TWO_HOSTS.replacen("{ outputs = { self }:", "{ inputs.sub.url = \"path:./sub\"; outputs = { self, sub }:", 1);
@@ -129,7 +116,7 @@ fn a_flake_without_a_lock_for_its_inputs_is_refused_as_on_a_host() {
 fn path_inputs_come_along() {
     let Some(all) = Nix::all() else { return };
     for nix in &all {
-        let flake = two_hosts(nix);
+        let flake = Flake::of_two_hosts(nix);
         flake.write("sub/flake.nix", "{ outputs = { self }: { value = import ./value.nix; }; }");
         flake.write("sub/value.nix", "42");
         let with_input = TWO_HOSTS
@@ -171,7 +158,7 @@ fn a_lock_of_a_newer_nix_than_the_hosts_is_warned_of_and_refused_by_the_older() 
 #[test]
 fn odd_things_that_no_host_needs_do_no_harm() {
     let Some(nix) = Nix::find() else { return };
-    let flake = two_hosts(&nix);
+    let flake = Flake::of_two_hosts(&nix);
     flake.write("absolute", "-> /etc/passwd");
     flake.write("dangling", "-> nowhere/at/all");
     let stray = File::create(flake.path("flake/stray.img")).expect("created");
@@ -190,8 +177,8 @@ fn odd_things_that_no_host_needs_do_no_harm() {
 #[test]
 fn a_submodule_is_left_out_and_said_to_be() {
     let Some(nix) = Nix::find() else { return };
-    let flake = two_hosts(&nix);
-    let other = two_hosts(&nix);
+    let flake = Flake::of_two_hosts(&nix);
+    let other = Flake::of_two_hosts(&nix);
     for flake in [&flake, &other] {
         flake.git(&["init", "-q"]);
         flake.git(&["add", "."]);
@@ -210,7 +197,7 @@ fn a_submodule_is_left_out_and_said_to_be() {
 #[test]
 fn names_that_some_file_systems_take_for_one_are_warned_of() {
     let Some(nix) = Nix::find() else { return };
-    let flake = two_hosts(&nix);
+    let flake = Flake::of_two_hosts(&nix);
     flake.write("flake.nix", &TWO_HOSTS.replace("(import ./web.nix)", "\"${./data}\""));
     flake.write("data/README", "one");
     flake.write("data/readme", "two");
@@ -224,7 +211,7 @@ fn names_that_some_file_systems_take_for_one_are_warned_of() {
 #[test]
 fn what_looks_like_a_secret_is_warned_of_if_it_is_published() {
     let Some(nix) = Nix::find() else { return };
-    let flake = two_hosts(&nix);
+    let flake = Flake::of_two_hosts(&nix);
     flake.write("flake.nix", &TWO_HOSTS.replace("(import ./web.nix)", "(builtins.readFile ./host.key)"));
     let key = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmU\n";
     flake.write("host.key", key);
@@ -241,7 +228,7 @@ fn what_looks_like_a_secret_is_warned_of_if_it_is_published() {
 #[test]
 fn each_file_is_explained() {
     let Some(nix) = Nix::find() else { return };
-    let flake = two_hosts(&nix);
+    let flake = Flake::of_two_hosts(&nix);
     let why = |path: &str| flake.npc_publish(&["pack", "--why", path]);
     assert_eq!(why("flake.nix").works().trim(), "read by all 2 configurations");
     assert_eq!(why("./web.nix").works().trim(), "read by web");
@@ -293,7 +280,7 @@ fn what_the_syntax_does_not_tell_is_taken_whole_and_said() {
         ("import (builtins.dirOf ./hosts/x.nix + \"/x.nix\")", "every tracked file is taken", ""),
     ];
     for (value, words, left_out) in cases {
-        let flake = two_hosts(&nix);
+        let flake = Flake::of_two_hosts(&nix);
         let text =
             TWO_HOSTS.replace("{ self }:", "{ self }@inputs:").replace("(import ./web.nix)", &format!("({value})"));
         flake.write("flake.nix", &text);
@@ -314,7 +301,7 @@ fn what_the_syntax_does_not_tell_is_taken_whole_and_said() {
 #[test]
 fn without_nix_or_strace_the_syntax_decides_and_that_is_said() {
     let Some(nix) = Nix::find() else { return };
-    let flake = two_hosts(&nix);
+    let flake = Flake::of_two_hosts(&nix);
     let without = flake.npc_publish(&["pack", "--list", "--nix", "none"]);
     assert!(without.words.contains("without Nix"), "{without:?}");
     assert!(!without.works().contains("README"));
@@ -336,7 +323,7 @@ fn without_nix_or_strace_the_syntax_decides_and_that_is_said() {
 #[test]
 fn two_publishers_at_once_share_what_they_know() {
     let Some(nix) = Nix::find() else { return };
-    let flake = two_hosts(&nix);
+    let flake = Flake::of_two_hosts(&nix);
     std::thread::scope(|scope| {
         let packing: Vec<_> = (0..4).map(|_| scope.spawn(|| flake.npc_publish(&["pack", "--list"]))).collect();
         let listed: Vec<_> = packing.into_iter().map(|one| one.join().expect("ended").works()).collect();
@@ -350,7 +337,7 @@ fn two_publishers_at_once_share_what_they_know() {
 fn a_flake_without_nixos_configurations_is_packed_by_its_syntax() {
     let Some(all) = Nix::all() else { return };
     for nix in &all {
-        let flake = two_hosts(nix);
+        let flake = Flake::of_two_hosts(nix);
         flake.write("flake.nix", "{ outputs = _: { darwinConfigurations.mac = import ./web.nix; }; }");
         let packed = flake.npc_publish(&["pack", "--list"]);
         assert!(packed.words.contains("has no `nixosConfigurations`"), "{packed:?}");
@@ -374,7 +361,7 @@ fn a_host_that_applies_with_a_command_needs_no_nixos_configuration() {
 #[test]
 fn other_outputs_are_not_evaluated_where_nix_can_be_kept_from_it() {
     let Some(newer) = Nix::find_newer() else { return };
-    let flake = two_hosts(&newer);
+    let flake = Flake::of_two_hosts(&newer);
     let text = TWO_HOSTS.replacen("nixosConfigurations =", "packages = import ./pkgs.nix; nixosConfigurations =", 1);
     flake.write("flake.nix", &text);
     flake.write("pkgs.nix", "throw \"not needed\"");
@@ -387,7 +374,7 @@ fn other_outputs_are_not_evaluated_where_nix_can_be_kept_from_it() {
 fn what_builds_read_of_the_flake_is_packed() {
     let Some(all) = Nix::all() else { return };
     for nix in &all {
-        let flake = two_hosts(nix);
+        let flake = Flake::of_two_hosts(nix);
         let text = TWO_HOSTS.replace("(import ./web.nix)", "\"${self}/assets/logo\"");
         flake.write("flake.nix", &text);
         flake.write("assets/logo", "a picture");
@@ -416,7 +403,7 @@ fn what_builds_read_of_the_flake_is_packed() {
 fn a_path_that_is_fetched_by_its_hash_is_packed_every_time() {
     let Some(all) = Nix::all() else { return };
     for nix in &all {
-        let flake = two_hosts(nix);
+        let flake = Flake::of_two_hosts(nix);
         flake.write("src/x", "content");
         let hash = flake.nix_hash("src");
         let value = format!(

@@ -1,26 +1,15 @@
 //! That what is packed is enough on a host, whoever edits the flake meanwhile; and what is said where it is not.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use npc_tests::eventually;
-use npc_tests::flakes::Flake;
-use npc_tests::parts::Nix;
-use rustix::process::{Pid, Signal};
-
-const TWO_HOSTS: &str = r#"{ outputs = { self }: let
-  host = name: value: { config.system.build.toplevel = derivation {
-    inherit name; system = "x86_64-linux"; builder = "/bin/sh"; value = builtins.toJSON value;
-  }; };
-in { nixosConfigurations = {
-  web = host "web" (import ./web.nix);
-  db = host "db" (import ./db.nix);
-}; }; }"#;
-
-fn two_hosts(nix: &Nix) -> Flake {
-    Flake::new(nix, &[("flake.nix", TWO_HOSTS), ("web.nix", "1"), ("db.nix", "2")])
-}
+use npc_tests::flakes::{Flake, TWO_HOSTS};
+use npc_tests::parts::{Nix, tool};
+use npc_tests::process::on_a_tiny_disk;
+use rustix::process::{Pid, Signal, kill_process};
 
 /// A host whose build reads files of the flake in three ways: by a path of its own, in a directory, by way of the flake.
 const READS_WHILE_BUILDING: &str = r#"{ outputs = { self }: {
@@ -56,7 +45,7 @@ fn a_new_host_builds_from_the_archive_what_the_release_says() {
 fn a_flake_that_is_handed_to_another_flake_is_packed_as_that_one_reads_it() {
     // Before 2.26, such an input is locked by its hash, and comes along whole in any case.
     let Some(nix) = Nix::find_newer() else { return };
-    let flake = two_hosts(&nix);
+    let flake = Flake::of_two_hosts(&nix);
     let loads = "{ outputs = _: { load = flake: map (name: import (flake + \"/hosts/${name}\")) \
                  (builtins.attrNames (builtins.readDir \"${flake}/hosts\")); }; }";
     flake.write("sub/flake.nix", loads);
@@ -87,22 +76,18 @@ fn with_an_editor(flake: &Flake, nix: &Nix, edit: &str) -> PathBuf {
 
 /// A Nix that does something else first whenever it is asked to evaluate configurations.
 fn beginning_with(flake: &Flake, nix: &Nix, first: &str) -> PathBuf {
-    let place = flake.path("wrapped");
-    fs::create_dir_all(&place).expect("made");
-    symlink(nix.programs.join("nix-store"), place.join("nix-store")).expect("linked");
-    let nix = nix.program().display().to_string();
-    let script =
-        format!("#!/bin/sh\ncase \" $* \" in *' eval '*nixosConfigurations*) {first};; esac\nexec {nix} \"$@\"\n");
-    fs::write(place.join("nix"), script).expect("written");
-    fs::set_permissions(place.join("nix"), fs::Permissions::from_mode(0o755)).expect("set");
-    place.join("nix")
+    let text = format!(
+        "case \" $* \" in *' eval '*nixosConfigurations*) {first};; esac\nexec {} \"$@\"",
+        nix.program().display()
+    );
+    flake.script("wrapped", "nix", &text)
 }
 
 #[test]
 fn an_interrupt_ends_everything_and_leaves_nothing_behind() {
     let Some(nix) = Nix::find() else { return };
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
-        let flake = two_hosts(&nix);
+        let flake = Flake::of_two_hosts(&nix);
         let (scratch, started) = (flake.path("scratch"), flake.path("started"));
         fs::create_dir(&scratch).expect("made");
         let hanging = beginning_with(&flake, &nix, &format!("echo $$ >> {}; sleep 1000", started.display()));
@@ -118,10 +103,72 @@ fn an_interrupt_ends_everything_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn an_interrupt_while_nothing_else_runs_leaves_nothing_behind_either() {
+    let flake = Flake::new(&Nix { programs: PathBuf::from("/nowhere") }, &[("flake.nix", TWO_HOSTS)]);
+    // More names than a pipe holds: listing them waits for a reader.
+    for number in 0..2000 {
+        flake.write(&format!("a-name-of-which-there-are-many/{number}"), "");
+    }
+    let scratch = flake.path("scratch");
+    fs::create_dir(&scratch).expect("made");
+    let mut command = flake.command(&["pack", "--list", "--nix", "none", "--selection", "tracked"]);
+    let mut npc =
+        command.env("TMPDIR", &scratch).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+    let mut words = BufReader::new(npc.stderr.take().expect("a pipe")).lines();
+    assert!(words.any(|line| line.expect("read").contains("packed into")), "it lists what it packed next");
+    assert_eq!(fs::read_dir(&scratch).expect("a folder").count(), 1, "the archive");
+    kill_process(Pid::from_child(&npc), Signal::TERM).expect("it runs");
+    assert_eq!(npc.wait().expect("it ends").code(), Some(143));
+    assert_eq!(fs::read_dir(&scratch).expect("a folder").count(), 0, "nothing is left");
+}
+
+/// Strace goes on when it cannot write, and ends well.
+#[test]
+fn a_trace_that_was_cut_off_proves_nothing() {
+    let Some(nix) = Nix::find() else { return };
+    let flake = Flake::of_two_hosts(&nix);
+    let real = tool("strace").expect("strace");
+    let cuts = format!(
+        "{} \"$@\" || exit\nwhile [ \"$1\" != -o ]; do shift; done\n[ \"$2\" = /dev/null ] || truncate -s -100 \"$2\"",
+        real.display()
+    );
+    flake.script("cutting", "strace", &cuts);
+    let path = format!("{}:{}", flake.path("cutting").display(), std::env::var("PATH").expect("a path"));
+    let refused = flake.npc_publish_with(&["pack", "--output", "../cut"], &[("PATH", Path::new(&path))]);
+    refused.fails(6, &["strace did not write down all", "hint: make room where temporary files go (TMPDIR)"]);
+    assert!(!flake.path("cut").exists());
+    assert_eq!(flake.pack("evaluated").evaluated(), 2, "nothing was remembered");
+}
+
+#[test]
+fn without_room_for_temporary_files_it_fails_or_answers_as_ever() {
+    let Some(all) = Nix::all() else { return };
+    for nix in &all {
+        let flake = Flake::of_two_hosts(nix);
+        let whole = flake.pack("evaluated");
+        for kilobytes in [16, 64, 128, 192, 256, 320, 384, 512, 1024] {
+            fs::remove_dir_all(flake.path("home")).expect("removed");
+            fs::create_dir(flake.path("home")).expect("made");
+            let mut command = flake.command(&["pack", "--json", "--output", "../out"]);
+            command.env("TMPDIR", flake.path("tiny"));
+            let ended = on_a_tiny_disk(&flake.path("tiny"), kilobytes, &command, &flake.path("left"));
+            let Some(ended) = ended else { return };
+            if ended.code == Some(0) {
+                let json: serde_json::Value = serde_json::from_str(&ended.data).expect("JSON");
+                assert_eq!(json["archive"], whole.json["archive"], "{kilobytes} kB, {}", nix.programs.display());
+            } else {
+                ended.fails(6, &["hint: ", "TMPDIR"]);
+            }
+            assert_eq!(fs::read_to_string(flake.path("left")).expect("listed"), "", "nothing is left");
+        }
+    }
+}
+
+#[test]
 fn what_the_syntax_does_not_show_is_found_by_comparing_with_the_whole_tree() {
     let Some(all) = Nix::all() else { return };
     for nix in &all {
-        let flake = two_hosts(nix);
+        let flake = Flake::of_two_hosts(nix);
         // The text of a path is edited, which nobody who reads the syntax follows.
         let edits =
             "(builtins.pathExists (/. + builtins.replaceStrings [ \"web\" ] [ \"hidden\" ] (toString ./web.nix)))";
@@ -139,7 +186,7 @@ fn what_the_syntax_does_not_show_is_found_by_comparing_with_the_whole_tree() {
 #[test]
 fn how_an_archive_of_what_the_syntax_mentions_compares_with_the_whole_tree_is_said() {
     let Some(nix) = Nix::find() else { return };
-    let flake = two_hosts(&nix);
+    let flake = Flake::of_two_hosts(&nix);
     flake.write("flake.nix", &TWO_HOSTS.replace("(import ./web.nix)", "\"${self + \"/web.nix\"}\""));
     flake.write("README.md", "unread");
     for evaluated in [2, 0] {
@@ -154,7 +201,7 @@ fn how_an_archive_of_what_the_syntax_mentions_compares_with_the_whole_tree_is_sa
 #[test]
 fn another_store_is_another_answer_wherever_it_is_set() {
     let Some(nix) = Nix::find() else { return };
-    let flake = two_hosts(&nix);
+    let flake = Flake::of_two_hosts(&nix);
     let derivation = |name: &str| {
         let store = flake.path(name);
         let settings = format!("store = local?store={0}/store&state={0}/state&log={0}/log", store.display());
@@ -198,7 +245,7 @@ fn a_file_that_is_edited_meanwhile_is_noticed() {
         ("echo 3 > db.nix", "known from a record", "`db.nix` changed while it was being packed"),
         ("rm web.nix", "gone", "web.nix"),
     ] {
-        let flake = two_hosts(&nix);
+        let flake = Flake::of_two_hosts(&nix);
         flake.pack("evaluated");
         flake.write("web.nix", "5");
         let editing = with_an_editor(&flake, &nix, edit);
@@ -217,7 +264,7 @@ fn a_file_that_is_edited_meanwhile_is_noticed() {
 fn what_lies_above_the_flake_is_said_to_be_out_of_reach() {
     let Some(all) = Nix::all() else { return };
     for nix in &all {
-        let flake = two_hosts(nix);
+        let flake = Flake::of_two_hosts(nix);
         flake.git(&["init", "-q"]);
         flake.write("nixos/flake.nix", &TWO_HOSTS.replace("./web.nix", "../web.nix"));
         flake.write("nixos/db.nix", "1");
@@ -233,7 +280,7 @@ fn what_lies_above_the_flake_is_said_to_be_out_of_reach() {
 fn a_tracked_file_that_is_not_checked_out_is_named() {
     let Some(all) = Nix::all() else { return };
     for nix in &all {
-        let flake = two_hosts(nix);
+        let flake = Flake::of_two_hosts(nix);
         flake.git(&["init", "-q"]);
         flake.git(&["add", "."]);
         fs::remove_file(flake.path("flake/web.nix")).expect("removed");
@@ -249,7 +296,7 @@ fn a_tracked_file_that_is_not_checked_out_is_named() {
 fn a_file_that_is_nowhere_is_not_mistaken_for_another() {
     let Some(all) = Nix::all() else { return };
     for nix in &all {
-        let flake = two_hosts(nix);
+        let flake = Flake::of_two_hosts(nix);
         flake.write("flake.nix", &TWO_HOSTS.replace("./web.nix", "./none.nix"));
         let refused = flake.npc_publish(&["pack", "--list"]);
         let refused =
@@ -299,7 +346,7 @@ fn what_builds_read_is_packed_however_it_is_written() {
 fn what_the_nix_store_knows_by_its_hash_is_packed_whoever_evaluated_it_before() {
     let Some(all) = Nix::all() else { return };
     for nix in &all {
-        let flake = two_hosts(nix);
+        let flake = Flake::of_two_hosts(nix);
         flake.write("real/src/x", "content");
         flake.write("link", "-> real");
         let hash = flake.nix_hash("real/src");
@@ -325,7 +372,7 @@ fn what_the_nix_store_knows_by_its_hash_is_packed_whoever_evaluated_it_before() 
 fn a_cache_of_the_users_hides_no_reads() {
     let Some(all) = Nix::all() else { return };
     for nix in &all {
-        let flake = two_hosts(nix);
+        let flake = Flake::of_two_hosts(nix);
         flake.write("tree/one", "1");
         flake.write("web.nix", "\"${./tree}\"");
         let cache = flake.path("cache");
@@ -342,26 +389,22 @@ fn a_cache_of_the_users_hides_no_reads() {
 
 /// A Nix whose answer for `web` depends on a file that nobody sees it read, as a version to come might.
 fn reading_unseen(flake: &Flake, nix: &Nix) -> PathBuf {
-    let place = flake.path("unseen");
-    fs::create_dir_all(&place).expect("made");
     // What is read before the evaluation begins is not watched.
-    let script = format!(
-        "#!/bin/sh\ncase \" $* \" in *' eval '*) ;; *) exec {nix} \"$@\";; esac\n\
+    let text = format!(
+        "case \" $* \" in *' eval '*) ;; *) exec {nix} \"$@\";; esac\n\
          copy=$(echo \"$*\" | sed 's/.*path:\\([^# ]*\\)#.*/\\1/')\n\
          hidden=$(cat \"$copy/hidden\")\nanswer=$({nix} \"$@\") || exit\n\
          case \"$answer\" in *-web*) answer=$(echo \"$answer\" | sed \"s/-linux/-$hidden/\");; esac\n\
-         echo \"$answer\"\n",
+         echo \"$answer\"",
         nix = nix.program().display()
     );
-    fs::write(place.join("nix"), script).expect("written");
-    fs::set_permissions(place.join("nix"), fs::Permissions::from_mode(0o755)).expect("set");
-    place.join("nix")
+    flake.script("unseen", "nix", &text)
 }
 
 #[test]
 fn a_read_that_nobody_sees_is_noticed_and_everything_is_packed() {
     let Some(nix) = Nix::find() else { return };
-    let flake = two_hosts(&nix);
+    let flake = Flake::of_two_hosts(&nix);
     flake.write("hidden", "hurd");
     let unseen = reading_unseen(&flake, &nix);
     let packed = flake.npc_publish_with(&["pack", "--json", "--output", "../packed"], &[("NPC_NIX", &unseen)]);
@@ -376,7 +419,7 @@ fn a_read_that_nobody_sees_is_noticed_and_everything_is_packed() {
 #[test]
 fn every_host_that_fails_is_named_and_the_others_are_not_evaluated_again() {
     let Some(nix) = Nix::find() else { return };
-    let flake = two_hosts(&nix);
+    let flake = Flake::of_two_hosts(&nix);
     let third = TWO_HOSTS.replace("db = host", "mail = host \"mail\" (import ./mail.nix); db = host");
     flake.write("flake.nix", &third);
     flake.write("mail.nix", "throw \"no mail\"");
@@ -392,7 +435,7 @@ fn every_host_that_fails_is_named_and_the_others_are_not_evaluated_again() {
 fn an_input_that_nobody_reads_need_not_be_there() {
     let Some(all) = Nix::all() else { return };
     for nix in &all {
-        let flake = two_hosts(nix);
+        let flake = Flake::of_two_hosts(nix);
         let other = Flake::new(nix, &[("flake.nix", "{ outputs = _: { }; }")]);
         other.git(&["init", "-q"]);
         other.git(&["add", "."]);

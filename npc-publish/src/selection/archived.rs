@@ -13,6 +13,7 @@ use super::stage::MARK;
 use super::tree::{Kind, Tree};
 use crate::console::{self, Progress};
 use crate::failure::Failure;
+use crate::interrupt::Litter;
 
 /// An archive in a temporary file.
 #[derive(Debug)]
@@ -23,6 +24,7 @@ pub(crate) struct Archived {
     pub(crate) packed: Packed,
     /// What was put in.
     pub(crate) members: BTreeMap<PathBuf, Keep>,
+    _litter: Litter,
 }
 
 impl Archived {
@@ -30,12 +32,13 @@ impl Archived {
     pub(super) fn pack(tree: &Tree, members: &BTreeMap<PathBuf, Keep>) -> Result<Self, Failure> {
         let failed = |error| Failure::from(PackError::Write(error));
         let file = NamedTempFile::new().map_err(failed)?;
+        let litter = Litter::at(file.path());
         let mut progress = Progress::begin("packing");
         let selected = members.iter().map(|(path, keep)| Selected { path: path.clone(), keep: *keep });
         let (_, packed) = pack(tree.root(), selected, file.as_file(), |done| {
             progress.tell(format!("{} files, {}", done.entries, console::bytes(done.bytes)));
         })?;
-        Ok(Self { file, packed, members: members.clone() })
+        Ok(Self { file, packed, members: members.clone(), _litter: litter })
     }
 
     /// The archive, to be read from its beginning.
@@ -62,16 +65,16 @@ impl Archived {
     /// Unpacks it, and lays a file beside that is not in it: another tree in which the same is read.
     pub(super) fn unpack_with_a_mark(&self, nix: &Nix) -> Result<PathBuf, Failure> {
         let place = self.unpack_as(nix, "marked")?;
-        fs::write(place.join(MARK), "").map_err(Failure::other)?;
+        fs::write(place.join(MARK), "").map_err(Failure::scratch)?;
         Ok(place)
     }
 
     fn unpack_as(&self, nix: &Nix, name: &str) -> Result<PathBuf, Failure> {
         let place = nix.place(&format!("{name}-{}", self.packed.archive.sha256.short()))?;
         if place.exists() {
-            fs::remove_dir_all(&place).map_err(Failure::other)?;
+            fs::remove_dir_all(&place).map_err(Failure::scratch)?;
         }
-        unpack(self.reader().map_err(Failure::other)?, &place, Limits::default()).map_err(Failure::other)?;
+        unpack(self.reader().map_err(Failure::scratch)?, &place, Limits::default()).map_err(Failure::scratch)?;
         Ok(place)
     }
 }

@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use super::trace::{self, Trace};
 use crate::console;
 use crate::failure::{Exit, Failure};
-use crate::interrupt;
+use crate::interrupt::{self, Litter};
 
 /// How much of Nix's complaint is shown, in bytes.
 const COMPLAINT_BYTES: usize = 6 * 1024;
@@ -67,6 +67,7 @@ pub(crate) struct Nix {
     /// The settings that decide.
     configured: String,
     scratch: TempDir,
+    _litter: Litter,
     knows_the_dot: AtomicBool,
 }
 
@@ -113,6 +114,11 @@ impl Complaint {
         self.0.starts_with("error: flake '") && self.0.contains("' does not provide attribute '")
     }
 
+    /// Whether it could not write: to its store, or to the cache that npc lends it.
+    pub(super) fn lacks_room(&self) -> bool {
+        ["disk I/O error", "disk is full", "No space left on device"].iter().any(|words| self.0.contains(words))
+    }
+
     /// Whether it asked for a path that does not belong to the flake.
     pub(super) fn forbids_a_path(&self) -> bool {
         self.0.contains("forbidden in pure eval") || self.0.contains("does not exist")
@@ -144,51 +150,20 @@ impl Nix {
             NixChoice::Path => Path::new("nix"),
             NixChoice::Program(program) => program,
         };
-        let output =
-            match interrupt::output(Command::new(program).arg("--version").stdin(Stdio::null()).stderr(Stdio::piped()))
-            {
-                Ok(output) => output,
-                Err(error) if error.kind() == io::ErrorKind::NotFound && *choice == NixChoice::Path => return Ok(None),
-                Err(error) => return Err(Failure::usage(format!("cannot run `{}`: {error}", program.display()))),
-            };
-        if !output.status.success() && *choice == NixChoice::Path {
-            console::warn(format_args!(
-                "the Nix on the PATH does not work: `nix --version` ended with {}",
-                output.status
-            ));
-            return Ok(None);
-        }
-        if !output.status.success() {
-            return Err(Failure::usage(format!("`{} --version` ended with {}", program.display(), output.status)));
-        }
-        let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        let Some(version) = version_of(program, choice)? else { return Ok(None) };
         // Parts of the flake are laid out in it, which are no other user's business.
         let private = Permissions::from_mode(0o700);
-        let scratch = tempfile::Builder::new().prefix("npc-").permissions(private).tempdir().map_err(Failure::other)?;
-        std::fs::write(scratch.path().join("registry.json"), EMPTY_REGISTRY).map_err(Failure::other)?;
-        let (program, configured, knows_the_dot) = (program.to_owned(), String::new(), AtomicBool::new(true));
-        let nix = Self { program, version, configured, scratch, knows_the_dot };
-        let configured = nix.ask_for_its_settings()?;
-        Ok(Some(Self { configured, ..nix }))
-    }
-
-    /// What its settings, wherever they come from, say of where and how it evaluates.
-    fn ask_for_its_settings(&self) -> Result<String, Failure> {
-        let mut refusals = Vec::new();
-        // Since 2.20 it is called otherwise; the old name goes on to work for now.
-        for name in [&["show-config"][..], &["config", "show"]] {
-            let mut command = Command::new(&self.program);
-            command.args(["--extra-experimental-features", "nix-command flakes"]).args(name).arg("--json");
-            command.stdin(Stdio::null()).stderr(Stdio::piped());
-            let output = interrupt::output(&mut command).map_err(|error| cannot_start(&error))?;
-            if output.status.success() {
-                let all: BTreeMap<String, Value> = serde_json::from_slice(&output.stdout).map_err(Failure::other)?;
-                let told = DECIDING.map(|setting| all.get(setting).map(|told| told["value"].to_string()));
-                return Ok(format!("{:?} {told:?}", std::env::var_os("NIX_STORE_DIR")));
-            }
-            refusals.push(complaint(&String::from_utf8_lossy(&output.stderr)).0);
-        }
-        Err(Failure::new(Exit::Flake, format!("Nix does not tell its settings: {}", refusals.join("\n"))))
+        let scratch =
+            tempfile::Builder::new().prefix("npc-").permissions(private).tempdir().map_err(Failure::scratch)?;
+        std::fs::write(scratch.path().join("registry.json"), EMPTY_REGISTRY).map_err(Failure::scratch)?;
+        Ok(Some(Self {
+            program: program.to_owned(),
+            version,
+            configured: settings_of(program)?,
+            _litter: Litter::at(scratch.path()),
+            scratch,
+            knows_the_dot: AtomicBool::new(true),
+        }))
     }
 
     /// What decides about the result of an evaluation beside what it reads: the version, and settings.
@@ -280,9 +255,9 @@ impl Nix {
     }
 
     fn evaluate_at(&self, copy: &StoreCopy, output: &str, function: &str, watch: Watch) -> Result<Evaluated, Failure> {
-        let own = TempDir::new_in(self.scratch.path()).map_err(Failure::other)?;
+        let own = TempDir::new_in(self.scratch.path()).map_err(Failure::scratch)?;
         let (seen, said) = (own.path().join("trace"), own.path().join("log"));
-        copy.lend_cache(&own.path().join("cache")).map_err(Failure::other)?;
+        copy.lend_cache(&own.path().join("cache")).map_err(Failure::scratch)?;
         let mut command = match watch {
             Watch::No => Command::new(&self.program),
             Watch::Yes => {
@@ -296,18 +271,20 @@ impl Nix {
         self.settings(&mut command);
         command.arg(installable(&copy.path, output)).arg("--apply").arg(function);
         keep_cache_in(&mut command, &own.path().join("cache"));
-        command.stderr(File::create(&said).map_err(Failure::other)?);
+        command.stderr(File::create(&said).map_err(Failure::scratch)?);
         let output = interrupt::output(&mut command).map_err(|error| cannot_start(&error))?;
         let outcome = if output.status.success() {
             Ok(serde_json::from_slice(&output.stdout).map_err(Failure::other)?)
         } else {
-            Err(complaint(&String::from_utf8_lossy(&std::fs::read(&said).map_err(Failure::other)?)))
+            Err(complaint(&String::from_utf8_lossy(&std::fs::read(&said).map_err(Failure::scratch)?)))
         };
         let trace = match watch {
             Watch::No => Trace::default(),
             Watch::Yes => {
-                let file = File::open(&seen).map_err(Failure::other)?;
-                trace::read(BufReader::new(file), &copy.path).map_err(Failure::other)?
+                let read = |file| trace::read(BufReader::new(file), &copy.path);
+                File::open(&seen)
+                    .and_then(read)
+                    .map_err(|error| Failure::scratch(format!("strace did not write down all that Nix did: {error}")))?
             }
         };
         Ok(Evaluated { outcome, trace })
@@ -326,6 +303,45 @@ impl Nix {
         }
         Ok(String::from_utf8_lossy(&output.stdout).lines().map(PathBuf::from).collect())
     }
+}
+
+/// What a Nix calls itself; none where the chosen one is that on the PATH, and there is none that works.
+fn version_of(program: &Path, choice: &NixChoice) -> Result<Option<String>, Failure> {
+    let mut command = Command::new(program);
+    command.arg("--version").stdin(Stdio::null()).stderr(Stdio::piped());
+    let output = match interrupt::output(&mut command) {
+        Ok(output) => output,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && *choice == NixChoice::Path => return Ok(None),
+        Err(error) => return Err(Failure::usage(format!("cannot run `{}`: {error}", program.display()))),
+    };
+    if output.status.success() {
+        return Ok(Some(String::from_utf8_lossy(&output.stdout).trim().to_owned()));
+    }
+    let ended = format!("`{} --version` ended with {}", program.display(), output.status);
+    if *choice != NixChoice::Path {
+        return Err(Failure::usage(ended));
+    }
+    console::warn(format_args!("the Nix on the PATH does not work: {ended}"));
+    Ok(None)
+}
+
+/// What a Nix's settings, wherever they come from, say of where and how it evaluates.
+fn settings_of(program: &Path) -> Result<String, Failure> {
+    let mut refusals = Vec::new();
+    // Before Nix 2.20, the command has one word.
+    for name in [&["config", "show"][..], &["show-config"]] {
+        let mut command = Command::new(program);
+        command.args(["--extra-experimental-features", "nix-command flakes"]).args(name).arg("--json");
+        command.stdin(Stdio::null()).stderr(Stdio::piped());
+        let output = interrupt::output(&mut command).map_err(|error| cannot_start(&error))?;
+        if output.status.success() {
+            let all: BTreeMap<String, Value> = serde_json::from_slice(&output.stdout).map_err(Failure::other)?;
+            let told = DECIDING.map(|setting| all.get(setting).map(|told| told["value"].to_string()));
+            return Ok(format!("{:?} {told:?}", std::env::var_os("NIX_STORE_DIR")));
+        }
+        refusals.push(complaint(&String::from_utf8_lossy(&output.stderr)).0);
+    }
+    Err(Failure::new(Exit::Flake, format!("Nix does not tell its settings: {}", refusals.join("\n"))))
 }
 
 fn cannot_start(error: &io::Error) -> Failure {

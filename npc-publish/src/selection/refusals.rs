@@ -7,8 +7,13 @@ use super::subject::Subject;
 use super::tree::Tree;
 use crate::failure::{Exit, Failure};
 
+const MAKE_ROOM: &str = "make room in the Nix store and where temporary files go (TMPDIR), then try again";
+
 pub(super) fn unlocked(complaint: &Complaint) -> Failure {
     let failure = Failure::new(Exit::Flake, format!("Nix does not accept the flake: {}", complaint.0));
+    if complaint.lacks_room() {
+        return failure.hint(MAKE_ROOM);
+    }
     if complaint.0.contains("lock file") {
         return failure.hint("hosts never change a lock file: run `nix flake lock`, and `git add flake.lock`");
     }
@@ -32,6 +37,7 @@ pub(super) fn refused(tree: &Tree, subject: &Subject, complaint: &Complaint, cop
         Some((path, Missing::Deleted)) => failure.hint(format!(
             "git tracks `{path}`, but it is not in the working tree: deleted, or left out by a sparse checkout"
         )),
+        None if complaint.lacks_room() => failure.hint(MAKE_ROOM),
         None if *subject == Subject::Names && complaint.lacks_the_output() => failure.hint("the flake has no `nixosConfigurations`"),
         None if complaint.forbids_a_path() && lies_below_its_repository(tree) => failure.hint(
             "the flake lies in a subdirectory, and hosts get nothing from above it: move flake.nix up, or what it needs down",

@@ -20,6 +20,9 @@ pub(super) const SHOWN_BYTES: &str = "32";
 /// What Nix says, with `-vv`, before it evaluates its first file that is not its own.
 const BEGIN: &[u8] = b"evaluating file '/";
 
+/// How strace tells that a program ended: `+++ exited with 0 +++`, `+++ killed by SIGKILL +++`.
+const END: &[u8] = b"+++ ";
+
 /// How a path was used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Use {
@@ -53,18 +56,24 @@ pub(super) struct Trace {
 }
 
 /// Reads a trace, keeping what happened below `directory`, which Nix calls by its name and the kernel by its real path.
+///
+/// Strace works on when it cannot write any more, as on a full disk, and ends well: a trace without the end of the program
+/// that it began with is an error ([`io::ErrorKind::UnexpectedEof`]).
 pub(super) fn read(mut trace: impl BufRead, directory: &Path) -> io::Result<Trace> {
     let real = directory.canonicalize().unwrap_or_else(|_| directory.to_owned());
     let mut found = Trace::default();
     let mut evaluating = false;
+    let (mut first, mut has_ended) = (None, false);
     let mut unfinished: HashMap<Vec<u8>, Vec<u8>> = HashMap::new();
     let mut line = Vec::new();
     loop {
         line.clear();
         if trace.read_until(b'\n', &mut line)? == 0 {
-            return Ok(found);
+            return if has_ended { Ok(found) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
         }
         let Some((pid, call)) = split_pid(line.trim_ascii_end()) else { continue };
+        let first = first.get_or_insert_with(|| pid.to_owned());
+        has_ended |= pid == first.as_slice() && call.starts_with(END);
         let whole = if let Some(begun) = call.strip_suffix(b"<unfinished ...>") {
             unfinished.insert(pid.to_owned(), begun.to_owned());
             continue;
@@ -222,7 +231,8 @@ mod tests {
     use super::*;
 
     fn accesses(trace: &str) -> Vec<(String, Use)> {
-        let text = format!("1 write(2</log>, \"evaluating file '/nix/s\", 20) = 20\n{trace}");
+        let text =
+            format!("1 write(2</log>, \"evaluating file '/nix/s\", 20) = 20\n{trace}\n1 +++ exited with 0 +++\n");
         let found = read(text.as_bytes(), Path::new("/s")).expect("read");
         found.accesses.into_iter().map(|access| (access.path.display().to_string(), access.how)).collect()
     }
@@ -279,10 +289,24 @@ mod tests {
                       7 getdents64(3</s>, 0x1 /* 3 entries */, 32768) = 80\n\
                       7 openat(AT_FDCWD</h>, \"/s/a\", O_RDONLY) = 3</s/a>\n";
         let after = "7 write(2</e>, \"evaluating file '/s/flake.nix'\"..., 30) = 30\n\
-                     7 openat(AT_FDCWD</h>, \"/s/flake.nix\", O_RDONLY) = 3</s/flake.nix>\n";
+                     7 openat(AT_FDCWD</h>, \"/s/flake.nix\", O_RDONLY) = 3</s/flake.nix>\n\
+                     7 +++ exited with 0 +++\n";
         let found = read(format!("{before}{after}").as_bytes(), Path::new("/s")).expect("read");
         assert!(found.walked_before);
         assert_eq!(found.accesses, [Access { path: "flake.nix".into(), how: Use::Open }]);
         assert!(!read(after.as_bytes(), Path::new("/s")).expect("read").walked_before);
+    }
+
+    #[test]
+    fn a_trace_that_was_cut_off_is_no_trace() {
+        let whole = "7 openat(AT_FDCWD</h>, \"/s/a\", O_RDONLY) = 3</s/a>\n\
+                     8 +++ exited with 0 +++\n\
+                     7 +++ killed by SIGSEGV (core dumped) +++\n";
+        assert!(read(whole.as_bytes(), Path::new("/s")).is_ok());
+        for lines in 0..3 {
+            let cut: String = whole.split_inclusive('\n').take(lines).collect();
+            let kind = read(cut.as_bytes(), Path::new("/s")).map_err(|error| error.kind());
+            assert_eq!(kind.expect_err("cut off"), io::ErrorKind::UnexpectedEof, "{cut}");
+        }
     }
 }
