@@ -51,9 +51,10 @@ impl Whole {
             whole.bytes += metadata.len();
             let is_packed = selection.chosen.get(path).is_some_and(|chosen| chosen.keep == Keep::Content);
             let Some(top) = path.iter().next().filter(|_| !is_packed) else { continue };
-            match whole.left_out.get_mut(Path::new(top)) {
-                Some(bytes) => *bytes += metadata.len(),
-                None => drop(whole.left_out.insert(top.into(), metadata.len())),
+            if let Some(bytes) = whole.left_out.get_mut(Path::new(top)) {
+                *bytes += metadata.len();
+            } else {
+                whole.left_out.insert(top.into(), metadata.len());
             }
         }
         whole

@@ -1,7 +1,7 @@
 //! `npc-publish pack`: packs a flake without publishing it, and says what is in the archive and why.
 
 use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use npc_core::archive::Keep;
 use npc_core::files;
@@ -11,7 +11,7 @@ use crate::cli;
 use crate::console;
 use crate::failure::{Exit, Failure};
 use crate::flake::{PackedFlake, pack_flake};
-use crate::selection::Strategy;
+use crate::selection::{Strategy, normalize};
 
 pub(crate) fn pack(arguments: &cli::Pack) -> Result<(), Failure> {
     let flake = pack_flake(&arguments.flake, &arguments.picking)?;
@@ -85,24 +85,10 @@ fn keep(chosen: &crate::selection::Chosen) -> Value {
     serde_json::to_value(chosen).map(|value| value["keep"].clone()).unwrap_or_default()
 }
 
-/// `./hosts/../hosts/a.nix` is `hosts/a.nix`; none for what lies outside.
-fn plain(path: &Path) -> Option<PathBuf> {
-    let mut plain = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::CurDir => {}
-            Component::ParentDir => plain.pop().then_some(())?,
-            Component::Normal(name) => plain.push(name),
-            Component::RootDir | Component::Prefix(_) => return None,
-        }
-    }
-    Some(plain)
-}
-
 fn why(flake: &PackedFlake, directory: &Path, path: &Path, as_json: bool) -> Result<(), Failure> {
     let root = directory.canonicalize().map_err(Failure::other)?;
     let path = path.strip_prefix(&root).or_else(|_| path.strip_prefix(directory)).unwrap_or(path);
-    let path = plain(path).ok_or_else(|| Failure::usage(format!("`{}` lies outside the flake", path.display())))?;
+    let path = normalize(path).ok_or_else(|| Failure::usage(format!("`{}` lies outside the flake", path.display())))?;
     let chosen = flake.selection.chosen.get(&path);
     let below = flake.selection.chosen.keys().any(|other| other.starts_with(&path));
     let reason = match chosen {

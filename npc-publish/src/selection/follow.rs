@@ -9,15 +9,11 @@ use std::path::{Path, PathBuf};
 use npc_core::archive::Keep;
 
 use super::built::ENDS;
-use super::growth::normalize;
 use super::lock;
-use super::mentions::{Mention, Usage, What, mentions};
-use super::tree::{Kind, Last, Tree};
+use super::mentions::{EXPRESSION_BYTES, Mention, Usage, What, mentions};
+use super::tree::{Kind, Last, Tree, normalize};
 
-/// A file larger than this is no Nix expression, in bytes.
-const EXPRESSION_BYTES: u64 = 4 * 1024 * 1024;
-
-/// Nor is one that is not called so, if it is larger than this.
+/// A file that is not called `*.nix` is no Nix expression if it is larger than this, in bytes.
 const UNNAMED_BYTES: u64 = 256 * 1024;
 
 /// A way through links that is longer than this, in names, leads in a circle.
@@ -132,17 +128,14 @@ impl<'a> Walk<'a> {
         let Reading { file, way, root } = reading;
         let is_nix = file.extension().is_some_and(|extension| extension == "nix");
         let limit = if is_nix { EXPRESSION_BYTES } else { UNNAMED_BYTES };
-        let full = self.tree.root().join(file);
-        let is_short = full.metadata().is_ok_and(|metadata| metadata.len() <= limit);
-        let bytes = if is_short { std::fs::read(&full).ok() } else { None };
-        let Some(bytes) = bytes else {
+        let Some(text) = self.tree.text(file, limit) else {
             if is_nix {
                 let text = "a file that is too long, or cannot be read".to_owned();
                 self.mentioned(file, root, &Mention { what: What::All, line: 1, text });
             }
             return;
         };
-        match mentions(&String::from_utf8_lossy(&bytes), way, root) {
+        match mentions(&text, way, root) {
             Ok(found) => {
                 for mention in found {
                     self.mentioned(file, root, &mention);

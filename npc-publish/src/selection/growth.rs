@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 
 use rnix::ast::{self, AstToken as _, BinOpKind, Expr, InterpolPart};
 use rnix::{SyntaxKind, SyntaxNode, TextRange};
@@ -11,6 +11,7 @@ use rowan::ast::AstNode as _;
 use super::built::ENDS;
 use super::mentions::{Usage, What};
 use super::syntax::{applied_to, is_import, is_list_of_modules, named, outside_parens};
+use super::tree::normalize;
 
 /// What ends a path in the text of a script and stands for more of it: a pattern, or a variable.
 const FILLED_IN: &str = "*?[{$";
@@ -198,22 +199,4 @@ fn usage(node: &SyntaxNode) -> Usage {
         SyntaxKind::NODE_LIST if is_list_of_modules(&parent) => Usage::Import,
         _ => Usage::Value,
     }
-}
-
-/// A path without `.` and `..`; none where it leaves the tree.
-pub(super) fn normalize(path: &Path) -> Option<PathBuf> {
-    let mut normal = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::Normal(name) => normal.push(name),
-            Component::CurDir => {}
-            Component::ParentDir => {
-                if !normal.pop() {
-                    return None;
-                }
-            }
-            Component::RootDir | Component::Prefix(_) => return None,
-        }
-    }
-    Some(normal)
 }

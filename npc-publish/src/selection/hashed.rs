@@ -12,13 +12,10 @@ use rnix::ast::{self, HasEntry as _};
 use rowan::ast::AstNode as _;
 
 use super::facts::{Sight, Sights, see_all_of};
-use super::mentions::{What, mentions};
+use super::mentions::{EXPRESSION_BYTES, What, mentions};
 use super::tree::{Kind, Tree};
 
 const HASHES: [&str; 4] = ["sha256", "hash", "narHash", "outputHash"];
-
-/// A file that is longer, in bytes, is no expression that somebody wrote.
-const EXPRESSION_BYTES: u64 = 4 * 1024 * 1024;
 
 /// What files fetch by a hash; each is read once.
 #[derive(Debug, Default)]
@@ -41,13 +38,10 @@ impl Hashed {
 }
 
 fn fetched_in(tree: &Tree, file: &Path) -> Vec<PathBuf> {
-    let full = tree.root().join(file);
-    let is_short = full.metadata().is_ok_and(|metadata| metadata.len() <= EXPRESSION_BYTES);
-    if !is_short || !matches!(tree.kind(file), Some(Kind::File { .. })) {
+    if !matches!(tree.kind(file), Some(Kind::File { .. })) {
         return Vec::new();
     }
-    let bytes = std::fs::read(&full).unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
+    let text = tree.text(file, EXPRESSION_BYTES).unwrap_or_default();
     // Parsing takes a while, and few files have such a thing.
     let may_fetch = HASHES.iter().any(|hash| text.contains(hash)) && (text.contains("path") || text.contains("file:"));
     if !may_fetch || !fetches(&text) {

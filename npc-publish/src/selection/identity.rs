@@ -7,7 +7,7 @@ use rnix::{SyntaxKind, SyntaxNode};
 use rowan::ast::AstNode as _;
 
 use super::facts::{Sight, Sights};
-use super::mentions::{line_at, shortened};
+use super::mentions::{EXPRESSION_BYTES, line_at, shortened};
 use super::tree::{Kind, Tree};
 
 /// What Nix calls the parts of a flake's identity.
@@ -30,7 +30,7 @@ const LONGEST: usize = 200;
 /// The first place, in a Nix file that was read, that uses the flake's identity: `hosts/b.nix:3 uses self.rev`.
 pub(super) fn first_use(tree: &Tree, sights: &Sights) -> Option<String> {
     read_files(tree, sights).find_map(|path| {
-        let text = std::fs::read_to_string(tree.root().join(path)).ok()?;
+        let text = tree.text(path, EXPRESSION_BYTES)?;
         let (line, what) = use_in(&text)?;
         Some(format!("{}:{line} uses {what}", path.display()))
     })
@@ -45,7 +45,7 @@ pub(super) fn unnamed() -> String {
 /// `lib.hasPrefix "sha256-A" self.narHash`.
 pub(super) fn uses_its_hash(tree: &Tree, sights: &Sights) -> bool {
     read_files(tree, sights).any(|path| {
-        let text = std::fs::read_to_string(tree.root().join(path)).unwrap_or_default();
+        let text = tree.text(path, EXPRESSION_BYTES).unwrap_or_default();
         text.contains("self") && text.contains("narHash") && {
             let selects = rnix::Root::parse(&text).syntax().descendants();
             let selects = selects.filter(|node| node.kind() == SyntaxKind::NODE_SELECT);

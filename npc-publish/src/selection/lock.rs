@@ -9,6 +9,9 @@ use serde_json::Value;
 use super::tree::{Last, Tree};
 use crate::console;
 
+/// A longer lock file is not read, in bytes.
+const LOCK_BYTES: u64 = 16 * 1024 * 1024;
+
 /// A lock file, as far as it matters here.
 #[derive(Debug, Deserialize)]
 struct Lock {
@@ -96,6 +99,5 @@ pub(super) fn warn_of(tree: &Tree) {
 /// What cannot be read is for Nix to complain of.
 fn read(tree: &Tree) -> Option<Lock> {
     tree.kind(Path::new("flake.lock"))?;
-    let text = std::fs::read_to_string(tree.root().join("flake.lock")).ok()?;
-    serde_json::from_str(&text).ok()
+    serde_json::from_str(&tree.text(Path::new("flake.lock"), LOCK_BYTES)?).ok()
 }

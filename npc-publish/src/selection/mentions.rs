@@ -15,9 +15,10 @@ use rnix::ast::{self, Expr, HasEntry as _, InterpolPart};
 use rnix::{ParseError, SyntaxKind, SyntaxNode};
 use rowan::ast::AstNode as _;
 
-use super::growth::{Form, Known, Understood, grown, normalize};
+use super::growth::{Form, Known, Understood, grown};
 use super::handed::{is_bound_otherwise, is_prying_module, stays_here};
 use super::syntax::{bound_to, is_expression, named, outside_parens, parts_of, plain};
+use super::tree::normalize;
 
 /// How a literal is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +62,9 @@ pub(super) struct Unparsed {
     /// What stands in the line.
     pub(super) text: String,
 }
+
+/// A longer file is no Nix expression that somebody wrote, in bytes.
+pub(super) const EXPRESSION_BYTES: u64 = 4 * 1024 * 1024;
 
 /// How much of an expression is shown, in bytes.
 const SHOWN_BYTES: usize = 57;

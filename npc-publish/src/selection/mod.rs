@@ -46,7 +46,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use archived::Archived;
 pub(crate) use nix::NixChoice;
-pub(crate) use tree::Tree;
+pub(crate) use tree::{Tree, normalize};
 
 use evaluated::{Bound, Evaluator};
 use extent::everything;

@@ -8,6 +8,8 @@ use std::ops::Bound;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
+use npc_core::files;
+
 /// The kernel gives up after 40 links (`path_resolution(7)`), and so does Nix.
 const MOST_LINKS: usize = 40;
 
@@ -94,6 +96,12 @@ impl Tree {
         }
         let exists = path.as_os_str().is_empty() || self.below(path).any(|below| self.found(below).is_some());
         exists.then_some(Kind::Directory)
+    }
+
+    /// What stands in a file, if that is no longer than `limit` bytes.
+    pub(crate) fn text(&self, path: &Path, limit: u64) -> Option<String> {
+        let bytes = files::read_limited(&self.root.join(path), limit).ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     fn found(&self, path: &Path) -> Option<Found> {
@@ -215,6 +223,24 @@ impl Tree {
             Found::Kind(_) => None,
         }
     }
+}
+
+/// A path without `.` and `..`; none where it leaves the tree.
+pub(crate) fn normalize(path: &Path) -> Option<PathBuf> {
+    let mut normal = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => normal.push(name),
+            Component::CurDir => {}
+            Component::ParentDir => {
+                if !normal.pop() {
+                    return None;
+                }
+            }
+            Component::RootDir | Component::Prefix(_) => return None,
+        }
+    }
+    Some(normal)
 }
 
 /// The first path after everything below `path`: paths are ordered by their components.
