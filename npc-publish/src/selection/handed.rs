@@ -1,14 +1,10 @@
 //! Where the flake itself, `self`, and all that it gets, `inputs`, go: only to files of this flake that call them so, or elsewhere.
 
-use rnix::SyntaxKind;
-use rnix::SyntaxNode;
 use rnix::ast::{self, BinOpKind, Expr, HasEntry as _};
+use rnix::{SyntaxKind, SyntaxNode};
 use rowan::ast::AstNode as _;
 
-use super::syntax::{bound_to, called, is_import, named, outside_parens};
-
-/// Functions of other flakes that are known to take `self` or `inputs` and to read none of the flake's files themselves.
-const HARMLESS: [&str; 5] = ["nixosSystem", "mkFlake", "darwinSystem", "homeManagerConfiguration", "evalModules"];
+use super::syntax::{EVALUATING, bound_to, called, is_import, named, outside_parens};
 
 /// Attributes by which modules get arguments: those are files of the flake, which are followed themselves.
 const ARGUMENTS: [&str; 5] = ["specialArgs", "extraSpecialArgs", "extraModuleArgs", "_module.args", "_module"];
@@ -135,11 +131,12 @@ fn takes_by_name(function: &Expr) -> bool {
     is_harmless(function) || imports_own(function) || is_own(function)
 }
 
+/// A function that evaluates modules gives them what it gets, and reads none of the flake's files itself.
 fn is_harmless(function: &Expr) -> bool {
     let names = called(function).unwrap_or_default();
     let Some(name) = names.last() else { return false };
     // Many flakes have a function of that name, and some of them read the tree.
-    HARMLESS.contains(&name.as_str()) && (name != "mkFlake" || names.iter().any(|name| name == "flake-parts"))
+    EVALUATING.contains(&name.as_str()) && (name != "mkFlake" || names.iter().any(|name| name == "flake-parts"))
 }
 
 fn is_listing(function: &Expr) -> bool {

@@ -8,7 +8,8 @@ use rowan::ast::AstNode as _;
 const MODULES: [&str; 2] = ["modules", "sharedModules"];
 
 /// Functions that evaluate modules.
-const EVALUATING: [&str; 5] = ["nixosSystem", "mkFlake", "darwinSystem", "homeManagerConfiguration", "evalModules"];
+pub(super) const EVALUATING: [&str; 5] =
+    ["nixosSystem", "mkFlake", "darwinSystem", "homeManagerConfiguration", "evalModules"];
 
 /// `base.a.b`: what stands for a name that only evaluation knows is none.
 pub(super) fn parts_of(select: &ast::Select) -> Option<(Expr, Vec<Option<String>>)> {
