@@ -8,6 +8,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,9 +17,10 @@ use async_trait::async_trait;
 use npc_agent::activation::Platform;
 use npc_agent::clock::SystemClock;
 use npc_agent::driver::{Driver, Parts, Signals};
-use npc_agent::machine::{Attempt, Built, Failed, Target};
+use npc_agent::health::Probation;
+use npc_agent::machine::{Attempt, Baseline, Built, Ended, Failed, Found, Policy, Stage, Target};
 use npc_agent::poll::{Names, Pace, Poller};
-use npc_agent::settings::Settings;
+use npc_agent::settings::{Hooks, Settings};
 use npc_agent::state::{Local, Replay, StateDirectory};
 use npc_agent::supervisor::Supervisor;
 use npc_core::layout::ObjectKey;
@@ -82,20 +84,24 @@ struct Pretend;
 
 #[async_trait(?Send)]
 impl Platform for Pretend {
-    fn running(&self) -> Option<PathBuf> {
-        None
+    async fn look(&self, _: Option<&Attempt>) -> Found {
+        Found::default()
+    }
+
+    fn check_room(&self) -> Result<(), Failed> {
+        Ok(())
     }
 
     async fn build(&self, _: &Target, flake: &Path) -> Result<Built, Failed> {
         Ok(flake.to_owned().into())
     }
 
-    async fn secure_running(&self) -> Result<Option<PathBuf>, Failed> {
-        Ok(None)
+    async fn survey(&self, _: &Path) -> Result<Baseline, Failed> {
+        Ok(Baseline::default())
     }
 
-    async fn activate(&self, _: &Attempt) -> Result<(), Failed> {
-        Ok(())
+    async fn activate(&self, _: &Attempt) -> Ended {
+        Ended::Well
     }
 
     async fn commit(&self, _: &Attempt) -> Result<(), Failed> {
@@ -104,6 +110,24 @@ impl Platform for Pretend {
 
     async fn roll_back(&self, _: &Attempt, _: bool) -> Result<(), Failed> {
         Ok(())
+    }
+
+    async fn reboot(&self, _: bool) -> Result<(), Failed> {
+        Ok(())
+    }
+
+    async fn arm(&self, _: &Attempt, _: Stage) -> Result<(), Failed> {
+        Ok(())
+    }
+
+    async fn disarm(&self, _: &Attempt) {}
+
+    fn has_systemd(&self) -> bool {
+        false
+    }
+
+    fn host_file(&self) -> Option<PathBuf> {
+        None
     }
 }
 
@@ -138,10 +162,22 @@ fn main() {
         let configured = settings.following.clone();
         let poller = Poller::new(store.clone(), settings.anchor.clone(), configured.clone(), Names::Anything, pace);
         let journal = state.recover_journal().expect("a journal");
-        let (local, platform, clock, supervisor) =
-            (Local::default(), Pretend, Box::new(SystemClock), Supervisor::default());
-        let probation = settings.probation;
-        let parts = Parts { state, replay, journal, local, configured, poller, platform, probation, clock, supervisor };
+        let parts = Parts {
+            state,
+            replay,
+            journal,
+            local: Local::default(),
+            configured,
+            policy: Policy::default(),
+            poller,
+            platform: Pretend,
+            probation: Probation { settle: Duration::ZERO, ..settings.probation },
+            keep: settings.keep,
+            hooks: Hooks::default(),
+            metrics: Rc::default(),
+            clock: Box::new(SystemClock),
+            supervisor: Supervisor::default(),
+        };
         let mut signals = Signals::listen().expect("signals");
         Driver::new(parts).run(&mut signals).await.expect("the agent runs");
         let cpu = cpu_seconds() - store.begun.get().expect("more polls than the warm-up takes");

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -49,6 +50,8 @@ pub enum Command {
     },
     /// Make changes again
     Resume,
+    /// Try again what failed on this host: lift every quarantine and end the pause before the next try
+    Retry,
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -59,6 +62,43 @@ pub enum Command {
         /// Where to
         directory: PathBuf,
     },
+    /// Bring the system before back unless the attempt was ended: what the dead-man timer runs
+    #[command(hide = true)]
+    DeadMan(DeadMan),
+    /// Run a program, and write down how it ended: what activates where there is no systemd
+    #[command(hide = true)]
+    Perform {
+        /// The name under which its end is found again
+        name: String,
+        /// How long it may take, in seconds
+        #[arg(long)]
+        timeout: u64,
+        /// The program and its arguments
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
+    /// Write down how a unit ended, which its environment tells: what units run when they stop
+    #[command(hide = true)]
+    NoteEnd {
+        /// The unit's name
+        name: String,
+    },
+}
+
+/// The dead-man timer's own settings.
+#[derive(Debug, Args)]
+pub struct DeadMan {
+    /// The name of the attempt
+    pub attempt: String,
+    /// The agent's unit, where systemd runs it
+    #[arg(long)]
+    pub agent_unit: Option<String>,
+    /// Wait so long first, in seconds
+    #[arg(long, requires = "lease")]
+    pub after: Option<u64>,
+    /// Wait only while this file is there
+    #[arg(long, requires = "after")]
+    pub lease: Option<PathBuf>,
 }
 
 /// What to follow.

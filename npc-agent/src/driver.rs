@@ -1,34 +1,37 @@
 //! Doing what the machine decides, and telling it how it went.
 //!
-//! The journal is written before the effect that it announces begins. SIGTERM ends waiting, fetching and building at once;
-//! from activation to commit or roll-back the driver goes on to the end first.
+//! The journal is written before the effect that it announces begins. Whatever changes the host runs in units of its own,
+//! which the agent's end does not stop, so SIGTERM is heeded at once, and the next agent goes on from the journal; only a
+//! commit that has begun is brought to its end first.
 
 mod fetch;
+mod perform;
+mod words;
 
-use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::time::Duration;
 
 use npc_core::Timestamp;
-use npc_core::document::{Outcome, OutcomeKind};
-use npc_core::explain;
-use npc_core::name::ConfigurationName;
-use npc_core::store::Fault;
+use npc_core::document::OutcomeKind;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 use crate::activation::Platform;
 use crate::clock::Clock;
+use crate::failpoint;
 use crate::failure::{Exit, Failure};
-use crate::machine::{
-    Attempt, Baseline, Context, Effect, Event, Failed, Journal, Phase, STORE_UNREACHABLE, Target, step, waits,
-};
+use crate::health::Probation;
+use crate::machine::{Context, Effect, Event, Failed, Journal, Phase, Policy, RebootWhen, Target, step, waits};
+use crate::metrics::Metrics;
 use crate::poll::{PollError, Poller};
-use crate::settings::Following;
-use crate::state::{Local, Replay, StateDirectory, StateError};
+use crate::settings::{Following, Hooks, Keep};
+use crate::state::{CommitLock, Local, Replay, StateDirectory, StateError};
 use crate::supervisor::Supervisor;
+use perform::Performed;
+use words::{judge, poll_failure, sentence};
 
-/// How long to wait between two questions to a silent store.
-const PROBATION_PAUSE: Duration = Duration::from_secs(2);
+/// How often to look whether a reboot that is due may begin.
+const REBOOT_LOOK: Duration = Duration::from_secs(30);
 
 /// What the agent is told from outside.
 #[derive(Debug)]
@@ -89,12 +92,20 @@ pub struct Parts<P> {
     pub local: Local,
     /// What the configuration file says to follow.
     pub configured: Following,
+    /// What the operator decided beforehand.
+    pub policy: Policy,
     /// How it asks the store.
     pub poller: Poller,
     /// How it builds and activates.
     pub platform: P,
-    /// How long a store that answered before an activation may stay silent after it.
-    pub probation: Duration,
+    /// The times of probation.
+    pub probation: Probation,
+    /// What is kept of the past.
+    pub keep: Keep,
+    /// Whom to tell how attempts end.
+    pub hooks: Hooks,
+    /// The figures to keep.
+    pub metrics: Rc<Metrics>,
     /// What time it is.
     pub clock: Box<dyn Clock>,
     /// Whom it tells.
@@ -106,26 +117,30 @@ pub struct Driver<P> {
     parts: Parts<P>,
     /// Why the last decision could not be written down, and so was not acted upon.
     unwritten: Option<StateError>,
+    /// The system that this process began to run under.
+    began_under: Option<std::path::PathBuf>,
+    /// Held from before a commit until the journal says that it is done.
+    commit: Option<CommitLock>,
 }
 
 impl<P: Platform> Driver<P> {
     /// An agent that has not begun.
     pub fn new(parts: Parts<P>) -> Self {
-        Self { parts, unwritten: None }
+        Self { parts, unwritten: None, began_under: None, commit: None }
     }
 
     /// Follows the remote until told to stop.
     pub async fn run(&mut self, signals: &mut Signals) -> Result<(), Failure> {
         self.parts.supervisor.ready();
         if self.begin(signals).await == Flow::Stop {
+            self.parts.supervisor.stopping();
             return Ok(());
         }
         let mut next_poll = Instant::now();
+        self.tell_status(None);
         loop {
-            self.tell_status(None);
             let wake = self.until_wake();
             let occurred = tokio::select! {
-                biased;
                 told = signals.next() => Occurred::Told(told),
                 () = sleep_or_never(wake) => Occurred::Woke,
                 polled = Self::poll_at(&mut self.parts, next_poll) => Occurred::Polled(polled),
@@ -134,11 +149,11 @@ impl<P: Platform> Driver<P> {
                 Occurred::Told(Told::Stop) => Flow::Stop,
                 Occurred::Told(Told::Reload) => {
                     next_poll = Instant::now();
-                    let event = self.reload();
+                    let events = self.reload();
                     self.parts.poller.forget();
-                    self.handle(event, signals).await
+                    self.handle_all(events, signals).await
                 }
-                Occurred::Woke => self.handle(Event::Woke, signals).await,
+                Occurred::Woke => self.look(Event::Woke, signals).await,
                 Occurred::Polled(polled) => {
                     next_poll = Instant::now() + self.parts.poller.pause(jitter());
                     self.after_poll(polled, signals).await
@@ -152,8 +167,11 @@ impl<P: Platform> Driver<P> {
     }
 
     async fn begin(&mut self, signals: &mut Signals) -> Flow {
-        let running = self.parts.platform.running();
-        self.handle(Event::Started { running }, signals).await
+        let found = self.parts.platform.look(self.parts.journal.phase.attempt()).await;
+        self.began_under.clone_from(&found.running);
+        self.parts.metrics.reflect(&self.parts.journal, self.context().paused);
+        let retried = self.parts.local.retried.map(|at| Event::Retried { at });
+        self.handle_all([Event::Started(found)].into_iter().chain(retried), signals).await
     }
 
     /// Asks once, does what that leads to, and says how it ended.
@@ -174,7 +192,9 @@ impl<P: Platform> Driver<P> {
             }
         };
         let wanted = target.digest;
-        self.handle(Event::Release(*target), signals).await;
+        if self.handle(Event::Release(*target), signals).await == Flow::Stop {
+            return Ok(());
+        }
         if let Some(error) = self.unwritten.take() {
             return Err(error.into());
         }
@@ -184,6 +204,7 @@ impl<P: Platform> Driver<P> {
             _ if self.context().paused => {
                 Err(Failure::new(Exit::Failed, "the host is paused").hint("npc-agent resume"))
             }
+            _ if self.parts.journal.unproven.is_some() => Ok(()),
             Some(outcome) => judge(outcome),
             None => Err(Failure::new(Exit::Failed, "the release was not activated")),
         }
@@ -191,50 +212,114 @@ impl<P: Platform> Driver<P> {
 
     async fn poll_at(parts: &mut Parts<P>, at: Instant) -> Polled {
         tokio::time::sleep_until(at).await;
-        parts.poller.poll(&mut parts.replay, &parts.state, &*parts.clock).await
+        let begun = Instant::now();
+        let polled = parts.poller.poll(&mut parts.replay, &parts.state, &*parts.clock).await;
+        // A store that has its clients wait says nothing about how long asking takes.
+        let took = (!parts.poller.has_waited()).then(|| begun.elapsed());
+        let error = polled.as_ref().err().map(PollError::kind);
+        parts.metrics.polled(error, took, parts.clock.now());
+        polled
     }
 
     async fn after_poll(&mut self, polled: Polled, signals: &mut Signals) -> Flow {
-        match polled {
-            Ok(None) if self.parts.journal.trouble.is_none() => Flow::GoOn,
-            Ok(None) => self.handle(Event::PollAnswered, signals).await,
-            Ok(Some(target)) => self.handle(Event::Release(*target), signals).await,
+        let event = match polled {
+            Ok(None) if self.parts.journal.trouble.is_none() => Event::Woke,
+            Ok(None) => Event::PollAnswered,
+            Ok(Some(target)) => Event::Release(*target),
             Err(error) => {
                 let reason = Failed::from(&error);
-                let flow = self.handle(Event::PollFailed(reason.clone()), signals).await;
+                let flow = self.look(Event::PollFailed(reason.clone()), signals).await;
                 self.tell_status(Some(&reason));
-                flow
+                return flow;
             }
-        }
+        };
+        self.look(event, signals).await
     }
 
-    /// Steps from event to effect to event until there is nothing to do now.
-    async fn handle(&mut self, mut event: Event, signals: &mut Signals) -> Flow {
-        loop {
-            let (journal, effect) = step(self.parts.journal.clone(), event, &self.context());
+    /// Has a look at what runs, before anything is decided upon it.
+    async fn look(&mut self, event: Event, signals: &mut Signals) -> Flow {
+        let found = self.parts.platform.look(None).await;
+        self.handle_all([Event::Looked(found), event], signals).await
+    }
+
+    async fn handle_all(&mut self, events: impl IntoIterator<Item = Event>, signals: &mut Signals) -> Flow {
+        for event in events {
+            if self.handle(event, signals).await == Flow::Stop {
+                return Flow::Stop;
+            }
+        }
+        Flow::GoOn
+    }
+
+    /// Steps from event to effects to event until there is nothing to do now.
+    async fn handle(&mut self, event: Event, signals: &mut Signals) -> Flow {
+        let mut next = Some(event);
+        while let Some(event) = next {
+            let (journal, effects) = step(self.parts.journal.clone(), event, &self.context());
             if !self.remember(journal) {
                 return Flow::GoOn;
             }
-            let Some(effect) = effect else { return Flow::GoOn };
-            self.tell_status(None);
-            event = if self.parts.journal.phase.must_finish() {
+            if !matches!(self.parts.journal.phase, Phase::Committing(_)) {
+                self.commit = None;
+            }
+            if !effects.is_empty() {
+                self.tell_status(None);
+            }
+            next = match self.perform_all(effects, signals).await {
+                Performed::Nothing => None,
+                Performed::Event(event) => Some(self.unless_repointed(event)),
+                Performed::Stop => return Flow::Stop,
+            };
+        }
+        self.tell_status(None);
+        Flow::GoOn
+    }
+
+    /// The first effect that leads to an event ends the list.
+    async fn perform_all(&mut self, effects: Vec<Effect>, signals: &mut Signals) -> Performed {
+        for effect in effects {
+            let word = failpoint::word(&effect);
+            failpoint::before(&effect);
+            let must_finish = matches!(effect, Effect::Commit(_));
+            let performed = if must_finish {
                 self.perform(effect).await
             } else {
                 tokio::select! {
-                    () = signals.stop() => return Flow::Stop,
-                    event = self.perform(effect) => event,
+                    () = signals.stop() => return Performed::Stop,
+                    performed = self.perform(effect) => performed,
                 }
             };
-            // It took a while: what was said meanwhile counts before anything is activated.
-            if !self.parts.journal.phase.must_finish() && self.reload() == Event::Repointed {
-                event = Event::Repointed;
+            failpoint::after(word);
+            match performed {
+                Performed::Nothing => {}
+                done => return done,
             }
         }
+        Performed::Nothing
     }
 
-    fn context(&self) -> Context {
+    /// It took a while: what was said meanwhile counts before anything is activated.
+    fn unless_repointed(&mut self, event: Event) -> Event {
+        if self.parts.journal.phase.must_finish() {
+            return event;
+        }
+        for said in self.reload() {
+            match said {
+                Event::Repointed => return Event::Repointed,
+                said => {
+                    let (journal, _) = step(self.parts.journal.clone(), said, &self.context());
+                    self.remember(journal);
+                }
+            }
+        }
+        event
+    }
+
+    fn context(&self) -> Context<'_> {
         let now = self.parts.clock.now();
-        Context { now, jitter: jitter(), paused: self.parts.local.is_paused(now) }
+        let paused = self.parts.local.is_paused(now);
+        let nonce = getrandom::u32().unwrap_or_default();
+        Context { now, jitter: jitter(), nonce, paused, policy: &self.parts.policy }
     }
 
     /// Takes over the journal that was decided upon, once it is on the disk. Returns whether to go on.
@@ -247,7 +332,7 @@ impl<P: Platform> Driver<P> {
         }
         self.unwritten = self.parts.state.write_journal(&journal).err();
         if let Some(error) = &self.unwritten {
-            tracing::error!(error = error as &dyn std::error::Error, "cannot write the journal");
+            tracing::error!(kind = "state", error = error as &dyn std::error::Error, "cannot write the journal");
             if !self.parts.journal.phase.must_finish() {
                 self.parts.poller.forget();
                 return false;
@@ -255,6 +340,7 @@ impl<P: Platform> Driver<P> {
         }
         let before = std::mem::replace(&mut self.parts.journal, journal);
         self.report_news(&before);
+        self.parts.metrics.reflect(&self.parts.journal, self.context().paused);
         true
     }
 
@@ -264,6 +350,7 @@ impl<P: Platform> Driver<P> {
             return;
         }
         let Some(outcome) = journal.outcomes.first() else { return };
+        self.parts.metrics.ended(outcome);
         let kind = outcome.error.as_deref().unwrap_or("none");
         match outcome.kind {
             OutcomeKind::Committed if outcome.error.is_some() => tracing::warn!(kind, "{}", outcome.message),
@@ -272,97 +359,41 @@ impl<P: Platform> Driver<P> {
         }
     }
 
-    async fn perform(&mut self, effect: Effect) -> Event {
-        let Parts { state, poller, platform, .. } = &self.parts;
-        match effect {
-            Effect::Fetch(target) => match fetch::fetch(&**poller.store(), state, &target.archive).await {
-                Ok(()) => Event::Unpacked,
-                Err(failed) => Event::PreparationFailed(failed),
-            },
-            Effect::Build(target) => match platform.build(&target, &state.flake(&target.archive.sha256)).await {
-                Ok(built) => Event::Built(built),
-                Err(failed) => Event::PreparationFailed(failed),
-            },
-            Effect::Survey => match platform.secure_running().await {
-                Ok(running) => {
-                    Event::Surveyed(Baseline { running, store_answers: poller.store_answers().await.is_ok() })
-                }
-                Err(failed) => Event::PreparationFailed(failed),
-            },
-            Effect::Activate(attempt) => ended(platform.activate(&attempt).await, Event::Activated),
-            Effect::Prove(attempt) => self.prove(&attempt).await,
-            Effect::Commit(attempt) => {
-                let committed = platform.commit(&attempt).await;
-                if committed.is_ok() {
-                    self.tidy_up(&attempt);
-                }
-                ended(committed, Event::Committed)
-            }
-            Effect::RollBack { attempt, boot } => match platform.roll_back(&attempt, boot).await {
-                Ok(()) => Event::RolledBack { store_answers: poller.store_answers().await.is_ok() },
-                Err(failed) => Event::RollBackFailed(failed),
-            },
-        }
-    }
-
-    /// Whether the store can still be polled under the new system.
-    async fn prove(&self, attempt: &Attempt) -> Event {
-        if !attempt.before.store_answers {
-            return Event::Proved;
-        }
-        let begun = Instant::now();
-        loop {
-            match self.parts.poller.store_answers().await {
-                Ok(()) => return Event::Proved,
-                Err(error) if begun.elapsed() >= self.parts.probation => {
-                    let message = format!("the store cannot be reached any more: {}", explain::in_one_line(&error));
-                    return Event::AttemptFailed(Failed::new(STORE_UNREACHABLE, message));
-                }
-                Err(_) => tokio::time::sleep(PROBATION_PAUSE).await,
-            }
-        }
-    }
-
-    /// Keeps the committed system and the one before; the rest can be fetched and built again.
-    fn tidy_up(&self, attempt: &Attempt) {
-        let before = self.parts.journal.committed.as_ref();
-        let flakes = std::iter::once(&attempt.target)
-            .chain(before.map(|before| &before.target))
-            .map(|target| target.archive.sha256);
-        let roots = [Some(&attempt.system), attempt.before.running.as_ref(), before.map(|before| &before.system)];
-        self.parts.state.keep_only(&flakes.collect::<BTreeSet<_>>(), &roots.into_iter().flatten().cloned().collect());
-    }
-
     /// Takes in what the operator has said on the host meanwhile.
-    fn reload(&mut self) -> Event {
-        match Local::read(&self.parts.state) {
-            Ok(local) => {
-                self.parts.local = local;
-                if self.parts.poller.follow(self.parts.local.following(&self.parts.configured)) {
-                    Event::Repointed
-                } else {
-                    Event::Woke
-                }
-            }
+    fn reload(&mut self) -> Vec<Event> {
+        let local = match Local::read(&self.parts.state) {
+            Ok(local) => local,
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "cannot read the local settings");
-                Event::Woke
+                return vec![Event::Woke];
             }
+        };
+        let before = std::mem::replace(&mut self.parts.local, local);
+        let mut events = Vec::new();
+        if self.parts.local.retried != before.retried {
+            events.extend(self.parts.local.retried.map(|at| Event::Retried { at }));
         }
+        let repointed = self.parts.poller.follow(self.parts.local.following(&self.parts.configured));
+        events.push(if repointed { Event::Repointed } else { Event::Woke });
+        events
     }
 
-    /// When something is due that no poll would bring: the end of a pause.
+    /// When something is due that no poll would bring: the end of a pause, or a reboot.
     fn until_wake(&self) -> Option<Duration> {
         let now = self.parts.clock.now();
+        let journal = &self.parts.journal;
         let waits_for_time =
-            matches!(self.parts.journal.phase, Phase::Fetched { .. } | Phase::Verified { .. } | Phase::Built { .. });
-        let back_off = self.parts.journal.back_off.filter(|_| waits_for_time).map(|back_off| back_off.until);
+            matches!(journal.phase, Phase::Fetched { .. } | Phase::Verified { .. } | Phase::Built { .. });
+        let back_off = journal.back_off.filter(|_| waits_for_time).map(|back_off| back_off.until);
         let pause = self.parts.local.pause.filter(|_| self.parts.local.is_paused(now)).and_then(|pause| pause.until);
         let due = if self.parts.local.is_paused(now) { pause } else { back_off };
         // A pause that no clock can have meant is over, as the machine sees it.
-        let is_over = !self.parts.local.is_paused(now) && !waits(&self.parts.journal, now);
+        let is_over = !self.parts.local.is_paused(now) && !waits(journal, now);
         let left = |due: Timestamp| Duration::try_from(due.duration_since(now)).unwrap_or(Duration::ZERO);
-        due.map(|due| if is_over { Duration::ZERO } else { left(due) })
+        let due = due.map(|due| if is_over { Duration::ZERO } else { left(due) });
+        let may_reboot = journal.reboot.is_some() && self.parts.policy.reboot.when != RebootWhen::Never;
+        let reboot = (may_reboot && journal.phase == Phase::Steady).then_some(REBOOT_LOOK);
+        due.into_iter().chain(reboot).min()
     }
 
     fn tell_status(&mut self, trouble: Option<&Failed>) {
@@ -388,13 +419,6 @@ enum Occurred {
     Polled(Polled),
 }
 
-fn ended(result: Result<(), Failed>, good: Event) -> Event {
-    match result {
-        Ok(()) => good,
-        Err(failed) => Event::AttemptFailed(failed),
-    }
-}
-
 async fn sleep_or_never(duration: Option<Duration>) {
     match duration {
         Some(duration) => tokio::time::sleep(duration).await,
@@ -405,62 +429,4 @@ async fn sleep_or_never(duration: Option<Duration>) {
 /// A number from 0 to 1. Without randomness to be had, the middle.
 fn jitter() -> f64 {
     getrandom::u32().map_or(0.5, |number| f64::from(number) / f64::from(u32::MAX))
-}
-
-fn sentence(journal: &Journal, following: &Following, paused: bool, trouble: Option<&Failed>) -> String {
-    let configuration: &ConfigurationName = &following.configuration;
-    let release = |target: &Target| format!("{}@{}", target.remote, target.serial);
-    let runs =
-        journal.committed.as_ref().map_or("nothing of npc's yet".to_owned(), |committed| release(&committed.target));
-    let doing = match (&journal.phase, trouble) {
-        (Phase::Steady, Some(trouble)) => format!("trouble: {trouble}"),
-        (Phase::Steady, None) => format!("follows {}", following.remote),
-        (phase, _) => {
-            let target = phase.target().map(release).unwrap_or_default();
-            match journal.back_off {
-                Some(back_off) => format!("{} {target}, next try at {}", phase.word(), back_off.until),
-                None => format!("{} {target}", phase.word()),
-            }
-        }
-    };
-    let paused = if paused { ", paused" } else { "" };
-    format!("{configuration} runs {runs}, {doing}{paused}")
-}
-
-fn poll_failure(error: PollError) -> Failure {
-    match error {
-        PollError::Store(error) => {
-            let unknown = "check `remote` in the configuration; `npc-publish remotes` lists what there is";
-            let hint = if error.fault == Fault::NotFound { Some(unknown) } else { error.fault.hint() };
-            let failure = Failure::new(Exit::Store, error);
-            match hint {
-                Some(hint) => failure.hint(hint),
-                None => failure,
-            }
-        }
-        error @ PollError::State(_) => Failure::new(Exit::Other, error).hint("make room for the state directory"),
-        error => {
-            let kind = error.kind();
-            let hint =
-                format!("the refusal is called `{kind}`; the host stays as it is until the store holds something else");
-            Failure::new(Exit::Refused, error).hint(hint)
-        }
-    }
-}
-
-fn judge(outcome: &Outcome) -> Result<(), Failure> {
-    match outcome.kind {
-        OutcomeKind::Committed | OutcomeKind::Adopted => {
-            Err(Failure::new(Exit::Failed, "the release was not activated"))
-        }
-        OutcomeKind::Refused => Err(Failure::new(Exit::Refused, outcome.message.clone())),
-        OutcomeKind::Failed | OutcomeKind::RolledBack | OutcomeKind::Stranded => {
-            let failure = Failure::new(Exit::Failed, outcome.message.clone());
-            Err(match outcome.error.as_deref() {
-                Some("disk-full") => failure.hint("make room for the state directory; it is tried again"),
-                _ if outcome.log.is_some() => failure.hint("`npc-agent status` shows the end of its log"),
-                _ => failure.hint("`npc-agent status` shows when it is tried again"),
-            })
-        }
-    }
 }

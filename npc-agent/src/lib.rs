@@ -1,15 +1,21 @@
 //! The host's room: the agent that follows a remote.
 //!
 //! [`machine`] decides what to do and touches nothing; [`driver`] does it and tells the machine how it went; [`poll`] asks
-//! the store; [`activation`] builds and switches; [`state`] remembers across restarts; [`settings`] says what to follow.
+//! the store; [`activation`] builds and switches; [`health`] says whether the host is well; [`dead_man`] brings the system
+//! before back if nobody commits; [`state`] remembers across restarts; [`settings`] says what to follow.
 
 pub mod activation;
 pub mod cli;
 pub mod clock;
 pub mod commands;
+pub mod dead_man;
 pub mod driver;
+pub mod failpoint;
 pub mod failure;
+pub mod health;
+pub mod hooks;
 pub mod machine;
+pub mod metrics;
 pub mod poll;
 pub mod settings;
 pub mod state;

@@ -282,6 +282,11 @@ impl Poller {
         }
     }
 
+    /// Whether the store has the agent wait for changes, so that a poll takes as long as it likes.
+    pub fn has_waited(&self) -> bool {
+        self.store_waits
+    }
+
     /// Whether the last poll found something wrong.
     pub fn is_in_trouble(&self) -> bool {
         self.outages > 0 || self.refused.is_some()

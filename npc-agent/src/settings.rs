@@ -12,7 +12,15 @@ use npc_core::store::StoreUrl;
 use npc_core::trust::Anchor;
 use serde::Deserialize;
 
+use crate::activation::PlatformSettings;
 use crate::failure::Failure;
+use crate::health::Probation;
+use crate::machine::Policy;
+
+mod tables;
+
+use tables::{ActivationTable, BuildTable, HooksTable, KeepTable, MetricsTable, ProbationTable, RebootTable};
+pub use tables::{Hooks, Keep, Listen};
 
 /// Where the configuration lies unless told otherwise.
 pub const DEFAULT_CONFIG: &str = "/etc/npc-agent/config.toml";
@@ -22,6 +30,9 @@ pub const DEFAULT_STATE: &str = "/var/lib/npc-agent";
 
 /// The shortest and the longest poll interval, in seconds.
 const POLL_INTERVAL: std::ops::RangeInclusive<u64> = 1..=3600;
+
+/// How long after the longest probation a commit is waited for.
+const AFTER_PROBATION: Duration = Duration::from_secs(60);
 
 /// The file as it is written.
 #[derive(Debug, Deserialize)]
@@ -46,33 +57,17 @@ struct File {
     #[serde(default)]
     activation: ActivationTable,
     #[serde(default)]
+    probation: ProbationTable,
+    #[serde(default)]
     build: BuildTable,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct ActivationTable {
-    command: Option<Vec<String>>,
-    timeout: u64,
-    probation: u64,
-}
-
-impl Default for ActivationTable {
-    fn default() -> Self {
-        Self { command: None, timeout: 30 * 60, probation: 60 }
-    }
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct BuildTable {
-    timeout: u64,
-}
-
-impl Default for BuildTable {
-    fn default() -> Self {
-        Self { timeout: 2 * 60 * 60 }
-    }
+    #[serde(default)]
+    reboot: RebootTable,
+    #[serde(default)]
+    keep: KeepTable,
+    #[serde(default)]
+    hooks: HooksTable,
+    #[serde(default)]
+    metrics: MetricsTable,
 }
 
 fn one() -> usize {
@@ -106,12 +101,30 @@ pub struct Settings {
     pub poll_interval: Duration,
     /// How to activate.
     pub activation: Activation,
-    /// How long activating may take.
-    pub activation_timeout: Duration,
-    /// How long a store that answered before an activation may stay silent after it.
-    pub probation: Duration,
-    /// How long building may take.
-    pub build_timeout: Duration,
+    /// What the platform is told.
+    pub platform: PlatformSettings,
+    /// The times of probation.
+    pub probation: Probation,
+    /// What was decided beforehand.
+    pub policy: Policy,
+    /// What is kept of the past.
+    pub keep: Keep,
+    /// Whom to tell.
+    pub hooks: Hooks,
+    /// Where figures are to be had.
+    pub metrics: Option<Listen>,
+}
+
+impl Settings {
+    /// How long after the beginning of an activation the dead-man timer goes off.
+    pub fn longest_attempt(&self) -> Duration {
+        self.platform.timeout + self.longest_probation()
+    }
+
+    /// How long after the end of an activation it does.
+    pub fn longest_probation(&self) -> Duration {
+        self.probation.limit + AFTER_PROBATION
+    }
 }
 
 /// What a host follows.
@@ -150,8 +163,12 @@ impl Settings {
             Failure::usage(format!("`{shown}` is not in order: {reason}"))
                 .hint("the README lists the settings; `npc-publish init` prints those of the fleet")
         };
-        let file: File = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
-        Self::validate(file).map_err(wrong)
+        Self::parse(&text).map_err(wrong)
+    }
+
+    /// Reads and validates the text of a configuration.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        Self::validate(toml::from_str(text).map_err(|error| error.to_string())?)
     }
 
     fn validate(file: File) -> Result<Self, String> {
@@ -166,15 +183,16 @@ impl Settings {
                 POLL_INTERVAL.end()
             ));
         }
-        let activation = match file.activation.command {
+        let activation = match file.activation.command.clone() {
             Some(command) if command.is_empty() => return Err("activation.command is empty".to_owned()),
             Some(command) => Activation::Command(command),
             None if !file.root.is_absolute() => return Err("root is not an absolute path".to_owned()),
             None => Activation::NixOs {
-                profile: file.profile.unwrap_or_else(|| file.root.join("nix/var/nix/profiles/system")),
-                root: file.root,
+                profile: file.profile.clone().unwrap_or_else(|| file.root.join("nix/var/nix/profiles/system")),
+                root: file.root.clone(),
             },
         };
+        let tables = file.tables()?;
         let configuration = match file.configuration {
             Some(configuration) => configuration,
             None => host_name().ok_or("configuration is not set and the host has no name")?,
@@ -191,9 +209,12 @@ impl Settings {
             following: Following { remote: file.remote, configuration },
             poll_interval: Duration::from_secs(file.poll_interval),
             activation,
-            activation_timeout: Duration::from_secs(file.activation.timeout),
-            probation: Duration::from_secs(file.activation.probation),
-            build_timeout: Duration::from_secs(file.build.timeout),
+            platform: tables.platform,
+            probation: tables.probation,
+            policy: tables.policy,
+            keep: tables.keep,
+            hooks: tables.hooks,
+            metrics: tables.metrics,
         })
     }
 }
@@ -215,13 +236,9 @@ mod tests {
         configuration = "web-1"
     "#;
 
-    fn parse(text: &str) -> Result<Settings, String> {
-        Settings::validate(toml::from_str(text).map_err(|error| error.to_string())?)
-    }
-
     #[test]
     fn the_smallest_configuration_means_nixos_and_a_minute() {
-        let settings = parse(GOOD).expect("good settings");
+        let settings = Settings::parse(GOOD).expect("good settings");
         assert_eq!(settings.poll_interval, Duration::from_mins(1));
         let profile = PathBuf::from("/nix/var/nix/profiles/system");
         assert_eq!(settings.activation, Activation::NixOs { root: "/".into(), profile });
@@ -235,11 +252,19 @@ mod tests {
             ("root_threshold = 2", "root_threshold"),
             ("root = \"relative\"", "absolute"),
             ("[activation]\ncommand = []", "empty"),
+            ("[activation]\nboot_instead_of_switch = [\"never\"]", "boot_instead_of_switch"),
+            ("[probation]\nsettle = 700", "limit"),
+            ("[reboot]\nwhen = \"in-window\"", "windows"),
+            ("[reboot]\nwhen = \"in-window\"\nwindows = [\"Caturday 02:00-05:00\"]", "Caturday"),
+            ("[reboot]\ntime_zone = \"Mars/Olympus\"", "Mars"),
+            ("[metrics]\nlisten = \"somewhere\"", "somewhere"),
+            ("[hooks]\ncommitted = []", "empty"),
         ] {
-            let error = parse(&format!("{GOOD}\n{addition}")).expect_err(addition);
+            let error = Settings::parse(&format!("{GOOD}\n{addition}")).expect_err(addition);
             assert!(error.contains(part), "{error}");
         }
-        let error = parse(&GOOD.replace("https://store.example.org/", "nonsense")).expect_err("a bad address");
+        let error =
+            Settings::parse(&GOOD.replace("https://store.example.org/", "nonsense")).expect_err("a bad address");
         assert!(error.contains("nonsense"), "{error}");
     }
 }

@@ -4,13 +4,30 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
+use crate::activation::unit;
+
 /// The service manager, if there is one.
 #[derive(Debug, Default)]
 pub struct Supervisor {
     status: String,
+    unit: Option<String>,
 }
 
 impl Supervisor {
+    /// The manager that runs this process as its service, if one does.
+    pub fn of_this_process() -> Self {
+        let unit = if unit::is_booted() { unit::own_unit() } else { None };
+        Self { status: String::new(), unit }
+    }
+
+    /// Whether an agent that ends well is started again.
+    pub async fn starts_us_again(&self) -> bool {
+        match &self.unit {
+            Some(unit) => matches!(unit::show(unit, "Restart").await.as_str(), "always" | "on-success"),
+            None => false,
+        }
+    }
+
     /// Says that the agent is up.
     pub fn ready(&self) {
         notify(&[NotifyState::Ready]);

@@ -200,7 +200,8 @@ impl World {
         let agent = Agent { world: self, home, nix: Some(nix.clone()) };
         let (root, profile) = (agent.home.join("root"), agent.profile());
         agent.configure(&format!(
-            "remote = \"prod\"\nconfiguration = \"{configuration}\"\npoll_interval = 1\nroot = \"{}\"\nprofile = \"{}\"",
+            "remote = \"prod\"\nconfiguration = \"{configuration}\"\npoll_interval = 1\nroot = \"{}\"\nprofile = \"{}\"\n\
+             [probation]\nsettle = 0\nstore = 1",
             root.display(),
             profile.display()
         ));
@@ -233,7 +234,7 @@ impl World {
         let agent = Agent { world: self, home, nix: None };
         agent.configure(&format!(
             "remote = \"prod\"\nconfiguration = \"{configuration}\"\npoll_interval = 1\n\
-             [activation]\ncommand = [\"sh\", \"{}\"]",
+             [probation]\nsettle = 0\nstore = 1\n[activation]\ncommand = [\"sh\", \"{}\"]",
             agent.home.join("apply").display()
         ));
         agent

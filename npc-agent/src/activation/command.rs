@@ -12,68 +12,117 @@
 //! | `NPC_ARCHIVE` | its archive's SHA-256 |
 
 use std::cell::RefCell;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::process::Command;
 
-use super::Platform;
-use super::process::Program;
-use crate::machine::{Attempt, Built, Committed, Failed, Target};
-use crate::state::StateDirectory;
+use super::unit::{Ending, Job, Standing, Units};
+use super::{Platform, PlatformSettings, reboot};
+use crate::dead_man::DeadMan;
+use crate::failpoint;
+use crate::machine::{Activation, Attempt, Baseline, Built, Committed, Ended, Failed, Found, Stage, Target};
 
 /// A host that a command configures.
 #[derive(Debug)]
 pub struct CommandPlatform {
     command: Vec<String>,
-    state: StateDirectory,
-    timeout: Duration,
+    units: Units,
+    dead_man: DeadMan,
+    settings: PlatformSettings,
     committed: RefCell<Option<Committed>>,
 }
 
 impl CommandPlatform {
     /// Runs `command`, which names a program and its arguments. `committed` is what was applied last.
-    pub fn new(command: Vec<String>, state: StateDirectory, timeout: Duration, committed: Option<Committed>) -> Self {
-        Self { command, state, timeout, committed: RefCell::new(committed) }
+    pub fn new(
+        command: Vec<String>,
+        dead_man: DeadMan,
+        settings: PlatformSettings,
+        committed: Option<Committed>,
+    ) -> Self {
+        let units = dead_man.units.clone();
+        Self { command, units, dead_man, settings, committed: RefCell::new(committed) }
     }
 
-    async fn apply(&self, target: &Target, flake: &Path, action: &str) -> Result<(), Failed> {
-        let Some((program, arguments)) = self.command.split_first() else {
-            return Err(Failed::new("activation-failed", "the command is empty"));
-        };
-        let mut command = Command::new(program);
-        command
-            .args(arguments)
-            .current_dir(flake)
-            .env("NPC_ACTION", action)
-            .env("NPC_FLAKE", flake)
-            .env("NPC_CONFIGURATION", target.configuration.as_str())
-            .env("NPC_REMOTE", target.remote.as_str())
-            .env("NPC_SERIAL", target.serial.to_string())
-            .env("NPC_ARCHIVE", target.archive.sha256.to_string());
-        let log = self.state.path("logs").join(format!("{action}.log"));
-        let (purpose, kind) = ("apply the flake", "activation-failed");
-        Program { purpose, kind, command, log: &log, timeout: self.timeout }.run().await
+    fn apply(&self, name: String, target: &Target, flake: &Path, action: &str) -> Job {
+        Job {
+            name,
+            command: self.command.iter().map(OsString::from).collect(),
+            environment: vec![
+                ("NPC_ACTION", action.into()),
+                ("NPC_FLAKE", flake.into()),
+                ("NPC_CONFIGURATION", target.configuration.as_str().into()),
+                ("NPC_REMOTE", target.remote.as_str().into()),
+                ("NPC_SERIAL", target.serial.to_string().into()),
+                ("NPC_ARCHIVE", target.archive.sha256.to_string().into()),
+            ],
+            directory: flake.to_owned(),
+            timeout: self.settings.timeout,
+        }
     }
+
+    async fn judge(&self, name: &str, ending: &Ending) -> Result<(), Failed> {
+        if ending.code() == Some(0) {
+            return Ok(());
+        }
+        let message = format!("could not apply the flake: {ending}");
+        Err(Failed { kind: "activation-failed".to_owned(), message, log: self.units.log(name).await })
+    }
+
+    fn previous(&self) -> Option<PathBuf> {
+        self.committed.borrow().as_ref().map(|committed| committed.system.clone())
+    }
+
+    /// Nothing on the host says what it runs, so what was applied last counts.
+    async fn applied(&self, attempt: &Attempt) -> Option<PathBuf> {
+        let well = async |name: String| matches!(self.units.standing(&name).await, Standing::Ended(ending) if ending.code() == Some(0));
+        let is_back = well(back(attempt)).await;
+        let is_there = well(attempt.name()).await;
+        if is_there && !is_back { Some(attempt.system.clone()) } else { self.previous() }
+    }
+}
+
+/// The name of the unit that goes back on an attempt.
+fn back(attempt: &Attempt) -> String {
+    format!("{}-back", attempt.name())
 }
 
 #[async_trait(?Send)]
 impl Platform for CommandPlatform {
-    fn running(&self) -> Option<PathBuf> {
-        self.committed.borrow().as_ref().map(|committed| committed.system.clone())
+    async fn look(&self, attempt: Option<&Attempt>) -> Found {
+        let Some(attempt) = attempt else { return Found { running: self.previous(), ..Found::default() } };
+        let activation = match self.units.standing(&attempt.name()).await {
+            Standing::Absent => Activation::Absent,
+            Standing::Running => Activation::Running,
+            Standing::Ended(ending) => Activation::Ended(match self.judge(&attempt.name(), &ending).await {
+                Ok(()) => Ended::Well,
+                Err(failed) => Ended::Failed(failed),
+            }),
+        };
+        Found { running: self.applied(attempt).await, activation, ..Found::default() }
+    }
+
+    fn check_room(&self) -> Result<(), Failed> {
+        // What the command writes where, nobody knows.
+        self.settings.room.check(&self.dead_man.state.path(""), Path::new("/"))
     }
 
     async fn build(&self, _target: &Target, flake: &Path) -> Result<Built, Failed> {
         Ok(flake.to_owned().into())
     }
 
-    async fn secure_running(&self) -> Result<Option<PathBuf>, Failed> {
-        Ok(self.running())
+    async fn survey(&self, _system: &Path) -> Result<Baseline, Failed> {
+        let agent = Some(self.units.agent().to_owned());
+        Ok(Baseline { running: self.previous(), agent, ..Baseline::default() })
     }
 
-    async fn activate(&self, attempt: &Attempt) -> Result<(), Failed> {
-        self.apply(&attempt.target, &attempt.system, "activate").await
+    async fn activate(&self, attempt: &Attempt) -> Ended {
+        let job = self.apply(attempt.name(), &attempt.target, &attempt.system, "activate");
+        match self.units.finish(&job).await {
+            Ok(ending) => self.judge(&job.name, &ending).await.map_or_else(Ended::Failed, |()| Ended::Well),
+            Err(failed) => Ended::Failed(failed),
+        }
     }
 
     async fn commit(&self, attempt: &Attempt) -> Result<(), Failed> {
@@ -82,13 +131,37 @@ impl Platform for CommandPlatform {
         Ok(())
     }
 
-    async fn roll_back(&self, _attempt: &Attempt, _boot: bool) -> Result<(), Failed> {
+    async fn roll_back(&self, attempt: &Attempt, _boot: bool) -> Result<(), Failed> {
+        self.units.stop(&attempt.name()).await;
+        failpoint::passed(failpoint::Step::ActivationStopped);
         let committed = self.committed.borrow().clone();
-        match committed {
-            Some(Committed { target, system, .. }) => self.apply(&target, &system, "roll-back").await,
-            None => {
-                Err(Failed::new("no-previous-system", "nothing was applied before, so there is nothing to go back to"))
-            }
-        }
+        let Some(Committed { target, system, .. }) = committed else {
+            let message = "nothing was applied before, so there is nothing to go back to";
+            return Err(Failed::new("no-previous-system", message));
+        };
+        let job = self.apply(back(attempt), &target, &system, "roll-back");
+        let ending = self.units.repeat(&job).await?;
+        failpoint::passed(failpoint::Step::PreviousActivated);
+        self.judge(&job.name, &ending).await
+    }
+
+    async fn reboot(&self, insist: bool) -> Result<(), Failed> {
+        reboot::begin(&self.settings.reboot, insist).await
+    }
+
+    async fn arm(&self, attempt: &Attempt, stage: Stage) -> Result<(), Failed> {
+        self.dead_man.arm(attempt, stage).await
+    }
+
+    async fn disarm(&self, attempt: &Attempt) {
+        self.dead_man.disarm(attempt).await;
+    }
+
+    fn has_systemd(&self) -> bool {
+        self.dead_man.units.has_systemd()
+    }
+
+    fn host_file(&self) -> Option<PathBuf> {
+        self.settings.host_file.clone()
     }
 }

@@ -3,36 +3,79 @@
 mod command;
 mod nixos;
 mod process;
+mod reboot;
+mod room;
+mod system;
+pub mod unit;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 pub use command::CommandPlatform;
-pub use nixos::NixOs;
+pub use nixos::{Build, NixOs};
+pub use room::Room;
 
-use crate::machine::{Attempt, Built, Failed, Target};
+pub(crate) use process::Program;
+pub(crate) use reboot::USERS;
 
-/// What a host is made of, to the driver.
+use crate::machine::{Attempt, Baseline, Built, Ended, Failed, Found, Stage, Target};
+
+/// What a platform is told about the host.
+#[derive(Debug, Clone)]
+pub struct PlatformSettings {
+    /// How long activating, or installing a boot loader, may take.
+    pub timeout: Duration,
+    /// What must be free.
+    pub room: Room,
+    /// The bounds of a build.
+    pub build: Build,
+    /// The program that reboots, and its arguments.
+    pub reboot: Vec<String>,
+    /// Where the host is described, if not in the running system.
+    pub host_file: Option<PathBuf>,
+}
+
+/// What a host is made of, to the driver. Whatever changes the host is run in units of its own, and can be begun again.
 #[async_trait(?Send)]
 pub trait Platform {
-    /// The system that runs, if there is a way to know.
-    fn running(&self) -> Option<PathBuf>;
+    /// How the host is, and how far this attempt's activation got.
+    async fn look(&self, attempt: Option<&Attempt>) -> Found;
+
+    /// Whether there is room to build, and to make a system the boot default.
+    fn check_room(&self) -> Result<(), Failed>;
 
     /// Builds the target's configuration out of the unpacked `flake`, and keeps it from garbage collection. It may be
     /// broken off at any time.
     async fn build(&self, target: &Target, flake: &Path) -> Result<Built, Failed>;
 
-    /// Makes sure that the system that runs can be gone back to, and says which it is.
-    async fn secure_running(&self) -> Result<Option<PathBuf>, Failed>;
+    /// Makes sure that the system that runs can be gone back to, says which it is, and what speaks against activating
+    /// `system` while the host runs.
+    async fn survey(&self, system: &Path) -> Result<Baseline, Failed>;
 
-    /// Activates a system for this boot. It is never broken off.
-    async fn activate(&self, attempt: &Attempt) -> Result<(), Failed>;
+    /// Activates a system for this boot, or waits for the end of its activation. Dropping the future leaves it to itself.
+    async fn activate(&self, attempt: &Attempt) -> Ended;
 
-    /// Makes the system that was activated the boot default. It is never broken off, and can be repeated.
+    /// Makes the attempt's system the boot default.
     async fn commit(&self, attempt: &Attempt) -> Result<(), Failed>;
 
-    /// Activates the system before again; with `boot`, also makes it the boot default again. It is never broken off, and
-    /// can be repeated.
+    /// Ends the activation if it still goes on, and activates the system before again; with `boot`, also makes it the boot
+    /// default again.
     async fn roll_back(&self, attempt: &Attempt, boot: bool) -> Result<(), Failed>;
+
+    /// Reboots the host; fails where somebody is logged in and `insist` is not said.
+    async fn reboot(&self, insist: bool) -> Result<(), Failed>;
+
+    /// Has the system before come back unless a commit forestalls it.
+    async fn arm(&self, attempt: &Attempt, stage: Stage) -> Result<(), Failed>;
+
+    /// Takes that back.
+    async fn disarm(&self, attempt: &Attempt);
+
+    /// Whether there are units of systemd's to watch.
+    fn has_systemd(&self) -> bool;
+
+    /// Where the running system describes its host.
+    fn host_file(&self) -> Option<PathBuf>;
 }

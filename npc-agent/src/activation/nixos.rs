@@ -13,10 +13,14 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use tokio::process::Command;
 
-use super::Platform;
 use super::process::Program;
+use super::system::Host;
+use super::unit::{Ending, Job, Standing, Units};
+use super::{Platform, PlatformSettings, reboot};
+use crate::dead_man::DeadMan;
+use crate::failpoint;
 use crate::failure::Failure;
-use crate::machine::{Attempt, Built, Failed, Target};
+use crate::machine::{Activation, Attempt, Baseline, Built, Ended, Failed, Found, Mode, Stage, Target};
 use crate::state::StateDirectory;
 
 /// `nix build --json` for one installable is short.
@@ -31,14 +35,32 @@ const EMPTY_REGISTRY: &str = r#"{"flakes":[],"version":2}"#;
 /// How long making the profile point elsewhere may take.
 const PROFILE_TIMEOUT: Duration = Duration::from_mins(5);
 
+/// The exit code of `switch-to-configuration` when some units did not start.
+const SOME_UNITS_FAILED: i32 = 4;
+
+/// Its exit code when only a reboot leads into the system.
+const NEEDS_REBOOT: i32 = 100;
+
+/// Its exit code when somebody else is switching: `EAGAIN`, as it comes.
+const BEING_SWITCHED: i32 = 11;
+
 /// A NixOS host.
 #[derive(Debug)]
 pub struct NixOs {
-    root: PathBuf,
-    profile: PathBuf,
+    host: Host,
     state: StateDirectory,
-    activation_timeout: Duration,
-    build_timeout: Duration,
+    units: Units,
+    dead_man: DeadMan,
+    settings: PlatformSettings,
+}
+
+/// What bounds a build.
+#[derive(Debug, Clone)]
+pub struct Build {
+    /// How long it may take.
+    pub timeout: Duration,
+    /// How much memory it may take, as systemd's `MemoryMax` has it; without systemd, there is no bound.
+    pub memory_max: Option<String>,
 }
 
 /// One element of `nix build --json`.
@@ -59,11 +81,11 @@ impl NixOs {
     pub fn new(
         root: PathBuf,
         profile: PathBuf,
-        state: StateDirectory,
-        activation_timeout: Duration,
-        build_timeout: Duration,
+        dead_man: DeadMan,
+        settings: PlatformSettings,
     ) -> Result<Self, Failure> {
-        let platform = Self { root, profile, state, activation_timeout, build_timeout };
+        let (state, units) = (dead_man.state.clone(), dead_man.units.clone());
+        let platform = Self { host: Host { root, profile }, state, units, dead_man, settings };
         fs::write(platform.registry(), EMPTY_REGISTRY).map_err(Failure::other)?;
         Ok(platform)
     }
@@ -102,7 +124,15 @@ impl NixOs {
         installable.push(flake);
         installable
             .push(format!("#{dot}nixosConfigurations.{}.config.system.build.toplevel", target.configuration.quoted()));
-        let mut command = self.nix("nix");
+        let mut command = match &self.settings.build.memory_max {
+            Some(limit) if self.units.has_systemd() => {
+                let mut scope = self.nix("systemd-run");
+                let property = format!("--property=MemoryMax={limit}");
+                scope.args(["--scope", "--quiet", "--collect", &property, "--", "nix"]);
+                scope
+            }
+            _ => self.nix("nix"),
+        };
         command
             .args(["--extra-experimental-features", "nix-command flakes", "build", "--json"])
             // Without `--no-write-lock-file`, beside which Nix takes missing locks for allowed as long as it keeps them in mind.
@@ -116,28 +146,70 @@ impl NixOs {
         command
     }
 
-    /// Runs the system's own `switch-to-configuration`.
-    async fn switch(&self, system: &Path, action: &'static str, log: &str, check: Check) -> Result<(), Failed> {
-        let mut command = Command::new(system.join("bin/switch-to-configuration"));
-        command.arg(action).current_dir("/");
+    /// The system's own `switch-to-configuration`, as a unit of its own.
+    fn switch(&self, name: String, system: &Path, action: &str, check: Check) -> Job {
+        let mut environment = Vec::new();
         if check == Check::Skip {
             // Going back must not be refused for what the new system left behind (switch inhibitors).
-            command.env("NIXOS_NO_CHECK", "1");
+            environment.push(("NIXOS_NO_CHECK", "1".into()));
         }
-        if self.root != Path::new("/") {
-            command.env("NPC_ROOT", &self.root);
+        if self.host.root != Path::new("/") {
+            environment.push(("NPC_ROOT", self.host.root.clone().into()));
         }
-        let log = self.log(log);
-        let (purpose, kind) = match action {
-            "boot" => ("make the system the boot default", "boot-failed"),
-            _ => ("activate the system", "activation-failed"),
-        };
-        Program { purpose, kind, command, log: &log, timeout: self.activation_timeout }.run().await
+        let program = system.join("bin/switch-to-configuration").into_os_string();
+        let (command, directory) = (vec![program, action.into()], PathBuf::from("/"));
+        Job { name, command, environment, directory, timeout: self.settings.timeout }
+    }
+
+    fn units(&self, attempt: &Attempt) -> Units {
+        self.units.looked_after_by(attempt.before.agent.as_ref())
+    }
+
+    async fn failed(&self, kind: &str, purpose: &str, name: &str, ending: &Ending) -> Failed {
+        let log = self.units.log(name).await;
+        Failed { kind: kind.to_owned(), message: format!("could not {purpose}: {ending}"), log }
+    }
+
+    /// What an activation came to. A code may be a raw errno, so what runs counts as well.
+    async fn judge(&self, attempt: &Attempt, ending: &Ending) -> Ended {
+        let name = attempt.name();
+        let failed = async |kind| self.failed(kind, "activate the system", &name, ending).await;
+        let running = self.host.running();
+        let runs = running.as_ref() == Some(&attempt.system);
+        let is_unchanged = running == attempt.before.running;
+        match ending.code() {
+            Some(0) if runs => Ended::Well,
+            Some(0) => {
+                let running = running.map_or_else(|| "nothing".into(), |running| running.display().to_string());
+                let message = format!("the system said that it was activated, but {running} runs");
+                Ended::Failed(Failed::new("activation-failed", message))
+            }
+            Some(SOME_UNITS_FAILED) if runs => {
+                let failed = failed("activation-failed").await;
+                Ended::SomeUnitsFailed(Failed { message: "some of its units did not start at once".into(), ..failed })
+            }
+            Some(NEEDS_REBOOT) if is_unchanged => Ended::NeedsReboot(failed("needs-reboot").await),
+            Some(BEING_SWITCHED) if is_unchanged => Ended::NeverBegan(being_switched()),
+            _ => Ended::Failed(failed("activation-failed").await),
+        }
+    }
+
+    /// Makes `system` the boot default: the profile, then the boot loader.
+    async fn make_default(&self, units: &Units, system: &Path, name: String, check: Check) -> Result<(), Failed> {
+        self.set_profile(system).await?;
+        failpoint::passed(failpoint::Step::ProfileSet);
+        let job = self.switch(name, system, "boot", check);
+        let ending = units.repeat(&job).await?;
+        failpoint::passed(failpoint::Step::BootLoaderInstalled);
+        match ending.code() {
+            Some(0) => Ok(()),
+            _ => Err(self.failed("boot-failed", "make the system the boot default", &job.name, &ending).await),
+        }
     }
 
     async fn set_profile(&self, system: &Path) -> Result<(), Failed> {
         let mut command = self.nix("nix-env");
-        command.arg("-p").arg(&self.profile).arg("--set").arg(system);
+        command.arg("-p").arg(&self.host.profile).arg("--set").arg(system);
         let (log, purpose) = (self.log("profile.log"), "set the system profile");
         Program { purpose, kind: "profile-failed", command, log: &log, timeout: PROFILE_TIMEOUT }.run().await
     }
@@ -162,10 +234,35 @@ fn root_name(system: &Path) -> OsString {
     system.file_name().map_or_else(|| "system".into(), std::ffi::OsStr::to_owned)
 }
 
+fn being_switched() -> Failed {
+    Failed::new("switch-in-progress", "somebody else is switching this host to a system at this moment")
+}
+
 #[async_trait(?Send)]
 impl Platform for NixOs {
-    fn running(&self) -> Option<PathBuf> {
-        fs::read_link(self.root.join("run/current-system")).ok()
+    async fn look(&self, attempt: Option<&Attempt>) -> Found {
+        let profile = self.host.boot_default();
+        let activation = match attempt {
+            None => Activation::Absent,
+            Some(attempt) => match self.units.standing(&attempt.name()).await {
+                Standing::Absent => Activation::Absent,
+                Standing::Running => Activation::Running,
+                Standing::Ended(ending) => Activation::Ended(self.judge(attempt, &ending).await),
+            },
+        };
+        Found {
+            running: self.host.running(),
+            booted: self.host.booted(),
+            reboot_needed: profile.as_ref().is_some_and(|system| self.host.needs_reboot(system)),
+            profile,
+            boot_id: Host::boot_id(),
+            activation,
+        }
+    }
+
+    fn check_room(&self) -> Result<(), Failed> {
+        let store = std::env::var_os("NIX_STORE_DIR").map_or_else(|| self.host.root.join("nix/store"), PathBuf::from);
+        self.settings.room.check(&store, &self.host.root.join("boot"))
     }
 
     async fn build(&self, target: &Target, flake: &Path) -> Result<Built, Failed> {
@@ -175,7 +272,7 @@ impl Platform for NixOs {
         let nix_build = |dot| {
             let (purpose, kind) = ("build the system", "build-failed");
             let command = self.build_command(target, flake, &link, dot);
-            Program { purpose, kind, command, log: &log, timeout: self.build_timeout }.output(BUILD_JSON_BYTES)
+            Program { purpose, kind, command, log: &log, timeout: self.settings.build.timeout }.output(BUILD_JSON_BYTES)
         };
         let json = match nix_build(".").await {
             Err(failed) if failed.log.as_deref().is_some_and(|log| log.contains(UNKNOWN_DOT)) => nix_build("").await?,
@@ -197,53 +294,116 @@ impl Platform for NixOs {
         Ok(Built { system: built.outputs.out, unexpected })
     }
 
-    async fn secure_running(&self) -> Result<Option<PathBuf>, Failed> {
-        let running = self.running();
+    async fn survey(&self, system: &Path) -> Result<Baseline, Failed> {
+        if self.host.is_being_switched() {
+            return Err(being_switched());
+        }
+        let running = self.host.running();
         if let Some(running) = &running {
             self.keep(running).await?;
         }
-        Ok(running)
+        let agent = self.units.agent();
+        if let Some(object) = store_object(agent) {
+            self.keep(&object).await?;
+        }
+        Ok(Baseline {
+            running,
+            profile: self.host.boot_default(),
+            boot_id: Host::boot_id(),
+            agent: Some(agent.to_owned()),
+            obstacle: self.host.obstacle(system),
+            ..Baseline::default()
+        })
     }
 
-    async fn activate(&self, attempt: &Attempt) -> Result<(), Failed> {
-        self.switch(&attempt.system, "test", "activation.log", Check::Do).await?;
-        match self.running() {
-            Some(running) if running == attempt.system => Ok(()),
-            running => {
-                let running = running.map_or_else(|| "nothing".into(), |running| running.display().to_string());
-                let message = format!("the system said that it was activated, but {running} runs");
-                Err(Failed::new("activation-failed", message))
-            }
+    async fn activate(&self, attempt: &Attempt) -> Ended {
+        let units = self.units(attempt);
+        let job = self.switch(attempt.name(), &attempt.system, "test", Check::Do);
+        if units.standing(&job.name).await == Standing::Absent && self.host.is_being_switched() {
+            return Ended::NeverBegan(being_switched());
+        }
+        match units.finish(&job).await {
+            Ok(ending) => self.judge(attempt, &ending).await,
+            Err(failed) => Ended::Failed(failed),
         }
     }
 
     async fn commit(&self, attempt: &Attempt) -> Result<(), Failed> {
-        self.set_profile(&attempt.system).await?;
-        self.switch(&attempt.system, "boot", "boot.log", Check::Do).await
+        let name = format!("{}-boot", attempt.name());
+        self.make_default(&self.units(attempt), &attempt.system, name, Check::Do).await
     }
 
     async fn roll_back(&self, attempt: &Attempt, boot: bool) -> Result<(), Failed> {
         let Some(previous) = &attempt.before.running else {
             return Err(Failed::new("no-previous-system", "no system ran before, so there is none to go back to"));
         };
-        let activated = self.switch(previous, "test", "rollback.log", Check::Skip).await;
-        // The boot default is put back in any case: it is the next way out.
-        if boot {
-            self.set_profile(previous).await?;
-            self.switch(previous, "boot", "rollback-boot.log", Check::Skip).await?;
+        let (name, units) = (attempt.name(), self.units(attempt));
+        // One that hangs holds the lock of `switch-to-configuration`.
+        for unit in [name.clone(), format!("{name}-boot")] {
+            units.stop(&unit).await;
         }
-        if self.running().as_ref() == Some(previous) {
-            // Some unit that does not start is what `switch-to-configuration` complains of; the system is the old one.
-            if let Err(failed) = activated {
-                tracing::warn!(
-                    log = failed.log.as_deref().unwrap_or(""),
-                    "the system before runs again, but says: {failed}"
-                );
-            }
-            return Ok(());
+        failpoint::passed(failpoint::Step::ActivationStopped);
+        // The boot default is the next way out, so it comes first, and its failure does not keep the rest from happening.
+        let put_back = if boot {
+            self.make_default(&units, previous, format!("{name}-boot-back"), Check::Skip).await
+        } else {
+            Ok(())
+        };
+        if attempt.mode != Mode::Boot {
+            self.reactivate(&units, previous, format!("{name}-back")).await?;
         }
-        activated?;
-        let message = format!("{} said that it was activated, but does not run", previous.display());
-        Err(Failed::new("rollback-failed", message))
+        put_back
     }
+
+    async fn reboot(&self, insist: bool) -> Result<(), Failed> {
+        reboot::begin(&self.settings.reboot, insist).await
+    }
+
+    async fn arm(&self, attempt: &Attempt, stage: Stage) -> Result<(), Failed> {
+        self.dead_man.arm(attempt, stage).await
+    }
+
+    async fn disarm(&self, attempt: &Attempt) {
+        self.dead_man.disarm(attempt).await;
+    }
+
+    fn has_systemd(&self) -> bool {
+        self.dead_man.units.has_systemd()
+    }
+
+    fn host_file(&self) -> Option<PathBuf> {
+        let in_system = || self.host.root.join("run/current-system/etc/npc/host.json");
+        Some(self.settings.host_file.clone().unwrap_or_else(in_system))
+    }
+}
+
+impl NixOs {
+    async fn reactivate(&self, units: &Units, previous: &Path, name: String) -> Result<(), Failed> {
+        let job = self.switch(name, previous, "test", Check::Skip);
+        let ending = units.repeat(&job).await?;
+        failpoint::passed(failpoint::Step::PreviousActivated);
+        let runs = self.host.running().as_deref() == Some(previous);
+        match ending.code() {
+            Some(0) if runs => Ok(()),
+            Some(0) => {
+                let message = format!("{} said that it was activated, but does not run", previous.display());
+                Err(Failed::new("rollback-failed", message))
+            }
+            // Some unit that does not start is what it complains of: whether the host is well again is looked at next.
+            Some(_) if runs => {
+                let failed = self.failed("rollback-failed", "activate the system before", &job.name, &ending).await;
+                let log = failed.log.as_deref().unwrap_or("");
+                tracing::warn!(kind = failed.kind, log, "the system before runs again, but says: {failed}");
+                Ok(())
+            }
+            _ => Err(self.failed("rollback-failed", "activate the system before", &job.name, &ending).await),
+        }
+    }
+}
+
+/// The object in the Nix store that a path belongs to.
+fn store_object(path: &Path) -> Option<PathBuf> {
+    let store = std::env::var_os("NIX_STORE_DIR").map_or_else(|| PathBuf::from("/nix/store"), PathBuf::from);
+    let name = path.strip_prefix(&store).ok()?.components().next()?;
+    Some(store.join(name))
 }

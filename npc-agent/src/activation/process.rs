@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, Command};
 
+use super::unit::Ending;
 use crate::machine::Failed;
 
 /// How much of the end of a log is kept, in bytes.
@@ -18,17 +20,17 @@ const TAIL_BYTES: u64 = 8 * 1024;
 const GRACE: Duration = Duration::from_secs(10);
 
 /// A program to run.
-pub(super) struct Program<'a> {
+pub(crate) struct Program<'a> {
     /// What it does, for messages: "build the system".
-    pub(super) purpose: &'static str,
+    pub(crate) purpose: &'static str,
     /// The stable word for its failure.
-    pub(super) kind: &'static str,
+    pub(crate) kind: &'static str,
     /// The command.
-    pub(super) command: Command,
+    pub(crate) command: Command,
     /// Where its output goes.
-    pub(super) log: &'a Path,
+    pub(crate) log: &'a Path,
     /// How long it may take.
-    pub(super) timeout: Duration,
+    pub(crate) timeout: Duration,
 }
 
 impl Program<'_> {
@@ -46,12 +48,27 @@ impl Program<'_> {
     }
 
     /// Runs it to its end with all output in the log. Dropping the future ends the program and what it started.
-    pub(super) async fn run(mut self) -> Result<(), Failed> {
+    pub(crate) async fn run(mut self) -> Result<(), Failed> {
         let log = self.open_log()?;
         let errors = log.try_clone().map_err(|error| self.failed(error))?;
         self.command.stdout(log).stderr(errors);
         let status = self.spawn_and_wait().await?;
         self.judge(status)
+    }
+
+    /// Runs it to its end, with all output in the log, or until `told` to end it; says how it ended.
+    pub(super) async fn run_until(mut self, told: impl Future<Output = ()>) -> Result<Ending, Failed> {
+        let log = self.open_log()?;
+        let errors = log.try_clone().map_err(|error| self.failed(error))?;
+        self.command.stdout(log).stderr(errors);
+        let mut group = self.spawn()?;
+        let result = tokio::select! {
+            status = group.0.wait() => return status.map(ending).map_err(|error| self.failed(error)),
+            () = told => "stopped",
+            () = tokio::time::sleep(self.timeout) => "timeout",
+        };
+        group.end().await;
+        Ok(Ending::other(result, "TERM"))
     }
 
     /// Runs it to its end and gives what it wrote to stdout, which goes to a file as well; stderr goes to the log.
@@ -78,13 +95,17 @@ impl Program<'_> {
         if status.success() { Ok(()) } else { Err(self.failed(status)) }
     }
 
-    async fn spawn_and_wait(&mut self) -> Result<ExitStatus, Failed> {
+    fn spawn(&mut self) -> Result<Group, Failed> {
         self.command.stdin(Stdio::null()).process_group(0);
         let child = self.command.spawn().map_err(|error| {
             let program = self.command.as_std().get_program().display();
             self.failed(format_args!("`{program}`: {error}"))
         })?;
-        let mut group = Group(child);
+        Ok(Group(child))
+    }
+
+    async fn spawn_and_wait(&mut self) -> Result<ExitStatus, Failed> {
+        let mut group = self.spawn()?;
         if let Ok(status) = tokio::time::timeout(self.timeout, group.0.wait()).await {
             status.map_err(|error| self.failed(error))
         } else {
@@ -129,9 +150,23 @@ pub(super) fn tail(path: &Path) -> io::Result<String> {
     file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
     let mut bytes = Vec::new();
     file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
-    let text = String::from_utf8_lossy(&bytes);
+    Ok(printable_end(&bytes))
+}
+
+/// The end of what a program wrote, without what could steer a terminal.
+pub(super) fn printable_end(bytes: &[u8]) -> String {
+    let end = &bytes[bytes.len().saturating_sub(usize::try_from(TAIL_BYTES).unwrap_or(usize::MAX))..];
+    let text = String::from_utf8_lossy(end);
     let printable = |char: &char| *char == '\n' || !char.is_control();
-    Ok(text.chars().filter(printable).collect::<String>().trim().to_owned())
+    text.chars().filter(printable).collect::<String>().trim().to_owned()
+}
+
+/// How a program ended, in the words of units.
+fn ending(status: ExitStatus) -> Ending {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Ending::exited(code),
+        (None, signal) => Ending::other("signal", signal.unwrap_or_default().to_string()),
+    }
 }
 
 #[cfg(test)]

@@ -49,6 +49,13 @@ pub(super) fn resume(state: &Path) -> Result<(), Failure> {
     })
 }
 
+pub(super) fn retry(state: &Path) -> Result<(), Failure> {
+    change(state, |local| {
+        local.retried = Some(Timestamp::now());
+        "tries again what failed".to_owned()
+    })
+}
+
 fn change(state: &Path, change: impl FnOnce(&mut Local) -> String) -> Result<(), Failure> {
     let state = StateDirectory::create(state)?;
     let mut local = Local::read(&state)?;

@@ -3,6 +3,7 @@
 mod local;
 mod run;
 mod status;
+mod units;
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -22,6 +23,10 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Set(set) => local::set(&cli.state, set)?,
         Command::Pause { span } => local::pause(&cli.state, span)?,
         Command::Resume => local::resume(&cli.state)?,
+        Command::Retry => local::retry(&cli.state)?,
+        Command::DeadMan(dead_man) => units::dead_man(&cli.config, &cli.state, &dead_man)?,
+        Command::Perform { name, timeout, command } => units::perform(&cli.state, &name, timeout, &command)?,
+        Command::NoteEnd { name } => units::note_end(&cli.state, &name)?,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "npc-agent", &mut io::stdout());
         }

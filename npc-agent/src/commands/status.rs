@@ -19,7 +19,7 @@ pub(super) fn status(config: &Path, state: &Path, as_json: bool) -> Result<(), F
     let instance = Instance::read(&state)?;
     let local = Local::read(&state)?;
     let journal = state.read_journal()?;
-    let pid = Lock::holder(&state).map_err(Failure::other)?;
+    let pid = Lock::holder(&state);
     let following = local.following(&settings.following);
     let paused = local.is_paused(Timestamp::now());
     if as_json {
@@ -41,6 +41,15 @@ pub(super) fn status(config: &Path, state: &Path, as_json: bool) -> Result<(), F
     ))?;
     data(format_args!("runs     {}", runs(&journal)))?;
     data(format_args!("phase    {}", phase(&journal)))?;
+    if let Some(by_hand) = &journal.by_hand {
+        data(format_args!("by hand  {} since {}", by_hand.system.display(), by_hand.since))?;
+    }
+    if let Some(unproven) = &journal.unproven {
+        data(format_args!("boots    {}, not proved by a boot yet", unproven.attempt.system.display()))?;
+    }
+    if let Some(reboot) = &journal.reboot {
+        data(format_args!("reboot   needed since {}", reboot.since))?;
+    }
     if let Some(trouble) = &journal.trouble {
         data(format_args!("trouble  since {}: {}", trouble.since, trouble.reason))?;
     }

@@ -9,7 +9,7 @@ use npc_core::document::{Archive, Outcome, Serial};
 use npc_core::name::{ConfigurationName, RemoteName};
 use serde::{Deserialize, Serialize};
 
-use super::Failed;
+use super::{Attempt, Failed};
 
 /// How many outcomes are remembered.
 const OUTCOMES: usize = 10;
@@ -105,33 +105,6 @@ impl From<PathBuf> for Built {
     }
 }
 
-/// One attempt to activate.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attempt {
-    /// Its number on this host.
-    pub number: u64,
-    /// The release.
-    pub target: Target,
-    /// The new system.
-    pub system: PathBuf,
-    /// When it began.
-    pub since: Timestamp,
-    /// How the host was before, to compare with and to go back to.
-    pub before: Baseline,
-    /// In what the system differs from what the publisher got.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unexpected: Option<Failed>,
-}
-
-/// How a host is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Baseline {
-    /// The system that runs.
-    pub running: Option<PathBuf>,
-    /// Whether the store answers: one that did not before cannot speak against the new system.
-    pub store_answers: bool,
-}
-
 /// Where the agent is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "phase", rename_all = "kebab-case")]
@@ -171,7 +144,15 @@ pub enum Phase {
         reason: Failed,
         /// Whether the boot default may have been changed and must be put back.
         boot: bool,
+        /// Whether the dead-man timer has activated the system before already: what is left is to look how the host is.
+        #[serde(default, skip_serializing_if = "is_false")]
+        rescued: bool,
     },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl Phase {
@@ -194,15 +175,23 @@ impl Phase {
         matches!(self, Self::Activating(_) | Self::Probation(_) | Self::Committing(_) | Self::RollingBack { .. })
     }
 
+    /// The attempt that is under way.
+    pub fn attempt(&self) -> Option<&Attempt> {
+        match self {
+            Self::Activating(attempt)
+            | Self::Probation(attempt)
+            | Self::Committing(attempt)
+            | Self::RollingBack { attempt, .. } => Some(attempt),
+            _ => None,
+        }
+    }
+
     /// The release that is under way.
     pub fn target(&self) -> Option<&Target> {
         match self {
             Self::Steady => None,
             Self::Fetched { target } | Self::Verified { target } | Self::Built { target, .. } => Some(target),
-            Self::Activating(attempt)
-            | Self::Probation(attempt)
-            | Self::Committing(attempt)
-            | Self::RollingBack { attempt, .. } => Some(&attempt.target),
+            _ => self.attempt().map(|attempt| &attempt.target),
         }
     }
 }
@@ -225,6 +214,9 @@ pub struct Quarantined {
     pub reason: Failed,
     /// The release's `attempt` at that time: a higher one lifts the quarantine.
     pub attempt: u32,
+    /// What was built: an unrelated release may have another key and build the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<PathBuf>,
 }
 
 /// Why the store has brought nothing that could be acted upon.
@@ -236,7 +228,61 @@ pub struct Trouble {
     pub reason: Failed,
 }
 
+/// A release that was believed, for this configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Believed {
+    /// The digest of its signed payload.
+    pub digest: Digest,
+    /// The configuration.
+    pub configuration: ConfigurationName,
+}
+
+impl Believed {
+    pub(super) fn of(target: &Target) -> Self {
+        Self { digest: target.digest, configuration: target.configuration.clone() }
+    }
+}
+
+/// A system that somebody activated by hand. It is not fought over until the host is told something new.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ByHand {
+    /// The system.
+    pub system: PathBuf,
+    /// When it was seen first.
+    pub since: Timestamp,
+}
+
+/// A boot default that has never been booted with the kernel, initrd or parameters that it brings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unproven {
+    /// The attempt that made it the boot default.
+    pub attempt: Attempt,
+    /// The boot in which that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_id: Option<String>,
+    /// What was committed before, to fall back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Committed>,
+    /// Boots of it that ended before it had proved itself.
+    #[serde(default)]
+    pub boots: u32,
+}
+
+/// A reboot that is needed, or has been asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RebootWanted {
+    /// Since when.
+    pub since: Timestamp,
+    /// When to try at the earliest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
+}
+
 /// Everything the agent must remember to go on after a crash.
+///
+/// Another version of the agent reads what this one writes, and the other way round: the dead-man timer runs the old
+/// system's agent on the new one's journal. So fields are only ever added, each with a default, and a phase or an outcome of
+/// a new kind may be written after a commit at the earliest. `journals/` keeps samples of every version.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Journal {
     /// Where it is.
@@ -257,6 +303,18 @@ pub struct Journal {
     /// What is wrong with the store, or with what it holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<Trouble>,
+    /// A system that was activated by hand in place of the committed one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_hand: Option<ByHand>,
+    /// A boot default that has not been booted yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unproven: Option<Unproven>,
+    /// A reboot that is due, or will be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reboot: Option<RebootWanted>,
+    /// The release that was believed last: another one is something new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub believed: Option<Believed>,
     /// How many activations this host has seen.
     #[serde(default)]
     pub attempts: u64,
@@ -271,8 +329,10 @@ impl Journal {
         self.outcomes.truncate(OUTCOMES);
     }
 
-    pub(super) fn quarantine(&mut self, target: &Target, at: Timestamp, reason: Failed) {
-        self.quarantine.insert(target.key(), Quarantined { at, reason, attempt: target.attempt });
+    pub(super) fn quarantine(&mut self, attempt: &Attempt, at: Timestamp, reason: &Failed) {
+        let (target, system) = (&attempt.target, Some(attempt.system.clone()));
+        let entry = Quarantined { at, reason: reason.clone(), attempt: target.attempt, system };
+        self.quarantine.insert(target.key(), entry);
         while self.quarantine.len() > QUARANTINED {
             let oldest = self.quarantine.iter().min_by_key(|(_, entry)| entry.at).map(|(key, _)| key.clone());
             if let Some(key) = oldest {

@@ -7,19 +7,38 @@
 //!
 //! [`step()`] takes the journal, what happened and the time, and gives the journal as it must be written *before* the effects
 //! that it asks for begin. So at every moment the journal on the disk says what may be under way, and [`Event::Started`]
-//! picks up from there.
+//! picks up from there, after holding it against what runs. Every effect can be begun again from its start.
+//!
+//! A system that cannot be activated while the host runs takes another way, where the operator allows that: it becomes the
+//! boot default first and is proved by its first boot. So is one that was activated, but brings another kernel.
+//!
+//! ```text
+//! Built → Committing → Steady, unproven → (reboot) → Probation → Committing → Steady
+//!                                     └── the old system was booted, or probation failed: RollingBack → Steady
+//! ```
 
+mod attempt;
+mod event;
 mod journal;
+mod policy;
+mod reboot;
 mod step;
 
 #[cfg(test)]
+mod journals;
+#[cfg(test)]
 mod tests;
 
+pub use attempt::{Attempt, Baseline, CheckBefore, Mode, Obstacle, UnitsBefore};
+pub use event::{Activation, Context, Effect, Ended, Event, Found, Hook, Stage};
 pub use journal::{
-    Attempt, BackOff, Baseline, Built, Committed, Journal, Phase, Quarantined, SystemKey, Target, Trouble,
+    BackOff, Believed, Built, ByHand, Committed, Journal, Phase, Quarantined, RebootWanted, SystemKey, Target, Trouble,
+    Unproven,
 };
+pub use policy::{HandPolicy, Policy};
+pub use reboot::{RebootPolicy, RebootWhen, WindowError, Windows};
 pub(crate) use step::waits;
-pub use step::{Context, Effect, Event, STORE_UNREACHABLE, step};
+pub use step::{BOOTED_OLD_SYSTEM, CHANGED_BY_HAND, DEADLINE_PASSED, INTERRUPTED, STORE_UNREACHABLE, step};
 
 use serde::{Deserialize, Serialize};
 

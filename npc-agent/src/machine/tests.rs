@@ -1,22 +1,39 @@
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
+use super::{step as decide, *};
 use npc_core::Timestamp;
 use npc_core::digest::Digest;
 use npc_core::document::{Archive, OutcomeKind, Serial};
-use proptest::prelude::*;
-
-use super::*;
 
 const START: &str = "2026-01-01T00:00:00Z";
 
-fn at(seconds: i64) -> Context {
+static POLICY: LazyLock<Policy> = LazyLock::new(Policy::default);
+
+pub(super) fn at(seconds: i64) -> Context<'static> {
+    under(&POLICY, seconds)
+}
+
+pub(super) fn under(policy: &Policy, seconds: i64) -> Context<'_> {
     let start: Timestamp = START.parse().expect("a time");
     let now = Timestamp::from_second(start.as_second() + seconds).expect("a time");
-    Context { now, jitter: 1.0, paused: false }
+    Context { now, jitter: 1.0, nonce: 7, paused: false, policy }
+}
+
+/// Decides, and gives the last effect alone, which the others lead up to.
+fn step(journal: Journal, event: Event, context: &Context<'_>) -> (Journal, Option<Effect>) {
+    let (journal, mut effects) = decide(journal, event, context);
+    effects.retain(|effect| !is_aside(effect));
+    (journal, effects.pop())
+}
+
+/// What is done beside the way.
+fn is_aside(effect: &Effect) -> bool {
+    matches!(effect, Effect::Disarm(_) | Effect::TidyUp | Effect::RunHook(_) | Effect::HandOver)
 }
 
 /// A release whose archive holds `content`.
-fn target(serial: u64, content: &str) -> Target {
+pub(super) fn target(serial: u64, content: &str) -> Target {
     Target {
         remote: "prod".parse().expect("a name"),
         serial: Serial::new(serial).expect("a serial"),
@@ -31,16 +48,16 @@ fn target(serial: u64, content: &str) -> Target {
     }
 }
 
-fn system(content: &str) -> PathBuf {
+pub(super) fn system(content: &str) -> PathBuf {
     PathBuf::from(format!("/nix/store/{content}"))
 }
 
 fn baseline(running: &str) -> Baseline {
-    Baseline { running: Some(system(running)), store_answers: true }
+    Baseline { running: Some(system(running)), store_answers: true, ..Baseline::default() }
 }
 
 /// Steps through events, and gives the last effect asked for.
-fn run(journal: &mut Journal, events: impl IntoIterator<Item = Event>) -> Option<Effect> {
+pub(super) fn run(journal: &mut Journal, events: impl IntoIterator<Item = Event>) -> Option<Effect> {
     let mut effect = None;
     for event in events {
         (*journal, effect) = step(std::mem::take(journal), event, &at(0));
@@ -48,7 +65,7 @@ fn run(journal: &mut Journal, events: impl IntoIterator<Item = Event>) -> Option
     effect
 }
 
-fn up_to_activation(serial: u64, content: &str, running: &str) -> [Event; 4] {
+pub(super) fn up_to_activation(serial: u64, content: &str, running: &str) -> [Event; 4] {
     [
         Event::Release(target(serial, content)),
         Event::Unpacked,
@@ -57,10 +74,10 @@ fn up_to_activation(serial: u64, content: &str, running: &str) -> [Event; 4] {
     ]
 }
 
-fn committed(content: &str) -> Journal {
+pub(super) fn committed(content: &str) -> Journal {
     let mut journal = Journal::default();
     run(&mut journal, up_to_activation(1, content, "old"));
-    run(&mut journal, [Event::Activated, Event::Proved, Event::Committed]);
+    run(&mut journal, [Event::Activated(Ended::Well), Event::Proved(Vec::new()), Event::Committed(found("a"))]);
     assert_eq!(journal.phase, Phase::Steady);
     journal
 }
@@ -70,7 +87,7 @@ fn a_good_release_goes_through_every_phase() {
     let mut journal = Journal::default();
     let mut words = Vec::new();
     let mut effects = Vec::new();
-    let end = [Event::Activated, Event::Proved, Event::Committed];
+    let end = [Event::Activated(Ended::Well), Event::Proved(Vec::new()), Event::Committed(found("a"))];
     for event in up_to_activation(1, "a", "old").into_iter().chain(end) {
         effects.push(run(&mut journal, [event]));
         words.push(journal.phase.word());
@@ -78,7 +95,7 @@ fn a_good_release_goes_through_every_phase() {
     assert_eq!(words, ["fetched", "verified", "built", "activating", "probation", "committing", "steady"]);
     assert!(matches!(effects[0], Some(Effect::Fetch(_))));
     assert!(matches!(effects[1], Some(Effect::Build(_))));
-    assert!(matches!(effects[2], Some(Effect::Survey)));
+    assert!(matches!(effects[2], Some(Effect::Survey { .. })));
     assert!(matches!(effects[3], Some(Effect::Activate(_))));
     assert!(matches!(effects[4], Some(Effect::Prove(_))));
     assert!(matches!(effects[5], Some(Effect::Commit(_))));
@@ -149,12 +166,12 @@ fn a_failed_attempt_rolls_back_and_is_quarantined() {
     for passed in 0..3 {
         let mut journal = committed("a");
         run(&mut journal, up_to_activation(2, "b", "a"));
-        run(&mut journal, [Event::Activated, Event::Proved].into_iter().take(passed));
+        run(&mut journal, [Event::Activated(Ended::Well), Event::Proved(Vec::new())].into_iter().take(passed));
         let effect = run(&mut journal, [Event::AttemptFailed(Failed::new("activation-failed", "exit 1"))]);
-        let Some(Effect::RollBack { attempt, boot }) = effect else { panic!("{effect:?}") };
+        let Some(Effect::RollBack { attempt, boot, .. }) = effect else { panic!("{effect:?}") };
         assert_eq!(attempt.before.running, Some(system("a")));
         assert_eq!(boot, passed == 2, "only committing touches the boot default");
-        assert_eq!(run(&mut journal, [Event::RolledBack { store_answers: true }]), None);
+        assert_eq!(run(&mut journal, [Event::RolledBack { store_answers: true, unwell: None }]), None);
         assert_eq!(journal.phase, Phase::Steady);
         assert_eq!(journal.outcomes[0].kind, OutcomeKind::RolledBack);
         assert_eq!(journal.committed.as_ref().expect("committed").system, system("a"));
@@ -171,7 +188,10 @@ fn a_failed_attempt_rolls_back_and_is_quarantined() {
 fn going_back_to_what_runs_needs_nothing_even_after_a_failure() {
     let mut journal = committed("a");
     run(&mut journal, up_to_activation(2, "b", "a"));
-    run(&mut journal, [Event::AttemptFailed(Failed::new("x", "x")), Event::RolledBack { store_answers: true }]);
+    run(
+        &mut journal,
+        [Event::AttemptFailed(Failed::new("x", "x")), Event::RolledBack { store_answers: true, unwell: None }],
+    );
     assert_eq!(run(&mut journal, [Event::Release(target(3, "a"))]), None);
     assert_eq!(journal.outcomes[0].kind, OutcomeKind::Adopted);
 }
@@ -190,8 +210,8 @@ fn a_failed_roll_back_is_never_told_as_one_that_worked() {
 fn a_store_that_stays_silent_after_rolling_back_was_not_the_releases_fault() {
     let mut journal = committed("a");
     run(&mut journal, up_to_activation(2, "b", "a"));
-    run(&mut journal, [Event::Activated, Event::AttemptFailed(Failed::new(STORE_UNREACHABLE, "silence"))]);
-    assert_eq!(run(&mut journal, [Event::RolledBack { store_answers: false }]), None);
+    run(&mut journal, [Event::Activated(Ended::Well), Event::AttemptFailed(Failed::new(STORE_UNREACHABLE, "silence"))]);
+    assert_eq!(run(&mut journal, [Event::RolledBack { store_answers: false, unwell: None }]), None);
     assert!(journal.quarantine.is_empty());
     assert!(journal.back_off.is_some());
     let (_, effect) = step(journal, Event::Woke, &at(3600));
@@ -207,7 +227,7 @@ fn a_paused_host_begins_nothing_but_ends_what_it_began() {
     assert!(matches!(effect, Some(Effect::Fetch(_))), "resumed");
     let mut journal = Journal::default();
     run(&mut journal, up_to_activation(1, "a", "old"));
-    let (_, effect) = step(journal, Event::Activated, &paused);
+    let (_, effect) = step(journal, Event::Activated(Ended::Well), &paused);
     assert!(matches!(effect, Some(Effect::Prove(_))));
 }
 
@@ -219,7 +239,7 @@ fn a_pause_just_before_activation_is_heeded() {
     let (journal, effect) = step(journal, Event::Surveyed(baseline("old")), &paused);
     assert!(matches!(journal.phase, Phase::Built { .. }), "{journal:?}");
     assert_eq!(effect, None);
-    assert!(matches!(step(journal, Event::Woke, &at(0)).1, Some(Effect::Survey)), "resumed");
+    assert!(matches!(step(journal, Event::Woke, &at(0)).1, Some(Effect::Survey { .. })), "resumed");
 }
 
 #[test]
@@ -228,7 +248,15 @@ fn a_system_that_is_not_the_publishers_is_said_to_be() {
     let unexpected = Some(Failed::new("derivation-mismatch", "it is another derivation"));
     let built = Built { system: system("a"), unexpected };
     run(&mut journal, [Event::Release(target(1, "a")), Event::Unpacked, Event::Built(built)]);
-    run(&mut journal, [Event::Surveyed(baseline("old")), Event::Activated, Event::Proved, Event::Committed]);
+    run(
+        &mut journal,
+        [
+            Event::Surveyed(baseline("old")),
+            Event::Activated(Ended::Well),
+            Event::Proved(Vec::new()),
+            Event::Committed(found("a")),
+        ],
+    );
     let outcome = journal.outcomes.first().expect("an outcome");
     assert_eq!((outcome.kind, outcome.error.as_deref()), (OutcomeKind::Committed, Some("derivation-mismatch")));
     assert!(outcome.message.contains("another derivation"), "{outcome:?}");
@@ -245,8 +273,12 @@ fn an_expired_release_is_not_activated() {
     assert_eq!(journal.outcomes[0].error.as_deref(), Some("expired"));
 }
 
+pub(super) fn found(running: &str) -> Found {
+    Found { running: Some(system(running)), ..Found::default() }
+}
+
 fn starts(running: &str) -> Event {
-    Event::Started { running: Some(system(running)) }
+    Event::Started(found(running))
 }
 
 #[test]
@@ -256,7 +288,7 @@ fn a_crash_while_activating_rolls_back_and_is_tried_once_more() {
     for attempt in 1..=2 {
         assert!(matches!(run(&mut journal, [starts("b")]), Some(Effect::RollBack { boot: false, .. })));
         assert!(matches!(run(&mut journal, [starts("a")]), Some(Effect::RollBack { .. })), "and again");
-        assert_eq!(run(&mut journal, [Event::RolledBack { store_answers: true }]), None);
+        assert_eq!(run(&mut journal, [Event::RolledBack { store_answers: true, unwell: None }]), None);
         assert_eq!(journal.outcomes[0].error.as_deref(), Some("interrupted"));
         assert_eq!(journal.quarantine.len(), attempt - 1);
         if attempt == 1 {
@@ -272,9 +304,9 @@ fn a_crash_while_activating_rolls_back_and_is_tried_once_more() {
 fn an_agent_that_comes_back_under_the_new_system_goes_on() {
     let mut journal = committed("a");
     run(&mut journal, up_to_activation(2, "b", "a"));
-    run(&mut journal, [Event::Activated]);
+    run(&mut journal, [Event::Activated(Ended::Well)]);
     assert!(matches!(run(&mut journal, [starts("b")]), Some(Effect::Prove(_))));
-    run(&mut journal, [Event::Proved]);
+    run(&mut journal, [Event::Proved(Vec::new())]);
     assert!(matches!(run(&mut journal, [starts("b")]), Some(Effect::Commit(_))));
 }
 
@@ -283,13 +315,13 @@ fn a_host_that_comes_back_under_the_old_system_commits_nothing() {
     for proved in [false, true] {
         let mut journal = committed("a");
         run(&mut journal, up_to_activation(2, "b", "a"));
-        run(&mut journal, [Event::Activated]);
+        run(&mut journal, [Event::Activated(Ended::Well)]);
         if proved {
-            run(&mut journal, [Event::Proved]);
+            run(&mut journal, [Event::Proved(Vec::new())]);
         }
         let Some(Effect::RollBack { boot, .. }) = run(&mut journal, [starts("a")]) else { panic!("it must roll back") };
         assert_eq!(boot, proved, "only committing touches the boot default");
-        run(&mut journal, [Event::RolledBack { store_answers: true }]);
+        run(&mut journal, [Event::RolledBack { store_answers: true, unwell: None }]);
         assert!(journal.quarantine.is_empty());
         assert_eq!(journal.committed.as_ref().expect("committed").system, system("a"));
     }
@@ -328,62 +360,287 @@ fn trouble_with_the_store_is_dated_from_its_beginning_and_ends_with_an_answer() 
     assert_eq!(noted(&step(journal, Event::Release(target(1, "a")), &at(40)).0), None);
 }
 
-fn any_event() -> impl Strategy<Value = Event> {
-    let content = prop_oneof![Just("a"), Just("b"), Just("c")];
-    let failed = || Failed::new("x", "x");
-    prop_oneof![
-        (1..20_u64, content.clone()).prop_map(|(serial, content)| Event::Release(target(serial, content))),
-        content.clone().prop_map(|content| Event::Started { running: Some(system(content)) }),
-        Just(Event::Repointed),
-        Just(Event::Woke),
-        Just(Event::PollFailed(failed())),
-        Just(Event::PollAnswered),
-        Just(Event::Unpacked),
-        content.clone().prop_map(|content| Event::Built(system(content).into())),
-        content.prop_map(|content| Event::Surveyed(baseline(content))),
-        Just(Event::PreparationFailed(failed())),
-        Just(Event::Activated),
-        Just(Event::AttemptFailed(failed())),
-        Just(Event::Proved),
-        Just(Event::Committed),
-        any::<bool>().prop_map(|store_answers| Event::RolledBack { store_answers }),
-        Just(Event::RollBackFailed(failed())),
-    ]
+#[test]
+fn an_activation_that_ended_while_the_agent_was_away_is_judged_by_its_own_word() {
+    let after = |activation: Activation| {
+        let mut journal = committed("a");
+        run(&mut journal, up_to_activation(2, "b", "a"));
+        let effect = run(&mut journal, [Event::Started(Found { activation, ..found("b") })]);
+        (journal.phase.word(), effect)
+    };
+    let failed = || Failed::new("activation-failed", "exit status: 1");
+    assert!(matches!(after(Activation::Running), ("activating", Some(Effect::Activate(_)))), "it is waited for");
+    assert!(matches!(after(Activation::Ended(Ended::Well)), ("probation", Some(Effect::Prove(_)))));
+    assert!(matches!(after(Activation::Ended(Ended::SomeUnitsFailed(failed()))), ("probation", _)));
+    assert!(matches!(
+        after(Activation::Ended(Ended::Failed(failed()))),
+        ("rolling-back", Some(Effect::RollBack { .. }))
+    ));
 }
 
-proptest! {
-    #[test]
-    fn no_sequence_of_events_breaks_the_rules(
-        events in proptest::collection::vec((any_event(), 0..100_000_i64, any::<bool>()), 0..200)
-    ) {
-        let mut journal = Journal::default();
-        for (event, seconds, paused) in events {
-            let before = journal.clone();
-            let context = Context { paused, ..at(seconds) };
-            let (next, effect) = step(journal, event.clone(), &context);
-            // The journal survives its file.
-            let text = serde_json::to_vec(&next).expect("JSON");
-            prop_assert_eq!(&serde_json::from_slice::<Journal>(&text).expect("a journal"), &next);
-            // Nothing is committed that has not passed probation.
-            let system = |journal: &Journal| journal.committed.as_ref().map(|committed| committed.system.clone());
-            if system(&next) != system(&before) && next.committed.is_some() {
-                prop_assert!(matches!(before.phase, Phase::Committing(_)) && event == Event::Committed);
-            }
-            // A paused host begins no activation.
-            if paused && !before.phase.must_finish() && !matches!(event, Event::Started { .. }) {
-                prop_assert!(!next.phase.must_finish());
-            }
-            // An effect is only asked for once the journal says so.
-            match effect {
-                Some(Effect::Activate(attempt)) => prop_assert_eq!(&next.phase, &Phase::Activating(attempt)),
-                Some(Effect::Commit(attempt)) => prop_assert_eq!(&next.phase, &Phase::Committing(attempt)),
-                Some(Effect::Fetch(target)) => {
-                    prop_assert!(!paused);
-                    prop_assert!(!next.quarantine.contains_key(&target.key()));
-                }
-                _ => {}
-            }
-            journal = next;
+#[test]
+fn somebody_elses_switch_is_waited_for_and_held_against_nobody() {
+    let mut journal = committed("a");
+    run(&mut journal, up_to_activation(2, "b", "a"));
+    let busy = Ended::NeverBegan(Failed::new("switch-in-progress", "somebody else is switching"));
+    let (journal, effects) = decide(journal, Event::Activated(busy), &at(0));
+    assert!(matches!(effects[..], [Effect::Disarm(_)]), "{effects:?}");
+    assert!(matches!(journal.phase, Phase::Built { .. }));
+    assert!(journal.quarantine.is_empty());
+    assert!(matches!(step(journal, Event::Woke, &at(60)).1, Some(Effect::Survey { .. })), "and tried again");
+}
+
+#[test]
+fn the_timer_is_armed_before_anything_is_activated_and_disarmed_by_the_commit() {
+    let mut journal = committed("a");
+    run(&mut journal, [Event::Release(target(2, "b")), Event::Unpacked, Event::Built(system("b").into())]);
+    let (journal, effects) = decide(journal, Event::Surveyed(baseline("a")), &at(0));
+    assert!(matches!(effects[..], [Effect::Arm { stage: Stage::Activation, .. }, Effect::Activate(_)]), "{effects:?}");
+    let (journal, effects) = decide(journal, Event::Activated(Ended::Well), &at(0));
+    let [Effect::Arm { stage: Stage::Probation, .. }, Effect::HandOver, Effect::Prove(_)] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    let (journal, effects) = decide(journal, Event::Proved(Vec::new()), &at(0));
+    assert!(matches!(effects[..], [Effect::Commit(_)]), "{effects:?}");
+    let (_, effects) = decide(journal, Event::Committed(found("b")), &at(0));
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Disarm(_))), "{effects:?}");
+}
+
+#[test]
+fn the_timer_brings_the_old_system_back_in_every_phase_of_an_attempt() {
+    let passed = [Event::Activated(Ended::Well), Event::Proved(Vec::new())];
+    for steps in 0..=passed.len() {
+        let mut journal = committed("a");
+        run(&mut journal, up_to_activation(2, "b", "a"));
+        run(&mut journal, passed[..steps].to_vec());
+        let was_committing = steps == passed.len();
+        let effect = run(&mut journal, [Event::DeadlinePassed(found("b"))]);
+        let Some(Effect::RollBack { boot, rescued: false, .. }) = effect else { panic!("{effect:?}") };
+        assert_eq!(boot, was_committing);
+    }
+    let mut journal = committed("a");
+    let before = journal.clone();
+    assert_eq!(run(&mut journal, [Event::DeadlinePassed(found("a"))]), None);
+    assert_eq!(journal, before, "after a commit it finds nothing to do");
+}
+
+#[test]
+fn a_system_that_a_human_activated_in_the_middle_of_an_attempt_stays() {
+    let overtaken = |event: fn(Found) -> Event, steps: usize| {
+        let mut journal = committed("a");
+        run(&mut journal, up_to_activation(2, "b", "a"));
+        run(&mut journal, [Event::Activated(Ended::Well), Event::Proved(Vec::new())].into_iter().take(steps));
+        assert_eq!(run(&mut journal, [event(found("c"))]), None);
+        journal
+    };
+    for steps in 0..=2 {
+        for event in [Event::Started, Event::DeadlinePassed, Event::Overtaken] {
+            let journal = overtaken(event, steps);
+            assert_eq!(journal.phase, Phase::Steady);
+            assert_eq!(journal.outcomes[0].error.as_deref(), Some(CHANGED_BY_HAND));
+            assert_eq!(journal.by_hand.as_ref().map(|by_hand| &by_hand.system), Some(&system("c")));
+            assert!(journal.quarantine.is_empty(), "the release is not to blame");
         }
     }
+}
+
+#[test]
+fn a_system_that_a_human_activated_is_not_fought_over_until_the_release_changes() {
+    let mut journal = committed("a");
+    assert_eq!(run(&mut journal, [Event::Looked(found("c"))]), None);
+    assert_eq!(journal.outcomes[0].error.as_deref(), Some(CHANGED_BY_HAND));
+    let outcomes = journal.outcomes.len();
+    assert_eq!(run(&mut journal, [Event::Looked(found("c")), Event::Release(target(1, "a")), starts("c")]), None);
+    assert_eq!(journal.outcomes.len(), outcomes, "it is told once");
+    let effect = run(&mut journal, [Event::Release(target(2, "a"))]);
+    assert!(matches!(effect, Some(Effect::Fetch(_))), "something new counts, even if it leads to the committed system");
+    let mut journal = committed("a");
+    run(&mut journal, [Event::Looked(found("c")), Event::Looked(found("a"))]);
+    assert_eq!(journal.by_hand, None, "the human went back");
+}
+
+#[test]
+fn a_boot_default_that_a_human_set_is_noticed_too() {
+    let mut journal = committed("a");
+    run(&mut journal, [Event::Looked(Found { profile: Some(system("c")), ..found("a") })]);
+    assert!(journal.outcomes[0].message.contains("boot default by hand"), "{:?}", journal.outcomes[0]);
+}
+
+#[test]
+fn where_the_operator_says_enforce_the_committed_system_comes_back_at_once() {
+    let policy = Policy { by_hand: HandPolicy::Enforce, ..Policy::default() };
+    let (journal, effect) = step(committed("a"), Event::Looked(found("c")), &under(&policy, 0));
+    assert!(matches!(effect, Some(Effect::Fetch(_))));
+    let context = under(&policy, 0);
+    let (journal, _) = step(journal, Event::Unpacked, &context);
+    let (journal, _) = step(journal, Event::Built(system("a").into()), &context);
+    let (_, effect) = step(journal, Event::Surveyed(baseline("c")), &context);
+    assert!(matches!(effect, Some(Effect::Activate(_))));
+}
+
+#[test]
+fn the_same_system_in_an_unrelated_release_stays_in_quarantine() {
+    let mut journal = committed("a");
+    run(&mut journal, up_to_activation(2, "b", "a"));
+    run(
+        &mut journal,
+        [Event::AttemptFailed(Failed::new("x", "x")), Event::RolledBack { store_answers: true, unwell: None }],
+    );
+    let events = [
+        Event::Release(target(3, "c")),
+        Event::Unpacked,
+        Event::Built(system("b").into()),
+        Event::Surveyed(baseline("a")),
+    ];
+    assert_eq!(run(&mut journal, events.clone()), None, "another archive builds the system that failed");
+    assert_eq!(journal.outcomes[0].error.as_deref(), Some("quarantined"));
+    run(&mut journal, [Event::Retried { at: at(1).now }]);
+    assert!(matches!(run(&mut journal, events), Some(Effect::Activate(_))), "the operator asked for it");
+}
+
+#[test]
+fn a_host_that_is_back_but_not_well_is_said_to_be() {
+    let mut journal = committed("a");
+    run(&mut journal, up_to_activation(2, "b", "a"));
+    let unwell = Some(Failed::new("units-failed", "failed: web.service"));
+    run(&mut journal, [Event::AttemptFailed(Failed::new("x", "x")), Event::RolledBack { store_answers: true, unwell }]);
+    let outcome = &journal.outcomes[0];
+    assert_eq!(outcome.kind, OutcomeKind::RolledBack);
+    assert!(outcome.message.contains("not as it was before: failed: web.service"), "{outcome:?}");
+}
+
+fn obstructed(obstacle: Obstacle) -> Baseline {
+    Baseline { obstacle: Some(obstacle), boot_id: Some("one".into()), ..baseline("a") }
+}
+
+/// A journal with a system that is the boot default and waits for its first boot.
+fn awaiting_its_boot(policy: &Policy) -> Journal {
+    let mut journal = committed("a");
+    run(&mut journal, [Event::Release(target(2, "b")), Event::Unpacked, Event::Built(system("b").into())]);
+    let (journal, effect) = step(journal, Event::Surveyed(obstructed(Obstacle::Inhibited)), &under(policy, 0));
+    assert!(matches!(effect, Some(Effect::Commit(_))), "{effect:?}");
+    let booted = Found { profile: Some(system("b")), boot_id: Some("one".into()), ..found("a") };
+    let (journal, _) = step(journal, Event::Committed(booted), &under(policy, 0));
+    assert_eq!(journal.committed.as_ref().expect("committed").system, system("a"), "it has proved nothing yet");
+    assert!(journal.unproven.is_some() && journal.reboot.is_some());
+    journal
+}
+
+fn booting() -> Policy {
+    Policy { boot_instead: [Obstacle::Inhibited, Obstacle::InitInterface].into(), ..Policy::default() }
+}
+
+fn boots(system_name: &str) -> Event {
+    let booted = Some(system(system_name));
+    Event::Started(Found { booted, profile: Some(system("b")), boot_id: Some("two".into()), ..found(system_name) })
+}
+
+#[test]
+fn a_system_that_cannot_be_switched_to_is_booted_where_policy_says_so() {
+    let policy = booting();
+    let journal = awaiting_its_boot(&policy);
+    let (same, effect) = step(journal.clone(), Event::Release(target(2, "b")), &under(&policy, 0));
+    assert_eq!((effect, same.phase), (None, Phase::Steady), "it waits for its boot");
+    let (journal, effect) = step(journal, boots("b"), &under(&policy, 0));
+    assert!(matches!(effect, Some(Effect::Prove(_))), "its first boot is a probation");
+    let (journal, _) = step(journal, Event::Proved(Vec::new()), &under(&policy, 0));
+    let (journal, _) = step(journal, Event::Committed(found("b")), &under(&policy, 0));
+    assert_eq!(journal.committed.as_ref().expect("committed").system, system("b"));
+    assert_eq!((journal.unproven, journal.reboot), (None, None));
+    assert!(journal.outcomes[0].message.contains("booted"));
+}
+
+#[test]
+fn without_that_policy_an_obstacle_is_left_to_the_system_itself() {
+    let mut journal = committed("a");
+    run(&mut journal, [Event::Release(target(2, "b")), Event::Unpacked, Event::Built(system("b").into())]);
+    let effect = run(&mut journal, [Event::Surveyed(obstructed(Obstacle::Inhibited))]);
+    assert!(matches!(effect, Some(Effect::Activate(_))));
+    let needs = Ended::NeedsReboot(Failed::new("needs-reboot", "exit status: 100"));
+    let (back, effect) = step(journal.clone(), Event::Activated(needs.clone()), &at(0));
+    assert!(matches!(effect, Some(Effect::RollBack { boot: false, .. })), "{back:?}");
+    let (_, effect) = step(journal, Event::Activated(needs), &under(&booting(), 0));
+    assert!(matches!(effect, Some(Effect::Commit(_))), "exit code 100 is heeded likewise");
+}
+
+#[test]
+fn a_host_that_comes_back_in_the_old_system_says_so_and_boots_the_old_one_from_now_on() {
+    let policy = booting();
+    let (journal, effect) = step(awaiting_its_boot(&policy), boots("a"), &under(&policy, 0));
+    let Some(Effect::RollBack { boot: true, .. }) = effect else { panic!("{effect:?}") };
+    let rolled_back = Event::RolledBack { store_answers: true, unwell: None };
+    let (journal, _) = step(journal, rolled_back, &under(&policy, 0));
+    assert_eq!(journal.outcomes[0].error.as_deref(), Some(BOOTED_OLD_SYSTEM));
+    assert_eq!(journal.committed.expect("committed").system, system("a"));
+    assert_eq!((journal.unproven, journal.reboot), (None, None));
+    assert!(!journal.quarantine.is_empty());
+}
+
+#[test]
+fn a_system_that_never_gets_through_its_first_boot_is_given_up() {
+    let policy = booting();
+    let mut journal = awaiting_its_boot(&policy);
+    for boot in 0..3 {
+        let boot_id = Some(format!("boot {boot}"));
+        let started = Found { booted: Some(system("b")), profile: Some(system("b")), boot_id, ..found("b") };
+        let (next, effect) = step(journal, Event::Started(started), &under(&policy, 0));
+        assert!(matches!(effect, Some(Effect::Prove(_))), "{effect:?}");
+        journal = next;
+    }
+    let (_, effect) = step(journal, boots("b"), &under(&policy, 0));
+    assert!(matches!(effect, Some(Effect::RollBack { boot: true, .. })), "{effect:?}");
+}
+
+#[test]
+fn the_first_boot_of_another_kernel_is_a_probation_too() {
+    let mut journal = committed("a");
+    run(&mut journal, up_to_activation(2, "b", "a"));
+    let booted = Found { reboot_needed: true, boot_id: Some("one".into()), ..found("b") };
+    run(&mut journal, [Event::Activated(Ended::Well), Event::Proved(Vec::new()), Event::Committed(booted)]);
+    assert_eq!(
+        journal.committed.as_ref().expect("committed").system,
+        system("b"),
+        "it has proved itself, but for a boot"
+    );
+    assert!(matches!(run(&mut journal, [boots("b")]), Some(Effect::Prove(_))));
+    let effect = run(&mut journal, [Event::AttemptFailed(Failed::new("units-failed", "failed: web.service"))]);
+    assert!(matches!(effect, Some(Effect::RollBack { boot: true, .. })), "{effect:?}");
+    run(&mut journal, [Event::RolledBack { store_answers: true, unwell: None }]);
+    assert_eq!(journal.committed.expect("committed").system, system("a"));
+}
+
+#[test]
+fn a_needed_reboot_waits_for_policy_for_pauses_and_for_users() {
+    let mut reboot = RebootPolicy { when: RebootWhen::WhenNeeded, ..RebootPolicy::default() };
+    reboot.delay = jiff::SignedDuration::from_secs(60);
+    let policy = Policy { reboot, ..Policy::default() };
+    let needed = || Event::Looked(Found { reboot_needed: true, ..found("a") });
+    assert_eq!(run(&mut committed("a"), [needed()]), None, "by default never");
+    let (journal, effect) = step(committed("a"), needed(), &under(&policy, 0));
+    assert_eq!(effect, None, "not before its time");
+    let paused = Context { paused: true, ..under(&policy, 60) };
+    assert_eq!(step(journal.clone(), needed(), &paused).1, None);
+    let (journal, effect) = step(journal, needed(), &under(&policy, 60));
+    assert_eq!(effect, Some(Effect::Reboot { insist: false }));
+    let put_off = Event::RebootPutOff { until: at(120).now, failed: None };
+    let (journal, effect) = step(journal, put_off, &under(&policy, 60));
+    assert_eq!(effect, None);
+    assert_eq!(step(journal.clone(), Event::Woke, &under(&policy, 119)).1, None);
+    assert_eq!(step(journal.clone(), Event::Woke, &under(&policy, 120)).1, Some(Effect::Reboot { insist: false }));
+    let after_grace = under(&policy, 60 + 24 * 3600);
+    assert_eq!(step(journal.clone(), Event::Woke, &after_grace).1, Some(Effect::Reboot { insist: true }));
+    let (journal, _) = step(journal, Event::Looked(found("a")), &under(&policy, 120));
+    assert_eq!(journal.reboot, None, "it is not needed any more");
+}
+
+#[test]
+fn a_host_that_cannot_go_back_reboots_into_the_old_system_where_policy_says_so() {
+    let policy = Policy { reboot_when_stranded: true, ..Policy::default() };
+    let mut journal = committed("a");
+    run(&mut journal, up_to_activation(2, "b", "a"));
+    run(&mut journal, [Event::AttemptFailed(Failed::new("x", "x"))]);
+    let failed = Event::RollBackFailed(Failed::new("y", "y"));
+    let (_, effect) = step(journal.clone(), failed.clone(), &under(&policy, 0));
+    assert_eq!(effect, Some(Effect::Reboot { insist: true }));
+    assert_eq!(run(&mut journal, [failed]), None);
 }

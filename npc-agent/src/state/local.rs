@@ -20,6 +20,9 @@ pub struct Local {
     /// Whether to change nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause: Option<Pause>,
+    /// When the operator last asked for another try of what had failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retried: Option<Timestamp>,
 }
 
 /// Change nothing.

@@ -7,6 +7,8 @@
 //! replay.copy.json
 //! journal.json     the phase, what is committed, what failed
 //! local.json       what `npc-agent set` and `pause` said
+//! commit.lock      held by whoever commits, or goes back in the agent's stead
+//! units/           how the units of the last attempts ended, and what the dead-man timer needs
 //! flakes/<sha256>  unpacked archives      roots/<name>  links that keep systems from garbage collection
 //! downloads/       archives on their way  logs/         the output of the last commands        home/  Nix's HOME
 //! ```
@@ -19,6 +21,6 @@ mod tree;
 
 pub use instance::Instance;
 pub use local::{Local, Pause};
-pub use lock::{Lock, LockError};
+pub use lock::{CommitLock, Held, Lock, LockError};
 pub use replay::{Replay, ReplayError};
 pub use tree::{StateDirectory, StateError};

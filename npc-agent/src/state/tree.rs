@@ -1,6 +1,7 @@
 //! The state directory.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -13,6 +14,7 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use crate::machine::Journal;
+use crate::settings::Keep;
 
 /// No state file is longer, in bytes.
 const FILE_BYTES: u64 = 16 * 1024 * 1024;
@@ -20,8 +22,8 @@ const FILE_BYTES: u64 = 16 * 1024 * 1024;
 const JOURNAL: &str = "journal.json";
 
 /// Directories below the state directory, and who may enter them: Nix's builders read flakes and roots, nobody else logs.
-const DIRECTORIES: [(&str, u32); 5] =
-    [("flakes", 0o755), ("roots", 0o755), ("downloads", 0o700), ("logs", 0o700), ("home", 0o700)];
+const DIRECTORIES: [(&str, u32); 6] =
+    [("flakes", 0o755), ("roots", 0o755), ("downloads", 0o700), ("logs", 0o700), ("units", 0o700), ("home", 0o700)];
 
 /// State that could not be read or written.
 #[derive(Debug, Error)]
@@ -83,7 +85,7 @@ impl StateDirectory {
         self.path("flakes").join(archive.to_string())
     }
 
-    pub(super) fn read_json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StateError> {
+    pub(crate) fn read_json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StateError> {
         let path = self.path(name);
         let bytes = match files::read_limited(&path, FILE_BYTES) {
             Ok(bytes) => bytes,
@@ -96,7 +98,7 @@ impl StateDirectory {
         })
     }
 
-    pub(super) fn write_json(&self, name: &str, value: &impl Serialize) -> Result<(), StateError> {
+    pub(crate) fn write_json(&self, name: &str, value: &impl Serialize) -> Result<(), StateError> {
         let path = self.path(name);
         let mut bytes = serde_json::to_vec_pretty(value).expect("state is structures with text keys");
         bytes.push(b'\n');
@@ -134,13 +136,48 @@ impl StateDirectory {
         remove_entries(&self.root, |name| name.starts_with(".tmp-"));
     }
 
-    /// Removes all unpacked flakes and roots but the named ones.
-    pub fn keep_only(&self, flakes: &BTreeSet<Digest>, roots: &BTreeSet<PathBuf>) {
-        remove_entries(&self.path("flakes"), |name| !flakes.iter().any(|flake| flake.to_string() == name));
-        let directory = self.path("roots");
-        remove_entries(&directory, |name| {
-            fs::read_link(directory.join(name)).is_ok_and(|system| !roots.contains(&system))
+    /// Removes what is kept of the past: all but these flakes, the roots of these systems, and of the rest the newest.
+    pub fn tidy_up(&self, flakes: &BTreeSet<Digest>, systems: &BTreeSet<PathBuf>, keep: Keep) {
+        let is_needed = |name: &OsStr| flakes.iter().any(|flake| *flake.to_string() == *name);
+        remove_old(&self.path("flakes"), keep, |entry| is_needed(&entry.file_name()));
+        remove_old(&self.path("roots"), keep, |entry| {
+            fs::read_link(entry.path()).is_ok_and(|system| systems.contains(&system))
         });
+        let per_attempt = Keep { releases: keep.releases.saturating_mul(8), ..keep };
+        for directory in ["units", "logs"] {
+            remove_old(&self.path(directory), per_attempt, |_| false);
+        }
+    }
+}
+
+/// Leaves what is needed, and of the rest the newest, unless they are too old.
+fn remove_old(directory: &Path, keep: Keep, is_needed: impl Fn(&fs::DirEntry) -> bool) {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) => return tracing::warn!(path = %directory.display(), %error, "cannot tidy up"),
+    };
+    let age = |entry: &fs::DirEntry| {
+        let modified = fs::symlink_metadata(entry.path()).and_then(|metadata| metadata.modified());
+        modified.ok().and_then(|modified| modified.elapsed().ok()).unwrap_or_default()
+    };
+    let mut rest: Vec<_> =
+        entries.flatten().filter(|entry| !is_needed(entry)).map(|entry| (age(&entry), entry)).collect();
+    rest.sort_by_key(|(age, _)| *age);
+    for (place, (age, entry)) in rest.into_iter().enumerate() {
+        if place >= keep.releases || age > keep.age {
+            remove(&entry);
+        }
+    }
+}
+
+fn remove(entry: &fs::DirEntry) {
+    let path = entry.path();
+    let removed = match entry.file_type() {
+        Ok(kind) if kind.is_dir() => fs::remove_dir_all(&path),
+        _ => fs::remove_file(&path),
+    };
+    if let Err(error) = removed {
+        tracing::warn!(path = %path.display(), %error, "cannot tidy up");
     }
 }
 
@@ -151,13 +188,6 @@ fn remove_entries(directory: &Path, unwanted: impl Fn(&str) -> bool) {
         Err(error) => return tracing::warn!(path = %directory.display(), %error, "cannot tidy up"),
     };
     for entry in entries.flatten().filter(|entry| entry.file_name().to_str().is_some_and(&unwanted)) {
-        let path = entry.path();
-        let removed = match entry.file_type() {
-            Ok(kind) if kind.is_dir() => fs::remove_dir_all(&path),
-            _ => fs::remove_file(&path),
-        };
-        if let Err(error) = removed {
-            tracing::warn!(path = %path.display(), %error, "cannot tidy up");
-        }
+        remove(&entry);
     }
 }

@@ -117,4 +117,7 @@ pub enum OutcomeKind {
     RolledBack,
     /// An activated system failed, and so did going back.
     Stranded,
+    /// Said by a later version.
+    #[serde(other)]
+    Unknown,
 }

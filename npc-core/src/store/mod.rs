@@ -29,6 +29,7 @@ pub use self::error::{Fault, Operation, StoreError};
 pub use self::http::{HttpStore, PREFER, PREFERENCE_APPLIED, Token, TokenError};
 pub use self::retry::Retries;
 pub use self::s3::S3Store;
+pub use self::transport::install_crypto;
 pub use self::url::{S3Url, StoreUrl, StoreUrlError};
 pub use self::write::{ConditionalWrites, probe, write_document};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Patience;
 
 /// Makes ring the process's source of cryptography, unless one was chosen already.
-pub(super) fn install_crypto() {
+pub fn install_crypto() {
     // It fails only where another provider was installed first, which then serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }

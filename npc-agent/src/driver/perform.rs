@@ -1,0 +1,235 @@
+//! One effect after the other.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use npc_core::explain;
+
+use super::{Driver, fetch};
+use crate::activation::{Platform, USERS};
+use crate::health::{self, Watch};
+use crate::hooks;
+use crate::machine::{Attempt, Baseline, Effect, Event, Failed, Stage};
+use crate::state::CommitLock;
+
+/// How long to wait before users are looked for again.
+const USERS_PAUSE: SignedDuration = SignedDuration::from_mins(1);
+
+/// How long to wait before rebooting is tried again.
+const REBOOT_PAUSE: SignedDuration = SignedDuration::from_hours(1);
+
+/// How long a host that was told to reboot may take to stop the agent.
+const REBOOT_PATIENCE: Duration = Duration::from_mins(5);
+
+/// How long the old system's checks may take after it was rolled back to.
+const AFTER_ROLL_BACK: Duration = Duration::from_secs(60);
+
+/// A store that is asked at all has this much time to answer.
+const LEAST_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What came of an effect.
+#[derive(Debug)]
+pub(super) enum Performed {
+    /// It is done; the next one may begin.
+    Nothing,
+    /// This happened.
+    Event(Event),
+    /// The agent ends here.
+    Stop,
+}
+
+impl From<Event> for Performed {
+    fn from(event: Event) -> Self {
+        Self::Event(event)
+    }
+}
+
+impl<P: Platform> Driver<P> {
+    pub(super) async fn perform(&mut self, effect: Effect) -> Performed {
+        let parts = &self.parts;
+        match effect {
+            Effect::Fetch(target) => match fetch::fetch(&**parts.poller.store(), &parts.state, &target.archive).await {
+                Ok(()) => Event::Unpacked.into(),
+                Err(failed) => Event::PreparationFailed(failed).into(),
+            },
+            Effect::CheckRoom => match parts.platform.check_room() {
+                Ok(()) => Performed::Nothing,
+                Err(failed) => Event::PreparationFailed(failed).into(),
+            },
+            Effect::Build(target) => {
+                match parts.platform.build(&target, &parts.state.flake(&target.archive.sha256)).await {
+                    Ok(built) => Event::Built(built).into(),
+                    Err(failed) => Event::PreparationFailed(failed).into(),
+                }
+            }
+            Effect::Survey { system } => match self.survey(&system).await {
+                Ok(baseline) => Event::Surveyed(baseline).into(),
+                Err(failed) => Event::PreparationFailed(failed).into(),
+            },
+            Effect::Arm { attempt, stage } => self.arm(&attempt, stage).await,
+            Effect::Activate(attempt) => Event::Activated(parts.platform.activate(&attempt).await).into(),
+            Effect::HandOver => self.hand_over().await,
+            Effect::Prove(attempt) => match self.prove(&attempt).await {
+                Ok(remarks) => Event::Proved(remarks).into(),
+                Err(failed) => Event::AttemptFailed(failed).into(),
+            },
+            Effect::Commit(attempt) => self.commit(&attempt).await,
+            Effect::RollBack { attempt, boot, rescued } => self.roll_back(&attempt, boot, rescued).await,
+            Effect::Disarm(attempt) => {
+                parts.platform.disarm(&attempt).await;
+                Performed::Nothing
+            }
+            Effect::TidyUp => {
+                self.tidy_up();
+                Performed::Nothing
+            }
+            Effect::RunHook(hook) => {
+                hooks::run(&parts.hooks, &hook, &parts.state).await;
+                Performed::Nothing
+            }
+            Effect::Reboot { insist } => self.reboot(insist).await,
+        }
+    }
+
+    async fn survey(&self, system: &std::path::Path) -> Result<Baseline, Failed> {
+        let parts = &self.parts;
+        let mut baseline = parts.platform.survey(system).await?;
+        let has_systemd = parts.platform.has_systemd();
+        let host_file = parts.platform.host_file();
+        let (store, (units, checks)) =
+            tokio::join!(self.store_answers(), health::baseline(host_file.as_deref(), has_systemd));
+        baseline.store_answers = store;
+        (baseline.units, baseline.checks) = (units, checks);
+        Ok(baseline)
+    }
+
+    /// Whether the store answers within the time that a probation would leave it.
+    async fn store_answers(&self) -> bool {
+        let patience = self.parts.probation.store.max(LEAST_PATIENCE);
+        tokio::time::timeout(patience, self.parts.poller.store_answers()).await.is_ok_and(|answer| answer.is_ok())
+    }
+
+    async fn arm(&self, attempt: &Attempt, stage: Stage) -> Performed {
+        let Err(failed) = self.parts.platform.arm(attempt, stage).await else { return Performed::Nothing };
+        match stage {
+            // Nothing has been changed, and without a way back nothing will be.
+            Stage::Activation => Event::Activated(crate::machine::Ended::NeverBegan(failed)).into(),
+            // The one that was set for the activation is still there.
+            Stage::Probation => {
+                tracing::warn!(kind = failed.kind, "{failed}");
+                Performed::Nothing
+            }
+        }
+    }
+
+    /// Ends the agent where another system runs than the one that it began under, and systemd will start that one's agent.
+    async fn hand_over(&self) -> Performed {
+        let running = self.parts.platform.look(None).await.running;
+        if running == self.began_under || !self.parts.supervisor.starts_us_again().await {
+            return Performed::Nothing;
+        }
+        tracing::info!("another system runs: its own agent takes over");
+        Performed::Stop
+    }
+
+    async fn prove(&self, attempt: &Attempt) -> Result<Vec<String>, Failed> {
+        let (parts, host_file) = (&self.parts, self.parts.platform.host_file());
+        let watch = Watch {
+            before: &attempt.before,
+            host_file: host_file.as_deref(),
+            has_systemd: parts.platform.has_systemd(),
+            probation: parts.probation,
+        };
+        watch.prove(async || parts.poller.store_answers().await).await
+    }
+
+    /// Commits, unless the journal or the host is not what it was when that was decided.
+    async fn commit(&mut self, attempt: &Attempt) -> Performed {
+        match CommitLock::take(&self.parts.state) {
+            Ok(lock) => self.commit = Some(lock),
+            Err(error) => {
+                tracing::error!(kind = "deadline-passed", "{}", explain::in_one_line(&error));
+                return Performed::Stop;
+            }
+        }
+        match self.parts.state.read_journal() {
+            Ok(journal) if journal.phase == self.parts.journal.phase => {}
+            // A disk that took no more when this phase began still has the one before; the timer would have changed it.
+            Ok(journal) if self.unwritten.is_some() && journal.phase.attempt() == Some(attempt) => {}
+            read => {
+                let error = read.err().map(|error| explain::in_one_line(&error)).unwrap_or_default();
+                tracing::error!(kind = "deadline-passed", error, "the journal was changed by another: not committing");
+                return Performed::Stop;
+            }
+        }
+        let found = self.parts.platform.look(Some(attempt)).await;
+        if !attempt.may_commit(&found) {
+            return Event::Overtaken(found).into();
+        }
+        match self.parts.platform.commit(attempt).await {
+            Ok(()) => Event::Committed(self.parts.platform.look(None).await).into(),
+            Err(failed) => Event::AttemptFailed(failed).into(),
+        }
+    }
+
+    async fn roll_back(&self, attempt: &Attempt, boot: bool, rescued: bool) -> Performed {
+        let platform = &self.parts.platform;
+        let found = platform.look(Some(attempt)).await;
+        if !attempt.owns(&found) {
+            return Event::Overtaken(found).into();
+        }
+        if !(rescued && found.running == attempt.before.running)
+            && let Err(failed) = platform.roll_back(attempt, boot).await
+        {
+            return Event::RollBackFailed(failed).into();
+        }
+        let store_answers = self.store_answers().await;
+        Event::RolledBack { store_answers, unwell: self.still_unwell(attempt).await }.into()
+    }
+
+    /// Looks at the old system with the same eyes; only the store has been asked already.
+    async fn still_unwell(&self, attempt: &Attempt) -> Option<Failed> {
+        let host_file = self.parts.platform.host_file();
+        let before = Baseline { store_answers: false, ..attempt.before.clone() };
+        let mut probation = self.parts.probation;
+        probation.settle = probation.settle.min(AFTER_ROLL_BACK / 2);
+        probation.limit = probation.limit.min(AFTER_ROLL_BACK);
+        let has_systemd = self.parts.platform.has_systemd();
+        let watch = Watch { before: &before, host_file: host_file.as_deref(), has_systemd, probation };
+        watch.prove(async || Ok(())).await.err()
+    }
+
+    /// What was tried lately can be gone back to by hand; the rest can be fetched and built again.
+    fn tidy_up(&self) {
+        let journal = &self.parts.journal;
+        let attempts =
+            journal.phase.attempt().into_iter().chain(journal.unproven.as_ref().map(|unproven| &unproven.attempt));
+        let mut flakes: Vec<_> = journal.committed.iter().map(|committed| committed.target.archive.sha256).collect();
+        let mut roots: Vec<_> = journal.committed.iter().map(|committed| committed.system.clone()).collect();
+        for attempt in attempts {
+            flakes.push(attempt.target.archive.sha256);
+            roots.extend([Some(attempt.system.clone()), attempt.before.running.clone()].into_iter().flatten());
+        }
+        flakes.extend(journal.phase.target().map(|target| target.archive.sha256));
+        self.parts.state.tidy_up(&flakes.into_iter().collect(), &roots.into_iter().collect(), self.parts.keep);
+    }
+
+    async fn reboot(&mut self, insist: bool) -> Performed {
+        let put_off = |pause, failed| {
+            let until = self.parts.clock.now().saturating_add(pause).unwrap_or(npc_core::Timestamp::MAX);
+            Event::RebootPutOff { until, failed }.into()
+        };
+        match self.parts.platform.reboot(insist).await {
+            Ok(()) => {
+                self.parts.supervisor.status("the host reboots".to_owned());
+                tokio::time::sleep(REBOOT_PATIENCE).await;
+                put_off(REBOOT_PAUSE, Some(Failed::new("reboot-failed", "the host was told to reboot and did not")))
+            }
+            Err(failed) if failed.kind == USERS => {
+                tracing::info!(kind = failed.kind, "the reboot waits: {failed}");
+                put_off(USERS_PAUSE, None)
+            }
+            Err(failed) => put_off(REBOOT_PAUSE, Some(failed)),
+        }
+    }
+}

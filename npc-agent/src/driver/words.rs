@@ -1,0 +1,68 @@
+//! What the agent says about itself in a sentence.
+
+use npc_core::document::{Outcome, OutcomeKind};
+use npc_core::name::ConfigurationName;
+use npc_core::store::Fault;
+
+use crate::failure::{Exit, Failure};
+use crate::machine::{Failed, Journal, Phase, Target};
+use crate::poll::PollError;
+use crate::settings::Following;
+
+pub(super) fn sentence(journal: &Journal, following: &Following, paused: bool, trouble: Option<&Failed>) -> String {
+    let configuration: &ConfigurationName = &following.configuration;
+    let release = |target: &Target| format!("{}@{}", target.remote, target.serial);
+    let runs =
+        journal.committed.as_ref().map_or("nothing of npc's yet".to_owned(), |committed| release(&committed.target));
+    let doing = match (&journal.phase, trouble) {
+        (Phase::Steady, Some(trouble)) => format!("trouble: {trouble}"),
+        (Phase::Steady, None) => format!("follows {}", following.remote),
+        (phase, _) => {
+            let target = phase.target().map(release).unwrap_or_default();
+            match journal.back_off {
+                Some(back_off) => format!("{} {target}, next try at {}", phase.word(), back_off.until),
+                None => format!("{} {target}", phase.word()),
+            }
+        }
+    };
+    let paused = if paused { ", paused" } else { "" };
+    format!("{configuration} runs {runs}, {doing}{paused}")
+}
+
+pub(super) fn poll_failure(error: PollError) -> Failure {
+    match error {
+        PollError::Store(error) => {
+            let unknown = "check `remote` in the configuration; `npc-publish remotes` lists what there is";
+            let hint = if error.fault == Fault::NotFound { Some(unknown) } else { error.fault.hint() };
+            let failure = Failure::new(Exit::Store, error);
+            match hint {
+                Some(hint) => failure.hint(hint),
+                None => failure,
+            }
+        }
+        error @ PollError::State(_) => Failure::new(Exit::Other, error).hint("make room for the state directory"),
+        error => {
+            let kind = error.kind();
+            let hint =
+                format!("the refusal is called `{kind}`; the host stays as it is until the store holds something else");
+            Failure::new(Exit::Refused, error).hint(hint)
+        }
+    }
+}
+
+pub(super) fn judge(outcome: &Outcome) -> Result<(), Failure> {
+    match outcome.kind {
+        OutcomeKind::Committed | OutcomeKind::Adopted => {
+            Err(Failure::new(Exit::Failed, "the release was not activated"))
+        }
+        OutcomeKind::Refused => Err(Failure::new(Exit::Refused, outcome.message.clone())),
+        OutcomeKind::Failed | OutcomeKind::RolledBack | OutcomeKind::Stranded | OutcomeKind::Unknown => {
+            let failure = Failure::new(Exit::Failed, outcome.message.clone());
+            Err(match outcome.error.as_deref() {
+                Some("disk-full") => failure.hint("make room for the state directory; it is tried again"),
+                _ if outcome.log.is_some() => failure.hint("`npc-agent status` shows the end of its log"),
+                _ => failure.hint("`npc-agent status` shows when it is tried again"),
+            })
+        }
+    }
+}

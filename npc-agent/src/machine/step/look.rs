@@ -1,0 +1,181 @@
+//! Holding the journal against what is so: at the start, in between, and when the dead-man timer goes off.
+
+use npc_core::document::OutcomeKind;
+
+use super::{BOOTED_OLD_SYSTEM, CHANGED_BY_HAND, DEADLINE_PASSED, Turn, interrupted};
+use crate::machine::{
+    Activation, Attempt, ByHand, Effect, Failed, Found, HandPolicy, Mode, Phase, RebootWanted, Unproven,
+};
+
+/// A system that is booted so often without ever proving itself is given up.
+const BOOTS: u32 = 3;
+
+impl Turn<'_> {
+    /// Picks up where the journal ends, if that is still what is so.
+    pub(super) fn started(&mut self, found: &Found) {
+        if let Some(unproven) = self.journal.unproven.clone().filter(|unproven| unproven.boot_id != found.boot_id) {
+            self.booted(unproven, found);
+        }
+        let phase = std::mem::take(&mut self.journal.phase);
+        self.journal.phase = match phase {
+            Phase::Activating(attempt) => self.resumed_activation(attempt, found),
+            Phase::Probation(attempt) => self.resumed(attempt, found, false, "before the system had proved itself"),
+            Phase::Committing(attempt) if attempt.mode == Mode::Boot => Phase::Committing(attempt),
+            Phase::Committing(attempt) => {
+                let has_rebooted = attempt.before.boot_id != found.boot_id && attempt.mode == Mode::Switch;
+                let during = "while the system became the boot default";
+                match self.resumed(attempt, found, true, during) {
+                    // It was booted meanwhile, which proves nothing by itself.
+                    Phase::Probation(attempt) if !has_rebooted => Phase::Committing(attempt),
+                    phase => phase,
+                }
+            }
+            Phase::RollingBack { attempt, reason, boot, rescued } => {
+                if attempt.owns(found) {
+                    Phase::RollingBack { attempt, reason, boot, rescued }
+                } else {
+                    self.give_way(&attempt, found)
+                }
+            }
+            phase => phase,
+        };
+        self.looked(found);
+    }
+
+    fn resumed_activation(&mut self, attempt: Attempt, found: &Found) -> Phase {
+        let during = "while the system was being activated";
+        match &found.activation {
+            _ if !attempt.owns(found) => self.give_way(&attempt, found),
+            Activation::Running => Phase::Activating(attempt),
+            Activation::Ended(ended) => self.activated(attempt, ended.clone()),
+            // Nobody saw how it ended: half a system is not given the chance to prove itself.
+            Activation::Absent => {
+                Phase::RollingBack { attempt, reason: interrupted(during), boot: false, rescued: false }
+            }
+        }
+    }
+
+    /// Goes on if the new system runs. If another one does, as after a power cut, this one has not proved itself.
+    fn resumed(&mut self, attempt: Attempt, found: &Found, boot: bool, during: &str) -> Phase {
+        if found.running.as_ref() == Some(&attempt.system) {
+            Phase::Probation(attempt)
+        } else if attempt.owns(found) {
+            let boot = boot || attempt.mode == Mode::FirstBoot;
+            Phase::RollingBack { attempt, reason: interrupted(during), boot, rescued: false }
+        } else {
+            self.give_way(&attempt, found)
+        }
+    }
+
+    /// The host has booted, for the first time since a system became the boot default that had never been booted.
+    fn booted(&mut self, mut unproven: Unproven, found: &Found) {
+        unproven.boot_id.clone_from(&found.boot_id);
+        unproven.boots += 1;
+        self.journal.reboot = None;
+        let boots = unproven.boots;
+        let mut attempt = unproven.attempt.clone();
+        self.journal.unproven = Some(unproven);
+        let is_free = !self.journal.phase.must_finish()
+            || self.journal.phase.attempt().is_some_and(|current| current.mode == Mode::FirstBoot);
+        if !is_free {
+            return;
+        }
+        attempt.mode = Mode::FirstBoot;
+        let is_booted = found.booted.as_ref().or(found.running.as_ref()) == Some(&attempt.system);
+        let reason = if !is_booted {
+            let message = "the host was to boot the new system and came back in the old one";
+            Failed::new(BOOTED_OLD_SYSTEM, message)
+        } else if boots > BOOTS {
+            Failed::new("boot-loop", format!("it was booted {boots} times and never proved itself"))
+        } else {
+            self.journal.phase = Phase::Probation(attempt);
+            return;
+        };
+        self.journal.phase = if attempt.owns(found) {
+            Phase::RollingBack { attempt, reason, boot: true, rescued: false }
+        } else {
+            self.give_way(&attempt, found)
+        };
+    }
+
+    /// Nothing of ours is under way, so what runs ought to be what was committed.
+    pub(super) fn looked(&mut self, found: &Found) {
+        if self.journal.phase.must_finish() {
+            return;
+        }
+        self.note_reboot(found);
+        let Some(committed) = self.journal.committed.clone() else { return };
+        let awaited = self.journal.unproven.as_ref().map(|unproven| &unproven.attempt.system);
+        let runs_another = found.running.as_ref().filter(|running| **running != committed.system);
+        let boots_another =
+            found.profile.as_ref().filter(|profile| **profile != committed.system && Some(*profile) != awaited);
+        let Some(system) = runs_another.or(boots_another) else {
+            self.journal.by_hand = None;
+            return;
+        };
+        if self.journal.by_hand.as_ref().is_none_or(|known| known.system != *system) {
+            let verb = if runs_another.is_some() { "activated" } else { "made the boot default" };
+            let message = format!("{} was {verb} by hand", system.display());
+            self.record_failure(&committed.target, OutcomeKind::Failed, Failed::new(CHANGED_BY_HAND, message));
+            self.journal.by_hand = Some(ByHand { system: system.clone(), since: self.context.now });
+        }
+        if self.context.policy.by_hand == HandPolicy::Enforce && self.journal.phase == Phase::Steady {
+            self.journal.phase = Phase::Fetched { target: committed.target };
+        }
+    }
+
+    fn note_reboot(&mut self, found: &Found) {
+        let is_awaited = self.journal.unproven.as_ref().is_some_and(|unproven| unproven.attempt.mode == Mode::Boot);
+        if !(found.reboot_needed || is_awaited) {
+            self.journal.reboot = None;
+        } else if self.journal.reboot.is_none() {
+            self.journal.reboot = Some(RebootWanted { since: self.context.now, not_before: None });
+        }
+    }
+
+    /// Somebody has activated another system in the middle of an attempt.
+    pub(super) fn overtaken(&mut self, found: &Found) {
+        let phase = std::mem::take(&mut self.journal.phase);
+        self.journal.phase = match phase.attempt() {
+            Some(attempt) => self.give_way(attempt, found),
+            None => phase,
+        };
+    }
+
+    /// The new system had its time. If what runs is still ours, the system before comes back.
+    pub(super) fn deadline_passed(&mut self, found: &Found) {
+        let phase = std::mem::take(&mut self.journal.phase);
+        let was_changing_boot = match &phase {
+            Phase::Committing(_) => true,
+            Phase::RollingBack { boot, .. } => *boot,
+            phase => phase.attempt().is_some_and(|attempt| attempt.mode == Mode::FirstBoot),
+        };
+        self.journal.phase = match phase.attempt().cloned() {
+            None => phase,
+            Some(attempt) if !attempt.owns(found) => self.give_way(&attempt, found),
+            Some(attempt) => {
+                let during = phase.word();
+                let message = format!("nobody had ended the attempt in time; it was {during}");
+                let reason = match phase {
+                    Phase::RollingBack { reason, .. } => reason,
+                    _ => Failed::new(DEADLINE_PASSED, message),
+                };
+                Phase::RollingBack { attempt, reason, boot: was_changing_boot, rescued: false }
+            }
+        };
+    }
+
+    /// A human's word is the last.
+    fn give_way(&mut self, attempt: &Attempt, found: &Found) -> Phase {
+        let system = found.running.clone().unwrap_or_default();
+        let message = format!("{} was activated by hand in the middle of the attempt, and stays", system.display());
+        self.record_failure(&attempt.target, OutcomeKind::Failed, Failed::new(CHANGED_BY_HAND, message));
+        self.journal.by_hand = Some(ByHand { system, since: self.context.now });
+        if attempt.mode == Mode::FirstBoot {
+            self.journal.unproven = None;
+        }
+        self.disarm(attempt);
+        self.once.push(Effect::HandOver);
+        Phase::Steady
+    }
+}

@@ -1,0 +1,120 @@
+//! The one function that decides.
+
+mod attempt;
+mod look;
+mod prepare;
+mod records;
+
+use jiff::SignedDuration;
+use npc_core::Timestamp;
+
+use super::{Context, Effect, Event, Failed, Hook, Journal, Phase, Stage};
+
+/// The bound of the first pause after a failure; each further failure doubles it.
+const FIRST_PAUSE: SignedDuration = SignedDuration::from_secs(30);
+
+/// The longest pause.
+const LONGEST_PAUSE: SignedDuration = SignedDuration::from_hours(24);
+
+/// The kind of a probation that failed because the store could not be reached any more.
+pub const STORE_UNREACHABLE: &str = "store-unreachable";
+
+/// The kind of an attempt whose end nobody saw.
+pub const INTERRUPTED: &str = "interrupted";
+
+/// The kind of an attempt that the dead-man timer ended.
+pub const DEADLINE_PASSED: &str = "deadline-passed";
+
+/// The kind of a boot that ended in the old system.
+pub const BOOTED_OLD_SYSTEM: &str = "booted-old-system";
+
+/// The kind of what was found to be another system than the agent's doing.
+pub const CHANGED_BY_HAND: &str = "changed-by-hand";
+
+/// A decision in the making: the journal, and what is to be done once beside what its phase asks for.
+struct Turn<'a> {
+    journal: Journal,
+    context: &'a Context<'a>,
+    once: Vec<Effect>,
+}
+
+/// Decides: the journal to write now, and then what to do, in this order. Effects that end with an event end the list.
+pub fn step(journal: Journal, event: Event, context: &Context<'_>) -> (Journal, Vec<Effect>) {
+    let mut turn = Turn { journal, context, once: Vec::new() };
+    turn.take_in(event);
+    let mut effects = turn.once;
+    effects.extend(asked_for(&turn.journal, context));
+    (turn.journal, effects)
+}
+
+impl Turn<'_> {
+    fn take_in(&mut self, event: Event) {
+        match event {
+            Event::Started(found) => self.started(&found),
+            Event::Looked(found) => self.looked(&found),
+            Event::Overtaken(found) => self.overtaken(&found),
+            Event::DeadlinePassed(found) => self.deadline_passed(&found),
+            Event::Woke => {}
+            Event::PollFailed(reason) => self.trouble(reason),
+            Event::PollAnswered => self.journal.trouble = None,
+            Event::Retried { at } => self.retry(at),
+            Event::Repointed if self.journal.phase.must_finish() => {}
+            Event::Repointed => {
+                self.journal.phase = Phase::Steady;
+                self.journal.back_off = None;
+            }
+            Event::Release(target) => self.consider(target),
+            Event::RebootPutOff { until, failed } => self.reboot_put_off(until, failed),
+            event => self.advance(event),
+        }
+    }
+
+    fn disarm(&mut self, attempt: &super::Attempt) {
+        self.once.push(Effect::Disarm(attempt.clone()));
+    }
+
+    fn tell(&mut self, hook: Hook) {
+        self.once.push(Effect::RunHook(hook));
+    }
+}
+
+/// What the journal's phase asks for. What has begun is finished even while paused.
+fn asked_for(journal: &Journal, context: &Context<'_>) -> Vec<Effect> {
+    match &journal.phase {
+        Phase::Steady => reboot(journal, context).into_iter().collect(),
+        Phase::Activating(attempt) => {
+            vec![Effect::Arm { attempt: attempt.clone(), stage: Stage::Activation }, Effect::Activate(attempt.clone())]
+        }
+        Phase::Probation(attempt) => vec![
+            Effect::Arm { attempt: attempt.clone(), stage: Stage::Probation },
+            Effect::HandOver,
+            Effect::Prove(attempt.clone()),
+        ],
+        Phase::Committing(attempt) => vec![Effect::Commit(attempt.clone())],
+        Phase::RollingBack { attempt, boot, rescued, .. } => {
+            vec![Effect::RollBack { attempt: attempt.clone(), boot: *boot, rescued: *rescued }]
+        }
+        _ if context.paused || waits(journal, context.now) => Vec::new(),
+        Phase::Fetched { target } => vec![Effect::Fetch(target.clone())],
+        Phase::Verified { target } => vec![Effect::CheckRoom, Effect::Build(target.clone())],
+        Phase::Built { built, .. } => vec![Effect::Survey { system: built.system.clone() }],
+    }
+}
+
+fn reboot(journal: &Journal, context: &Context<'_>) -> Option<Effect> {
+    let wanted = journal.reboot.as_ref()?;
+    let (policy, now) = (&context.policy.reboot, context.now);
+    let put_off = wanted.not_before.is_some_and(|time| now < time && time.duration_since(now) <= LONGEST_PAUSE);
+    let begins = !context.paused && !put_off && journal.by_hand.is_none() && policy.is_due(wanted.since, now);
+    begins.then(|| Effect::Reboot { insist: policy.insists(wanted.since, now) })
+}
+
+/// Whether the pause after a failure still lasts. A pause longer than the longest is the work of a clock that jumped.
+pub(crate) fn waits(journal: &Journal, now: Timestamp) -> bool {
+    journal.back_off.is_some_and(|back_off| now < back_off.until && back_off.until.duration_since(now) <= LONGEST_PAUSE)
+}
+
+/// A reason that nobody saw.
+fn interrupted(during: &str) -> Failed {
+    Failed::new(INTERRUPTED, format!("the agent or the host ended {during}"))
+}

@@ -1,0 +1,71 @@
+//! What is written down for people and for later: outcomes, pauses, trouble, quarantine.
+
+use jiff::SignedDuration;
+use npc_core::Timestamp;
+use npc_core::document::{Outcome, OutcomeKind};
+
+use super::{FIRST_PAUSE, LONGEST_PAUSE, Turn};
+use crate::machine::{Attempt, BackOff, Failed, Phase, Target, Trouble};
+
+impl Turn<'_> {
+    /// Trouble is dated from when it began, and noted once as long as it is of one kind.
+    pub(super) fn trouble(&mut self, reason: Failed) {
+        if self.journal.trouble.as_ref().is_none_or(|known| known.reason.kind != reason.kind) {
+            self.journal.trouble = Some(Trouble { since: self.context.now, reason });
+        }
+    }
+
+    /// The operator takes the responsibility for another try of what failed before that was said.
+    pub(super) fn retry(&mut self, at: Timestamp) {
+        let quarantined = self.journal.quarantine.len();
+        self.journal.quarantine.retain(|_, entry| entry.at > at);
+        let failed_since = self.journal.outcomes.first().is_some_and(|last| last.at > at);
+        if self.journal.quarantine.len() < quarantined || !failed_since {
+            self.journal.interrupted = None;
+            self.journal.back_off = None;
+        }
+    }
+
+    pub(super) fn back_off(&mut self, phase: &Phase, kind: OutcomeKind, failed: Failed) {
+        let context = self.context;
+        let failures = self.journal.back_off.map_or(0, |back_off| back_off.failures).saturating_add(1);
+        let bound = FIRST_PAUSE.saturating_mul(1_i32 << failures.saturating_sub(1).min(20)).min(LONGEST_PAUSE);
+        let pause = scaled(bound, 0.5 + context.jitter / 2.0);
+        let until = context.now.saturating_add(pause).unwrap_or(Timestamp::MAX);
+        self.journal.back_off = Some(BackOff { failures, until });
+        if let Some(target) = phase.target() {
+            self.record_failure(target, kind, failed);
+        }
+    }
+
+    pub(super) fn give_up(&mut self, attempt: &Attempt, kind: OutcomeKind, reason: Failed) {
+        self.journal.quarantine(attempt, self.context.now, &reason);
+        self.record_failure(&attempt.target, kind, reason);
+    }
+
+    pub(super) fn record(&mut self, target: &Target, kind: OutcomeKind, failed: Option<Failed>, message: String) {
+        let (error, log) = failed.map_or((None, None), |failed| (Some(failed.kind), failed.log));
+        let serial = Some(target.serial);
+        self.journal.record(Outcome { at: self.context.now, serial, kind, error, message, log });
+    }
+
+    pub(super) fn record_failure(&mut self, target: &Target, kind: OutcomeKind, failed: Failed) {
+        let message = format!("{}@{}: {}", target.remote, target.serial, failed.message);
+        self.record(target, kind, Some(failed), message);
+    }
+
+    pub(super) fn reboot_put_off(&mut self, until: Timestamp, failed: Option<Failed>) {
+        if let Some(wanted) = &mut self.journal.reboot {
+            wanted.not_before = Some(until);
+        }
+        let target = self.journal.committed.as_ref().map(|committed| committed.target.clone());
+        if let (Some(failed), Some(target)) = (failed, target) {
+            self.record_failure(&target, OutcomeKind::Failed, failed);
+        }
+    }
+}
+
+/// Times a factor from 0 to 1.
+fn scaled(duration: SignedDuration, factor: f64) -> SignedDuration {
+    SignedDuration::try_from_secs_f64(duration.as_secs_f64() * factor.clamp(0.0, 1.0)).unwrap_or(duration)
+}
