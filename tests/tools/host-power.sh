@@ -6,7 +6,7 @@
 #   host-power.sh off FOLDER BASE PROGRAM…       runs a program in the file system of a host that is off
 #
 # FOLDER holds the host's own files: `upper` and `work` for overlayfs, `root` to mount it at, `programs` for /opt/npc, and
-# `flake` for /mnt while it is off.
+# `flake` for /mnt.
 set -eu
 mode=$1 folder=$2 base=$3
 root=$folder/root
@@ -38,4 +38,5 @@ exec </dev/null
 
 # Without `--boot`, it starts what it is told to; the signal is systemd's for a clean end, as `--boot` would have it.
 exec systemd-nspawn --quiet --directory "$root" --machine "$name" --register=no --keep-unit --console=pipe \
-	--capability=CAP_NET_ADMIN --kill-signal=SIGRTMIN+3 --bind-ro "$folder/programs:/opt/npc" /firmware
+	--capability=CAP_NET_ADMIN --kill-signal=SIGRTMIN+3 --bind-ro "$folder/programs:/opt/npc" \
+	--bind-ro "$folder/flake:/mnt" /firmware

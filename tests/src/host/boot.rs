@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::NAME_PREFIX;
 use super::disk::Disk;
 use super::relay::Relay;
 use crate::eventually;
@@ -34,6 +35,7 @@ impl Boot {
         let _ = fs::remove_file(&network);
         let log = |name: &str| File::options().create(true).append(true).open(disk.path(name)).expect("a log");
         let groups = control_groups(name);
+        remove_stale_groups(&groups);
         let mut command = Command::new("setpriv");
         command
             .args(["--pdeathsig", "KILL", "unshare", "--mount", "--net", "--pid", "--mount-proc"])
@@ -124,6 +126,19 @@ fn remove_group(group: &Path) {
         }
     }
     let _ = fs::remove_dir(group);
+}
+
+/// What hosts of test processes that were killed have left: their groups, which are empty, and whose names hold the process's id.
+fn remove_stale_groups(groups: &[PathBuf]) {
+    for parent in groups.iter().filter_map(|group| group.parent()) {
+        for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let owner = name.to_str().and_then(|name| name.strip_prefix(NAME_PREFIX)?.split('-').next());
+            if owner.is_some_and(|owner| !Path::new("/proc").join(owner).exists()) {
+                remove_group(&entry.path());
+            }
+        }
+    }
 }
 
 fn children(pid: u32) -> Vec<Pid> {

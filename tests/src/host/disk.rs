@@ -1,7 +1,7 @@
 //! A host's files: a layer of its own over the base that all hosts share.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -21,8 +21,8 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// The base as it is, the firmware, and the agent under test.
-    pub(super) fn new(base: &HostBase) -> Self {
+    /// The base as it is, the firmware, the agent under test, and a flake at `/mnt`.
+    pub(super) fn new(base: &HostBase, flake: &Path) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let disk = Self { folder, base: base.root.clone() };
         for name in ["work", "root", "programs", "upper/etc/nix", "upper/opt/npc"] {
@@ -31,6 +31,7 @@ impl Disk {
         fs::write(disk.path("upper/etc/nix/nix.conf"), NIX_SETTINGS).expect("written");
         fs::copy(script("host-firmware.sh"), disk.path("upper/firmware")).expect("copied");
         fs::set_permissions(disk.path("upper/firmware"), fs::Permissions::from_mode(0o755)).expect("set");
+        symlink(flake, disk.path("flake")).expect("linked");
         disk.add_program("npc-agent", &program("npc-agent"));
         disk
     }
@@ -50,13 +51,10 @@ impl Disk {
         [script("host-power.sh"), mode.into(), self.folder.path().to_owned(), self.base.clone()]
     }
 
-    /// The start of a command that runs in the file system while the host is off, with `flake` at `/mnt`.
-    pub(super) fn enter(&self, flake: &Path) -> Command {
+    /// The start of a command that runs in the file system while the host is off.
+    pub(super) fn enter(&self) -> Command {
         let mut command = Command::new("unshare");
         command.args(["--mount", "sh"]).args(self.power_script("off"));
-        let link = self.path("flake");
-        let _ = fs::remove_file(&link);
-        std::os::unix::fs::symlink(flake, link).expect("linked");
         command
     }
 }

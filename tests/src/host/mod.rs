@@ -41,8 +41,14 @@ use crate::process::Ended;
 use crate::world::World;
 use crate::{eventually, journal};
 
+/// A world's flake as seen from inside, and what to build of it.
+const TOPLEVEL: &str = "path:/mnt#nixosConfigurations.host.config.system.build.toplevel";
+
 /// Where the system profile is.
 const PROFILE: &str = "/nix/var/nix/profiles/system";
+
+/// How the names of hosts begin; the id of the test's process follows.
+const NAME_PREFIX: &str = "npc-host-";
 
 /// How long a command inside may take, in seconds; then its exit code is 124.
 const COMMAND_TIMEOUT: &str = "120";
@@ -55,7 +61,6 @@ pub struct Host {
     disk: Disk,
     name: String,
     store: SocketAddr,
-    fleet: PathBuf,
     _slot: Rc<File>,
 }
 
@@ -71,15 +76,32 @@ impl Host {
     pub fn install(base: &HostBase, world: &World, system: &System) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let slot = slots::take(&base.root);
-        let name = format!("npc-host-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let (disk, store, fleet) = (Disk::new(base), store_socket(world), world.path("fleet"));
-        let host = Self { boot: None, disk, name, store, fleet, _slot: slot };
-        system.choose(world);
-        let script = "set -e; nix build path:/mnt#nixosConfigurations.host.config.system.build.toplevel --out-link /first\n\
-                      nix-env --profile \"$1\" --set \"$(readlink /first)\"; rm /first\n\
-                      \"$1/bin/switch-to-configuration\" boot";
-        host.run(["sh", "-c", script, "sh", PROFILE]).works();
+        let name = format!("{NAME_PREFIX}{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let disk = Disk::new(base, &world.path("fleet"));
+        let host = Self { boot: None, disk, name, store: store_socket(world), _slot: slot };
+        let built = host.build(world, system);
+        host.run([OsStr::new("nix-env"), "--profile".as_ref(), PROFILE.as_ref(), "--set".as_ref(), built.as_ref()])
+            .works();
+        host.switch(&built, "boot").works();
         host
+    }
+
+    /// Builds a system on the host, by hand, and gives its store path. Makes it the next one of the world's flake.
+    pub fn build(&self, world: &World, system: &System) -> PathBuf {
+        system.choose(world);
+        let json = self.run(["nix", "build", "--json", "--no-link", "--no-write-lock-file", TOPLEVEL]).works();
+        let built: Value = serde_json::from_str(&json).expect("JSON");
+        built.pointer("/0/outputs/out").and_then(Value::as_str).expect("one system").into()
+    }
+
+    /// Calls a system's `switch-to-configuration`, by hand.
+    pub fn switch(&self, system: &Path, action: &str) -> Ended {
+        self.run([system.join("bin/switch-to-configuration").as_os_str(), action.as_ref()])
+    }
+
+    /// Its name, which is part of what its processes and control groups are called.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Switches it on, and waits until systemd has nothing left to start.
@@ -121,7 +143,7 @@ impl Host {
 
     /// The command that [`Host::run`] runs, for the background.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
-        let mut command = self.boot.as_ref().map_or_else(|| self.disk.enter(&self.fleet), Boot::enter);
+        let mut command = self.boot.as_ref().map_or_else(|| self.disk.enter(), Boot::enter);
         command
             .args(["timeout", COMMAND_TIMEOUT])
             .args(arguments)

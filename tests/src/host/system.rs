@@ -91,12 +91,23 @@ impl System {
         self.unit(name, "[Service]\nType=oneshot\nTimeoutStartSec=infinity\nExecStart=/bin/sleep infinity\n")
     }
 
-    /// Adds a unit that cuts the host off from the store for as long as it is active.
+    /// Adds a unit that cuts the host off from the store for as long as it is active: whatever is sent is lost without a word, as
+    /// behind a pulled cable, so that only the agent's own patience ends its waiting.
     #[must_use]
     pub fn cut_network(self, name: &str) -> Self {
-        let unit = "[Service]\nType=oneshot\nRemainAfterExit=true\n\
-                    ExecStart=/bin/ip link set lo down\nExecStop=/bin/ip link set lo up\n";
-        self.unit(name, unit)
+        self.network_unit(name, "ExecStart=/bin/ip link set lo down\nExecStop=/bin/ip link set lo up\n")
+    }
+
+    /// Adds a unit that takes the network away for as long as it is active: connections break, and new ones are refused at once.
+    #[must_use]
+    pub fn refuse_network(self, name: &str) -> Self {
+        let commands = "ExecStart=/bin/ip address delete 127.0.0.1/8 dev lo\nExecStart=/bin/ss --kill dst 127.0.0.1\n\
+                        ExecStop=/bin/ip address add 127.0.0.1/8 dev lo\n";
+        self.network_unit(name, commands)
+    }
+
+    fn network_unit(self, name: &str, commands: &str) -> Self {
+        self.unit(name, &format!("[Service]\nType=oneshot\nRemainAfterExit=true\n{commands}"))
     }
 
     /// Has activation run this shell as well. If it fails, `switch-to-configuration` exits 2.
