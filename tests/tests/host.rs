@@ -94,3 +94,31 @@ fn a_release_that_takes_the_network_away_is_rolled_back() {
     let after = world.publish_system(|system| probation(system).unit("better.service", GOOD));
     host.commits(after);
 }
+
+#[test]
+fn a_power_cut_during_an_activation_boots_the_system_before() {
+    let Some((world, mut host)) = plain_host() else { return };
+    let before = systems(&host);
+    world.publish_system(host::System::hanging_activation);
+    eventually("it is being activated", || host.read("/run/activation-hangs"));
+    assert_eq!(host.unit_state(AGENT), "active");
+    host.power_cycle();
+    waits_for_outcome(&host, "rolled-back interrupted");
+    assert_eq!(systems(&host), before);
+}
+
+#[test]
+fn a_release_with_another_agent_leaves_the_one_that_runs_until_the_next_boot() {
+    let Some((world, mut host)) = plain_host() else { return };
+    let agent = |host: &Host| {
+        let process = host.unit_property(AGENT, "MainPID");
+        host.run(["readlink", &format!("/proc/{process}/exe")]).works().trim().to_owned()
+    };
+    let first = agent(&host);
+    assert!(first.ends_with("-npc-agent-1/bin/npc-agent"), "{first}");
+    let serial = world.publish_system(|system| system.agent_version("2"));
+    host.commits(serial);
+    assert_eq!(agent(&host), first);
+    host.power_cycle();
+    assert!(agent(&host).ends_with("-npc-agent-2/bin/npc-agent"));
+}

@@ -1,5 +1,9 @@
 //! Whether test hosts behave as hosts do: what scenarios rely upon.
 
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
 use npc_tests::eventually;
 use npc_tests::host::{self, Host, System};
 use npc_tests::parts::HostBase;
@@ -53,9 +57,9 @@ fn units_of_the_new_system_replace_those_of_the_old_one_as_their_settings_say() 
 fn switching_fails_in_the_ways_of_nixos() {
     let Some((world, host)) = quiet_host() else { return };
     let first = host.running();
-    let hold = "mkdir -p /run/nixos; exec flock /run/nixos/switch-to-configuration.lock \"$@\"";
-    let held = host.run(["sh", "-c", hold, "sh", "/run/current-system/bin/switch-to-configuration", "test"]);
-    held.fails(11, &["Could not acquire lock"]);
+    let while_held = "mkdir -p /run/nixos; exec flock /run/nixos/switch-to-configuration.lock \"$@\"";
+    let switched = host.run(["sh", "-c", while_held, "sh", "/run/current-system/bin/switch-to-configuration", "test"]);
+    switched.fails(11, &["Could not acquire lock"]);
     switch(&world, &host, "test", |system| system.inhibit_switch("it's late")).fails(1, &["it's late"]);
     switch(&world, &host, "test", |system| system.init_interface_version(4)).fails(100, &["until you reboot"]);
     switch(&world, &host, "boot", |system| system.fail_boot_loader("no entry")).fails(1, &["no entry"]);
@@ -126,20 +130,19 @@ fn hosts_do_not_meet() {
 #[test]
 fn nothing_is_left_of_a_host_whose_test_panics() {
     let Some(base) = HostBase::find() else { return };
-    let inside = std::panic::catch_unwind(|| {
+    let panicked = std::panic::catch_unwind(|| {
         let world = host::world(&Kind::Served);
         let host = Host::boot(&base, &world, &world.system().without_agent());
-        std::panic::panic_any(host.name().to_owned());
+        std::panic::panic_any((host.name().to_owned(), host.folder().to_owned()));
     });
-    let name = *inside.expect_err("it panics").downcast::<String>().expect("the host's name");
-    let processes = std::fs::read_dir("/proc").expect("processes").flatten();
-    let of_host = processes.filter(|entry| {
-        let line = std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
-        line.contains(&name)
-    });
-    assert_eq!(of_host.count(), 0);
-    let mounts = std::fs::read_to_string("/proc/self/mounts").expect("mounts");
-    assert!(!mounts.contains("overlay") || !mounts.contains(&name));
-    let groups = Ended::of(std::process::Command::new("find").args(["/sys/fs/cgroup", "-name", &name]));
-    assert_eq!(groups.data, "");
+    let (name, folder) = *panicked.expect_err("it panics").downcast::<(String, PathBuf)>().expect("the host's");
+    let is_of_host = |entry: &fs::DirEntry| {
+        fs::read_to_string(entry.path().join("cmdline")).is_ok_and(|command| command.contains(&name))
+    };
+    assert_eq!(fs::read_dir("/proc").expect("processes").flatten().filter(is_of_host).count(), 0);
+    assert!(!folder.exists());
+    let mounts = fs::read_to_string("/proc/self/mounts").expect("mounts");
+    assert!(!mounts.contains(folder.to_str().expect("a plain path")), "{mounts}");
+    let groups = Ended::of(Command::new("find").args(["/sys/fs/cgroup", "-name", &name]));
+    assert_eq!(groups.works(), "");
 }

@@ -36,7 +36,12 @@ impl Disk {
         disk
     }
 
-    /// A path in the folder, outside the host.
+    /// Where everything is, outside the host.
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A path in the folder.
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

@@ -104,6 +104,11 @@ impl Host {
         &self.name
     }
 
+    /// Where its files are kept, outside.
+    pub fn folder(&self) -> &Path {
+        self.disk.folder()
+    }
+
     /// Switches it on, and waits until systemd has nothing left to start.
     pub fn power_on(&mut self) {
         self.press_power();

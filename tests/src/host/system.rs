@@ -176,7 +176,8 @@ impl System {
         self.with("/npc/agent/version", version)
     }
 
-    /// Has another program for the agent: a path on the host, such as `/bin/false` or `/opt/npc/NAME`.
+    /// Has another program for the agent: a path on the host, such as `/bin/false` or `/opt/npc/NAME`. It is copied into the Nix
+    /// store once for each path and version, and not again if the file changes.
     #[must_use]
     pub fn agent_program(self, program: &str) -> Self {
         self.with("/npc/agent/program", program)

@@ -22,6 +22,9 @@ case $action in
     ;;
 esac
 
+# For whatever is started below, as on NixOS.
+export NIXOS_ACTION="$action"
+
 # Closed for everything started here, as NixOS's opens it: only this process holds the lock.
 mkdir -p /run/nixos
 exec 9>/run/nixos/switch-to-configuration.lock
