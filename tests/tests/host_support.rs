@@ -112,6 +112,23 @@ fn a_power_cut_ends_everything_and_a_shutdown_stops_everything() {
     host.power_on();
 }
 
+#[test]
+fn a_host_whose_boot_never_ends_can_be_looked_at() {
+    let Some((world, mut host)) = quiet_host() else { return };
+    let before = host.running();
+    let system = host.build(&world, &world.system().without_agent().hanging_unit("hang.service"));
+    host.set_profile(&system);
+    host.switch(&system, "boot").works();
+    assert_eq!(host.running(), before, "it is for the next boot");
+    host.cut_power();
+    host.press_power();
+    let state = || host.run(["systemctl", "is-system-running"]).data;
+    eventually("it is being started", || (state().trim() == "starting").then_some(()));
+    eventually("it hangs", || (host.unit_state("hang.service") == "activating").then_some(()));
+    let booted = Some(system);
+    assert_eq!([host.running(), host.booted(), host.profile()], [booted.clone(), booted.clone(), booted]);
+}
+
 /// Two at once, each with a network of its own.
 #[test]
 fn hosts_do_not_meet() {

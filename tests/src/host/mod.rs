@@ -80,8 +80,7 @@ impl Host {
         let disk = Disk::new(base, &world.path("fleet"));
         let host = Self { boot: None, disk, name, store: store_socket(world), _slot: slot };
         let built = host.build(world, system);
-        host.run([OsStr::new("nix-env"), "--profile".as_ref(), PROFILE.as_ref(), "--set".as_ref(), built.as_ref()])
-            .works();
+        host.set_profile(&built);
         host.switch(&built, "boot").works();
         host
     }
@@ -97,6 +96,12 @@ impl Host {
     /// Calls a system's `switch-to-configuration`, by hand.
     pub fn switch(&self, system: &Path, action: &str) -> Ended {
         self.run([system.join("bin/switch-to-configuration").as_os_str(), action.as_ref()])
+    }
+
+    /// Points the system profile at a system, by hand.
+    pub fn set_profile(&self, system: &Path) {
+        let set = ["nix-env", "--profile", PROFILE, "--set"].map(OsStr::new);
+        self.run(set.into_iter().chain([system.as_os_str()])).works();
     }
 
     /// Its name, which is part of what its processes and control groups are called.
