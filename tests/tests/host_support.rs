@@ -40,8 +40,13 @@ fn units_of_the_new_system_replace_those_of_the_old_one_as_their_settings_say() 
     };
     let first = |system| all(system, 1000).unit("same.service", GOOD).unit("gone.service", GOOD);
     let first = |system| first(system).unit("stays.service", &unit("X-StopOnRemoval=false", 1000));
-    switch(&world, &host, "test", first).works();
+    let switched = switch(&world, &host, "test", first);
     let names = ["unit-0", "unit-1", "unit-2", "same", "gone", "stays"].map(|name| format!("{name}.service"));
+    let is_new = |line: &&str| line.starts_with("the following new units were started: ");
+    // Some of Debian's own may be among them.
+    let new = switched.words.lines().find(is_new).unwrap_or_else(|| panic!("{switched:?}"));
+    assert!(names.iter().all(|name| new.contains(name)), "{new}");
+    switched.works();
     let processes = || names.each_ref().map(|name| host.unit_property(name, "MainPID"));
     let before = processes();
     assert!(before.iter().all(|process| process != "0"), "{before:?}");

@@ -151,9 +151,12 @@ failed=$(systemctl list-units --full --plain --no-legend --state=failed | cut -d
 for unit in $(systemctl list-units --full --plain --no-legend --state=auto-restart | cut -d ' ' -f 1); do
   [ "$(systemctl show --property ExecMainStatus --value "$unit")" = 0 ] || failed="$failed $unit"
 done
+fresh=''
 for unit in $(active); do
-  echo "$before" | grep -qxF "$unit" || echo "the following new units were started: $unit" >&2
+  echo "$before" | grep -qxF -- "$unit" || fresh="$fresh $unit"
 done
+# shellcheck disable=SC2086
+say "the following new units were started" $fresh
 # shellcheck disable=SC2086
 if [ -n "$failed" ]; then
   say "warning: the following units failed" $failed
