@@ -7,6 +7,8 @@
 
 pub mod behaviour;
 pub mod flakes;
+pub mod host;
+pub mod journal;
 pub mod parts;
 pub mod process;
 pub mod proxy;

@@ -14,6 +14,9 @@ pub const GARAGE: &str = "NPC_TEST_GARAGE";
 /// The directories of newer versions of Nix, with `bin/nix` below, separated as in a PATH.
 pub const NEWER_NIX: &str = "NPC_TEST_NEWER_NIX";
 
+/// The root file system that test hosts have in common.
+pub const HOST_BASE: &str = "NPC_TEST_HOST_BASE";
+
 /// The file that names every skipped test and the part that it misses, as `test: part`.
 pub const SKIPPED: &str = "NPC_TEST_SKIPPED";
 
@@ -132,6 +135,29 @@ impl Nix {
     /// The program itself.
     pub fn program(&self) -> PathBuf {
         self.programs.join("nix")
+    }
+}
+
+/// What a test host is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostBase {
+    /// The root file system that hosts have in common: a Debian with systemd and Nix.
+    pub root: PathBuf,
+}
+
+impl HostBase {
+    /// The base, and what it takes to boot it, or a loud skip.
+    pub fn find() -> Option<Self> {
+        let Some(root) = std::env::var_os(HOST_BASE).map(PathBuf::from) else {
+            return missing("a base for test hosts");
+        };
+        if !rustix::process::geteuid().is_root() {
+            return missing("root, which test hosts take,");
+        }
+        for program in ["systemd-nspawn", "unshare", "nsenter", "setpriv"] {
+            tool(program)?;
+        }
+        Some(Self { root })
     }
 }
 

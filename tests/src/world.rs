@@ -12,9 +12,9 @@ use npc_core::trust::Anchor;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::eventually;
 use crate::parts::{ACCESS_KEY, Garage, Nix, SECRET_KEY, program};
 use crate::process::{Background, Ended};
+use crate::{eventually, journal};
 
 /// Who may write to a served store.
 pub const TOKEN: &str = "a-token-that-only-tests-know";
@@ -40,14 +40,19 @@ pub struct World {
 }
 
 impl World {
-    /// A fleet whose store is of this kind, with nothing published yet.
+    /// The example fleet with a store of this kind and nothing published yet.
     pub fn new(kind: &Kind) -> Self {
+        Self::of(&example(), kind)
+    }
+
+    /// The fleet in this flake, with a store of this kind and nothing published yet.
+    pub fn of(flake: &Path, kind: &Kind) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let path = |name: &str| folder.path().join(name);
         for name in ["home", "store"] {
             fs::create_dir(path(name)).expect("created");
         }
-        copy_tree(&example(), &path("fleet"));
+        copy_tree(flake, &path("fleet"));
         for_this_machine(&path("fleet/system.nix"));
         let (server, url) = match kind {
             Kind::Directory => (None, format!("file://{}", path("store").display()).parse().expect("an address")),
@@ -363,25 +368,19 @@ impl Agent<'_> {
 
     /// The serial that is committed.
     pub fn committed(&self) -> Option<u64> {
-        self.journal()?.pointer("/committed/target/serial")?.as_u64()
+        journal::committed(&self.journal()?)
     }
 
     /// Waits until this serial is committed and nothing is under way.
     pub fn commits(&self, serial: u64) {
         eventually(&format!("{} commits {serial}", self.home.display()), || {
-            let journal = self.journal()?;
-            let steady = journal.get("phase")?.as_str()? == "steady";
-            (steady && self.committed() == Some(serial)).then_some(())
+            journal::is_steady_at(&self.journal()?, serial).then_some(())
         });
     }
 
     /// Kind and error of the newest outcome, such as `rolled-back activation-failed`.
     pub fn outcome(&self) -> Option<String> {
-        let journal = self.journal()?;
-        let newest = journal.pointer("/outcomes/0")?;
-        let kind = newest.get("kind")?.as_str()?;
-        let error = newest.get("error").and_then(Value::as_str).unwrap_or("");
-        Some(format!("{kind} {error}").trim().to_owned())
+        journal::outcome(&self.journal()?)
     }
 
     /// The system that runs.

@@ -3,7 +3,7 @@
 use std::io::BufReader;
 use std::process::Stdio;
 
-use npc_tests::parts::{ACCESS_KEY, GARAGE, NEWER_NIX, PROGRAMS, SECRET_KEY, SKIPPED};
+use npc_tests::parts::{ACCESS_KEY, GARAGE, HOST_BASE, NEWER_NIX, PROGRAMS, SECRET_KEY, SKIPPED};
 use npc_tests::process::start_garage;
 
 use crate::shell::{announce, build_programs, cargo, command, root, run};
@@ -61,13 +61,23 @@ fn check(tools: &Tools) -> Outcome {
     }
     if on_path("shellcheck").is_some() {
         announce("shell scripts");
-        run(command("shellcheck", &["tests/tools/newer-nix.sh", ".ci/run"]))?;
+        check_scripts()?;
+    }
+    Ok(())
+}
+
+fn check_scripts() -> Outcome {
+    let tools = ["newer-nix", "host-base", "host-firmware", "host-power"].map(|name| format!("tests/tools/{name}.sh"));
+    let mut scripts = command("shellcheck", &[".ci/run"]);
+    scripts.args(tools);
+    run(scripts)?;
+    let common = ["prelude", "activate", "switch-to-configuration", "init"];
+    for (systems, others) in [("examples/fleet", &[][..]), ("tests/systems", &["install-boot-loader"])] {
+        let names = common.iter().chain(others);
         // Templates that Nix completes and puts behind each other: what one sets, another reads.
-        let scripts = ["prelude", "activate", "switch-to-configuration", "init"];
-        let scripts = scripts.map(|name| format!("examples/fleet/lib/scripts/{name}.sh"));
-        let mut examples = command("shellcheck", &["--shell=sh", "--exclude=SC2154,SC2034,SC2148,SC2123,SC3013"]);
-        examples.args(scripts);
-        run(examples)?;
+        let mut templates = command("shellcheck", &["--shell=sh", "--exclude=SC2154,SC2034,SC2148,SC2123,SC3013"]);
+        templates.args(names.map(|name| format!("{systems}/lib/scripts/{name}.sh")));
+        run(templates)?;
     }
     Ok(())
 }
@@ -94,6 +104,9 @@ fn run_tests(tools: &Tools, filter: Option<&str>) -> Result<Count, String> {
     }
     if !tools.newer_nix.is_empty() {
         tests.env(NEWER_NIX, std::env::join_paths(&tools.newer_nix).map_err(|error| error.to_string())?);
+    }
+    if let Some(host_base) = &tools.host_base {
+        tests.env(HOST_BASE, host_base);
     }
     let mut child = tests.stdout(Stdio::piped()).spawn().map_err(|error| error.to_string())?;
     let output = child.stdout.take().ok_or("cargo test has no output")?;

@@ -5,6 +5,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use npc_core::digest::Digest;
+
 use crate::shell::{announce, cargo, command, root, run};
 
 /// The Garage that stores are tested against.
@@ -16,8 +18,9 @@ const CARGO_DENY_VERSION: &str = "0.20.2";
 /// The Debian suites whose Nix is newer: 2.26 and, in 2026, 2.34. Evaluation reads files in another way in each.
 const NEWER_SUITES: [&str; 2] = ["trixie", "forky"];
 
-/// Debian's packages of what tests run: Nix, strace, git, a C compiler for what cargo installs, Python for the AWS CLI.
-const PACKAGES: [(&str, &str); 9] = [
+/// Debian's packages of what tests run: Nix, strace, git, a C compiler for what cargo installs, Python for the AWS CLI, and what
+/// makes and boots hosts.
+const PACKAGES: [(&str, &str); 12] = [
     ("nix", "nix-bin"),
     ("strace", "strace"),
     ("git", "git"),
@@ -27,6 +30,9 @@ const PACKAGES: [(&str, &str); 9] = [
     ("zstd", "zstd"),
     ("python3", "python3-venv"),
     ("unshare", "util-linux"),
+    ("systemd-nspawn", "systemd-container"),
+    ("debootstrap", "debootstrap"),
+    ("ip", "iproute2"),
 ];
 
 /// The tools that are there.
@@ -36,6 +42,8 @@ pub(crate) struct Tools {
     pub(crate) garage: Option<PathBuf>,
     /// The directories above `bin/nix`, older versions first.
     pub(crate) newer_nix: Vec<PathBuf>,
+    /// The root file system that test hosts have in common.
+    pub(crate) host_base: Option<PathBuf>,
     /// The program.
     pub(crate) cargo_deny: Option<PathBuf>,
     /// What could not be had, and why.
@@ -75,6 +83,7 @@ pub(crate) fn provide() -> Result<Tools, String> {
     for suite in NEWER_SUITES {
         tools.newer_nix.extend(newer_nix(suite).map_err(|reason| tools.missing.push(reason)).ok());
     }
+    tools.host_base = host_base().map_err(|reason| tools.missing.push(reason)).ok();
     if is_ci() && !tools.missing.is_empty() {
         return Err(format!("with CI=true everything must be there:\n  {}", tools.missing.join("\n  ")));
     }
@@ -155,15 +164,45 @@ fn newer_nix(suite: &str) -> Result<PathBuf, String> {
         return Err("a newer Nix: it is taken from Debian, and there is no apt-get".to_owned());
     }
     announce(&format!("unpacking a newer Nix from Debian {suite}, once"));
-    let unpack = || {
-        let mut script = Command::new("sh");
-        script.arg(root().join("tests/tools/newer-nix.sh")).arg(&place).arg(suite).stdout(std::io::stderr());
-        run(script)
+    from_debian("newer-nix.sh", &place, &[suite]).map_err(|reason| format!("a newer Nix: {reason}"))?;
+    Ok(place)
+}
+
+/// A Debian with systemd and Nix, named after the script that makes it: another one makes another.
+fn host_base() -> Result<PathBuf, String> {
+    const SCRIPT: &str = "host-base.sh";
+    let script = fs::read(root().join("tests/tools").join(SCRIPT)).map_err(|error| format!("{SCRIPT}: {error}"))?;
+    let place = cache()?.join(format!("host-base-{}-{}", debian_version()?, Digest::of(&script).short()));
+    if place.is_dir() {
+        return Ok(place);
+    }
+    announce("making the base for test hosts with debootstrap, once; this takes a minute");
+    from_debian(SCRIPT, &place, &[]).map_err(|reason| format!("a base for test hosts: {reason}"))?;
+    Ok(place)
+}
+
+/// The version of the Debian that runs here.
+fn debian_version() -> Result<String, String> {
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let field = |name: &str| release.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    let version = field("VERSION_ID").filter(|_| field("ID") == Some("debian"));
+    let version = version.ok_or("a base for test hosts: it is taken from Debian, which this machine does not run")?;
+    Ok(version.trim_matches('"').to_owned())
+}
+
+/// Runs a script of `tests/tools` that makes `place` out of packages from the machine's mirror.
+fn from_debian(script: &str, place: &Path, arguments: &[&str]) -> Result<(), String> {
+    let make = || {
+        let mut command = Command::new("sh");
+        command.arg(root().join("tests/tools").join(script)).arg(place).args(arguments).stdout(std::io::stderr());
+        run(command)
     };
-    if unpack().is_err() && is_root() {
+    if make().is_ok() {
+        return Ok(());
+    }
+    if is_root() {
         // It reads the mirror's address off the package lists, which a fresh machine may lack.
         run(command("apt-get", &["update", "--quiet"]))?;
     }
-    unpack().map_err(|reason| format!("a newer Nix: {reason}"))?;
-    Ok(place)
+    make()
 }

@@ -1,0 +1,1 @@
+../../../examples/fleet/lib/default.nix

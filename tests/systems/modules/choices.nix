@@ -1,0 +1,2 @@
+# What a test has chosen.
+{ ... }: builtins.fromJSON (builtins.readFile ../choices.json)

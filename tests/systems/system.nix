@@ -1,0 +1,1 @@
+../../examples/fleet/system.nix
