@@ -31,8 +31,8 @@ pub const DEFAULT_STATE: &str = "/var/lib/npc-agent";
 /// The shortest and the longest poll interval, in seconds.
 const POLL_INTERVAL: std::ops::RangeInclusive<u64> = 1..=3600;
 
-/// How long after the longest probation a commit is waited for.
-const AFTER_PROBATION: Duration = Duration::from_secs(60);
+/// The least time that a commit is given after the longest probation.
+const LEAST_COMMIT: Duration = Duration::from_secs(10);
 
 /// The file as it is written.
 #[derive(Debug, Deserialize)]
@@ -121,9 +121,9 @@ impl Settings {
         self.platform.timeout + self.longest_probation()
     }
 
-    /// How long after the end of an activation it does.
+    /// How long after the end of an activation it does: a commit that has begun by then is waited for.
     pub fn longest_probation(&self) -> Duration {
-        self.probation.limit + AFTER_PROBATION
+        self.probation.limit + (self.probation.limit / 10).max(LEAST_COMMIT)
     }
 }
 

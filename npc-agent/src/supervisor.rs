@@ -10,22 +10,25 @@ use crate::activation::unit;
 #[derive(Debug, Default)]
 pub struct Supervisor {
     status: String,
-    unit: Option<String>,
+    starts_us_again: bool,
 }
 
 impl Supervisor {
     /// The manager that runs this process as its service, if one does.
-    pub fn of_this_process() -> Self {
-        let unit = if unit::is_booted() { unit::own_unit() } else { None };
-        Self { status: String::new(), unit }
+    ///
+    /// Whether it starts an agent that ends well again is asked now: a new system may not know the agent's unit any more,
+    /// and just then this agent has to go.
+    pub async fn of_this_process() -> Self {
+        let starts_us_again = match unit::own_unit().filter(|_| unit::is_booted()) {
+            Some(unit) => matches!(unit::show(&unit, "Restart").await.as_str(), "always" | "on-success"),
+            None => false,
+        };
+        Self { status: String::new(), starts_us_again }
     }
 
     /// Whether an agent that ends well is started again.
-    pub async fn starts_us_again(&self) -> bool {
-        match &self.unit {
-            Some(unit) => matches!(unit::show(unit, "Restart").await.as_str(), "always" | "on-success"),
-            None => false,
-        }
+    pub fn starts_us_again(&self) -> bool {
+        self.starts_us_again
     }
 
     /// Says that the agent is up.

@@ -107,7 +107,7 @@ impl PlatformUse for Following<'_> {
             hooks: settings.hooks.clone(),
             metrics: Rc::clone(&metrics),
             clock: Box::new(SystemClock),
-            supervisor: if self.once { Supervisor::default() } else { Supervisor::of_this_process() },
+            supervisor: if self.once { Supervisor::default() } else { Supervisor::of_this_process().await },
             state,
         };
         if let Some(interval) = Supervisor::watchdog_interval() {

@@ -125,7 +125,7 @@ impl<P: Platform> Driver<P> {
     /// Ends the agent where another system runs than the one that it began under, and systemd will start that one's agent.
     async fn hand_over(&self) -> Performed {
         let running = self.parts.platform.look(None).await.running;
-        if running == self.began_under || !self.parts.supervisor.starts_us_again().await {
+        if running == self.began_under || !self.parts.supervisor.starts_us_again() {
             return Performed::Nothing;
         }
         tracing::info!("another system runs: its own agent takes over");
