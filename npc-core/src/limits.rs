@@ -35,5 +35,9 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a store may stay silent: before its answer begins, and between two pieces of a body.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// What a body must bring in a second, on the average and beyond [`STALL_TIMEOUT`], in bytes: less than any line that could be
+/// used at all.
+pub const LEAST_RATE: u64 = 1024;
+
 /// The longest `Prefer: wait` that a client asks for and a server grants.
 pub const LONGEST_WAIT: Duration = Duration::from_mins(5);

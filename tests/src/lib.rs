@@ -5,6 +5,7 @@
 
 #![expect(clippy::print_stderr, reason = "a skipped test must be heard")]
 
+pub mod attacks;
 pub mod behaviour;
 pub mod flakes;
 pub mod host;

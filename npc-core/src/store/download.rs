@@ -46,13 +46,15 @@ pub async fn download(store: &dyn Store, archive: &Archive, path: &Path) -> Resu
     let mut file = File::create_new(path).await.map_err(disk)?;
     let mut download = Download { key: layout::archive(&archive.sha256), hashing: Hashing::new(()), version: None };
     let retries = Retries::default();
-    let mut failed = 0;
+    let (mut failed, mut furthest) = (0, 0);
     loop {
-        let before = download.hashing.length();
         match download.run(store, archive, &mut file, path).await {
             Ok(()) => break,
             Err(DownloadError::Store(error)) if error.fault.may_pass() => {
-                failed = if download.hashing.length() > before { 1 } else { failed + 1 };
+                // A store that begins again and again, and never gets further, makes no progress.
+                let reached = download.hashing.length();
+                failed = if reached > furthest { 1 } else { failed + 1 };
+                furthest = furthest.max(reached);
                 if failed >= retries.attempts {
                     return Err(error.into());
                 }

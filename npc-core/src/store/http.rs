@@ -15,7 +15,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::error::Asked;
-use super::transport::{install_crypto, upload_patience};
+use super::transport::{Arrival, install_crypto, unasked, upload_patience};
 use super::url::is_loopback;
 use super::{
     Answer, Content, ETag, Fault, Listed, Opened, Operation, Options, Patience, Precondition, Read, Retries, Store,
@@ -172,7 +172,7 @@ impl HttpStore {
         let response = self.send(asked, request, patience).await?;
         let waited = honours_wait(response.headers());
         if response.status() == StatusCode::NOT_MODIFIED {
-            return Ok(Answer::Unchanged { waited });
+            return if read.unless.is_some() { Ok(Answer::Unchanged { waited }) } else { Err(unasked(asked)) };
         }
         let etag = etag_of(response.headers());
         let bytes = self.collect(asked, response, read.limit).await?;
@@ -185,7 +185,9 @@ impl HttpStore {
             return Err(too_large());
         }
         let mut bytes = BytesMut::new();
+        let mut arrival = Arrival::begin();
         while let Some(piece) = next_piece(asked, &mut response, self.patience.stall).await? {
+            arrival.takes(&piece, asked, self.patience.stall)?;
             if (bytes.len() + piece.len()) as u64 > limit {
                 return Err(too_large());
             }
@@ -207,12 +209,14 @@ impl HttpStore {
         let start = if response.status() == StatusCode::PARTIAL_CONTENT { start } else { 0 };
         let etag = etag_of(response.headers());
         let (store, object, patience) = (self.url.clone(), key.to_string(), self.patience.stall);
-        let body = futures_util::stream::try_unfold(response, move |response| {
+        let state = (response, Arrival::begin());
+        let body = futures_util::stream::try_unfold(state, move |(mut response, mut arrival)| {
             let (store, object) = (store.clone(), object.clone());
             async move {
-                let mut response = response;
                 let asked = Asked { operation: Operation::Read, object: &object, store: &store };
-                Ok(next_piece(asked, &mut response, patience).await?.map(|piece| (piece, response)))
+                let Some(piece) = next_piece(asked, &mut response, patience).await? else { return Ok(None) };
+                arrival.takes(&piece, asked, patience)?;
+                Ok(Some((piece, (response, arrival))))
             }
         });
         Ok(Opened { etag, start, body: Box::pin(body) })

@@ -202,11 +202,21 @@ pub async fn open(url: &StoreUrl, options: Options) -> Result<Arc<dyn Store>, To
     })
 }
 
+/// Reads a document, whatever its version.
+pub async fn read_document(store: &dyn Store, key: &ObjectKey) -> Result<(Bytes, Option<ETag>), StoreError> {
+    match store.read(key, Read::DOCUMENT).await? {
+        Answer::Found { bytes, etag, .. } => Ok((bytes, etag)),
+        Answer::Unchanged { .. } => {
+            let asked = error::Asked { operation: Operation::Read, object: key.as_str(), store: store.url() };
+            Err(transport::unasked(asked))
+        }
+    }
+}
+
 /// Reads an object that may be absent.
 pub async fn read_if_present(store: &dyn Store, key: &ObjectKey) -> Result<Option<(Bytes, Option<ETag>)>, StoreError> {
-    match store.read(key, Read::DOCUMENT).await {
-        Ok(Answer::Found { bytes, etag, .. }) => Ok(Some((bytes, etag))),
-        Ok(Answer::Unchanged { .. }) => unreachable!("no store answers `unchanged` to a read without a condition"),
+    match read_document(store, key).await {
+        Ok(found) => Ok(Some(found)),
         Err(error) if error.fault == Fault::NotFound => Ok(None),
         Err(error) => Err(error),
     }

@@ -21,7 +21,7 @@ use aws_smithy_http_client::{Builder, tls};
 use bytes::BytesMut;
 
 use super::error::Asked;
-use super::transport::upload_patience;
+use super::transport::{Arrival, unasked, upload_patience};
 use super::{
     Answer, Content, ETag, Fault, Listed, Opened, Operation, Options, Patience, Precondition, Read, Retries, S3Url,
     Store, StoreError, StoreUrl,
@@ -116,14 +116,19 @@ impl S3Store {
         let object = match request.set_if_none_match(read.unless.map(ETag::to_string)).send().await {
             Ok(object) => object,
             Err(error) if error.raw_response().is_some_and(|response| response.status().as_u16() == 304) => {
-                return Ok(Ok(Answer::Unchanged { waited: false }));
+                let unchanged = Answer::Unchanged { waited: false };
+                return Ok(if read.unless.is_some() { Ok(unchanged) } else { Err(unasked(asked)) });
             }
             Err(error) => return Ok(Err(asked.s3(error))),
         };
         let mut body = object.body;
         let mut bytes = BytesMut::new();
+        let mut arrival = Arrival::begin();
         while let Some(piece) = body.next().await {
             let piece = piece.map_err(|error| BodyBroke(asked.failed(Fault::Unavailable, error)))?;
+            if let Err(error) = arrival.takes(&piece, asked, limits::STALL_TIMEOUT) {
+                return Ok(Err(error));
+            }
             if (bytes.len() + piece.len()) as u64 > read.limit {
                 let message = format!("it has more than the {} bytes allowed", read.limit);
                 return Ok(Err(asked.failed(Fault::TooLarge, message)));
@@ -255,12 +260,15 @@ impl Store for S3Store {
         }
         let object = request.send().await.map_err(|error| asked.s3(error))?;
         let start = if object.content_range.is_some() { start } else { 0 };
-        let state = (object.body, self.url.clone(), key.to_string());
-        let body = futures_util::stream::try_unfold(state, async |(mut body, store, object)| {
+        let state = (object.body, Arrival::begin(), self.url.clone(), key.to_string());
+        let body = futures_util::stream::try_unfold(state, async |(mut body, mut arrival, store, object)| {
             let asked = Asked { operation: Operation::Read, object: &object, store: &store };
             match body.next().await {
                 None => Ok(None),
-                Some(Ok(piece)) => Ok(Some((piece, (body, store, object)))),
+                Some(Ok(piece)) => {
+                    arrival.takes(&piece, asked, limits::STALL_TIMEOUT)?;
+                    Ok(Some((piece, (body, arrival, store, object))))
+                }
                 Some(Err(error)) => Err(asked.failed(Fault::Unavailable, error)),
             }
         });

@@ -6,7 +6,7 @@ use super::{Anchor, Refusal, Trusted};
 use crate::document::Serial;
 use crate::layout;
 use crate::limits;
-use crate::store::{Answer, Fault, Read, Store, StoreError};
+use crate::store::{Fault, Store, StoreError, read_document};
 
 /// A walk that did not end at the newest version.
 #[derive(Debug, Error)]
@@ -29,10 +29,7 @@ pub enum WalkError {
 
 /// Reads and believes the version that `anchor` vouches for.
 pub async fn first(store: &dyn Store, anchor: &Anchor) -> Result<Trusted, WalkError> {
-    let bytes = match store.read(&layout::trust(anchor.version), Read::DOCUMENT).await? {
-        Answer::Found { bytes, .. } => bytes,
-        Answer::Unchanged { .. } => unreachable!("no store answers `unchanged` to a read without a condition"),
-    };
+    let (bytes, _) = read_document(store, &layout::trust(anchor.version)).await?;
     Trusted::anchored(anchor, &bytes).map_err(|source| WalkError::Refused { version: anchor.version, source })
 }
 
@@ -43,9 +40,8 @@ pub async fn first(store: &dyn Store, anchor: &Anchor) -> Result<Trusted, WalkEr
 pub async fn newest(store: &dyn Store, mut trusted: Trusted) -> Result<Trusted, WalkError> {
     for _ in 0..limits::TRUST_STEPS {
         let Some(version) = trusted.version().next() else { return Ok(trusted) };
-        let bytes = match store.read(&layout::trust(version), Read::DOCUMENT).await {
-            Ok(Answer::Found { bytes, .. }) => bytes,
-            Ok(Answer::Unchanged { .. }) => unreachable!("no store answers `unchanged` to a read without a condition"),
+        let bytes = match read_document(store, &layout::trust(version)).await {
+            Ok((bytes, _)) => bytes,
             Err(error) if matches!(error.fault, Fault::NotFound | Fault::Denied) => return Ok(trusted),
             Err(error) => return Err(error.into()),
         };

@@ -1,0 +1,167 @@
+//! A web server that holds a layer, and lies as its recipe says.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::thread;
+use std::time::Duration;
+
+use super::large;
+use super::layer::Layer;
+use super::recipe::Behaviour;
+
+/// What endless bodies consist of: as JSON, nothing yet.
+const FILLER: [u8; 16 * 1024] = [b' '; 16 * 1024];
+
+/// No request's head is longer, in bytes.
+const REQUEST: usize = 64 * 1024;
+
+/// A server on a port of its own, until dropped.
+#[derive(Debug)]
+pub struct HostileServer {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    layer: RwLock<Arc<Layer>>,
+    sent: AtomicU64,
+    ends: AtomicBool,
+}
+
+impl HostileServer {
+    /// A server that holds nothing yet.
+    pub fn start() -> io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let server = Self { address: listener.local_addr()?, shared: Arc::default() };
+        let shared = Arc::clone(&server.shared);
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                if shared.ends.load(Ordering::SeqCst) {
+                    return;
+                }
+                let shared = Arc::clone(&shared);
+                // A client that hangs up in the middle is what most attacks are to end in.
+                thread::spawn(move || drop(shared.answer(client)));
+            }
+        });
+        Ok(server)
+    }
+
+    /// The store's address.
+    pub fn url(&self) -> String {
+        format!("http://{}/", self.address)
+    }
+
+    /// Holds this from now on.
+    pub fn hold(&self, layer: Layer) {
+        *self.shared.layer.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(layer);
+    }
+
+    /// How many bytes of bodies and heads it has got rid of so far.
+    pub fn sent(&self) -> u64 {
+        self.shared.sent.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for HostileServer {
+    fn drop(&mut self) {
+        self.shared.ends.store(true, Ordering::SeqCst);
+        // Wakes the listener; if nobody listens any more, so much the better.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+/// The object that a request's head asks for.
+fn key_in(head: &[u8]) -> Option<String> {
+    let head = std::str::from_utf8(head).ok()?;
+    head.strip_prefix("GET /")?.split_once(' ').map(|(key, _)| key.to_owned())
+}
+
+fn read_head(client: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    let mut piece = [0; 4096];
+    while !head.ends_with(b"\r\n\r\n") {
+        let read = client.read(&mut piece)?;
+        if read == 0 || head.len() > REQUEST {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        head.extend_from_slice(&piece[..read]);
+    }
+    Ok(head)
+}
+
+impl Shared {
+    fn answer(&self, mut client: TcpStream) -> io::Result<()> {
+        let key = key_in(&read_head(&mut client)?).unwrap_or_default();
+        let layer = Arc::clone(&self.layer.read().unwrap_or_else(PoisonError::into_inner));
+        let bytes = layer.objects.get(&key);
+        match (layer.recipe.get(&key), bytes) {
+            (None, Some(bytes)) => self.whole(&mut client, bytes),
+            (None, None) => self.status(&mut client, 404, ""),
+            (Some(behaviour), bytes) => self.follow(behaviour, &mut client, bytes.map_or(&[], Vec::as_slice)),
+        }
+    }
+
+    fn follow(&self, behaviour: &Behaviour, client: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
+        match behaviour {
+            Behaviour::Status(status) => self.status(client, *status, ""),
+            Behaviour::Redirect(key) => self.status(client, 302, &format!("Location: /{key}\r\n")),
+            Behaviour::EndlessHead => {
+                self.send(client, b"HTTP/1.1 200 OK\r\n")?;
+                (0_u64..).try_for_each(|number| self.send(client, format!("X-{number}: {number}\r\n").as_bytes()))
+            }
+            Behaviour::EndlessBody => {
+                self.send(client, b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
+                self.send(client, bytes)?;
+                loop {
+                    self.send(client, &FILLER)?;
+                }
+            }
+            Behaviour::Drip(milliseconds) => {
+                self.send(client, b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
+                for byte in bytes {
+                    if self.ends.load(Ordering::SeqCst) {
+                        break;
+                    }
+                    self.send(client, &[*byte])?;
+                    thread::sleep(Duration::from_millis(*milliseconds));
+                }
+                Ok(())
+            }
+            Behaviour::Announce(length) => {
+                self.head(client, *length)?;
+                self.send(client, bytes)
+            }
+            Behaviour::Elements { element, count } => {
+                self.whole(client, format!("[{}]", vec![element.as_str(); *count].join(",")).as_bytes())
+            }
+            Behaviour::Entries(_) | Behaviour::Zeros(_) | Behaviour::ZerosBehind(_) => {
+                self.whole(client, &large::archive(behaviour).expect("it describes an archive"))
+            }
+        }
+    }
+
+    fn whole(&self, client: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
+        self.head(client, bytes.len() as u64)?;
+        self.send(client, bytes)
+    }
+
+    fn head(&self, client: &mut TcpStream, length: u64) -> io::Result<()> {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+        self.send(client, head.as_bytes())
+    }
+
+    fn status(&self, client: &mut TcpStream, status: u16, header: &str) -> io::Result<()> {
+        let head = format!("HTTP/1.1 {status} As asked\r\n{header}Content-Length: 0\r\nConnection: close\r\n\r\n");
+        self.send(client, head.as_bytes())
+    }
+
+    fn send(&self, client: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
+        client.write_all(bytes)?;
+        self.sent.fetch_add(bytes.len() as u64, Ordering::SeqCst);
+        Ok(())
+    }
+}
