@@ -50,6 +50,18 @@ fn answers() -> Vec<Forged> {
         pointer("pointer-denied", "denied", "A pointer that may not be read changes nothing.", Behaviour::Status(403)),
         pointer("pointer-failing", "unavailable", "A store that fails changes nothing.", Behaviour::Status(500)),
         pointer(
+            "pointer-unchanged-unasked",
+            "broken",
+            "A store that calls unchanged what nobody has seen has said nothing.",
+            Behaviour::Status(304),
+        ),
+        Forged::refused(
+            "trust-unchanged-unasked",
+            "broken",
+            "Nor does it say so that there is no newer trust.",
+            Layer::default().with(POINTER, release()).answering("trust/2.json", Behaviour::Status(304)),
+        ),
+        pointer(
             "pointer-redirected-for-ever",
             "broken",
             "Redirections that lead in a circle are left after a few.",
