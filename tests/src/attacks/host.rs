@@ -22,6 +22,9 @@ const MEMORY: u32 = 64 * 1024;
 /// How long asking once may take, in seconds, on a slow machine and with others beside it.
 const PATIENCE: u32 = 60;
 
+/// How much the agent may say about it, in bytes.
+const WORDS: usize = 16 * 1024;
+
 /// Where no attack must ever get, although some aim at it.
 pub(super) const OUTSIDE: &str = "/tmp/npc-attack-got-out";
 
@@ -160,6 +163,13 @@ impl AgentHost {
     }
 }
 
+/// What the agent says goes to terminals and logs: no attacker may move the cursor there, or fill the disk.
+fn assert_harmless(words: &str) {
+    let control = words.chars().find(|char| char.is_control() && *char != '\n');
+    assert_eq!(control, None, "the agent passes on control characters: {words:?}");
+    assert!(words.len() < WORDS, "the agent says {} bytes", words.len());
+}
+
 impl Reader for AgentHost {
     fn ask(&mut self) -> Asked {
         let ended = self.agent(&["run", "--once"]);
@@ -169,6 +179,8 @@ impl Reader for AgentHost {
             _ => panic!("the agent neither followed nor refused within {MEMORY} KiB and {PATIENCE} s: {ended:?}"),
         };
         self.assert_tidy();
+        assert_harmless(&ended.words);
+        assert_harmless(&self.agent(&["status"]).works());
         asked
     }
 

@@ -58,6 +58,11 @@ fn paths() -> Vec<Forged> {
         ),
         path("path-of-one-dot", "The tree itself is no member of it.", &[Member::directory(".")]),
         path("path-of-two-dots", "What is above the tree is no member of it.", &[Member::directory("..")]),
+        path(
+            "path-with-escape-sequences",
+            "A name does not reach a terminal as it is.",
+            &[Member::file("../\x1b]0;got out\x07")],
+        ),
         path("path-from-a-dot", "A path has one spelling.", &[Member::file("./x")]),
         path("path-empty", "A member has a name.", &[Member::file("")]),
         path(

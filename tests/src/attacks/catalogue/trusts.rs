@@ -33,6 +33,8 @@ pub(super) fn attacks() -> Vec<Forged> {
 
 fn signed_by_others() -> Vec<Forged> {
     let replaced = Statement::trust(2, &NEW_ROOT, &NEW_PROD);
+    let mut escaping = second().sealed();
+    escaping.payload_type = "\x1b[2J".repeat(100);
     let mut mislabelled = second().sealed();
     mislabelled.payload_type = payload_type("release");
     let mislabelled = ROOT.iter().fold(mislabelled, |sealed, name| sealed.by(&key(name)));
@@ -72,6 +74,12 @@ fn signed_by_others() -> Vec<Forged> {
             "wrong-subject",
             "A trust has one name.",
             &second().with("name", "prod").signed(&ROOT),
+        ),
+        refused(
+            "trust-with-escape-sequences",
+            "wrong-subject",
+            "A kind that nobody has signed does not reach a terminal as it is.",
+            &escaping,
         ),
         refused("trust-of-another-kind", "wrong-subject", "A release is no trust, whoever signed it.", &mislabelled),
         refused(

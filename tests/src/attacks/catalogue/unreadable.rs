@@ -53,6 +53,16 @@ fn envelopes() -> Vec<Forged> {
             with_field(&good, &format!("\"\\u0070ayload\":\"{other}\"")),
         ),
         unreadable(
+            "envelope-with-escape-sequences",
+            "What nobody has signed does not reach a terminal as it is.",
+            with_field(&good, "\"\\u001b[2J\":1,\"\\u001b[2J\":2"),
+        ),
+        unreadable(
+            "envelope-with-long-words",
+            "Nor does it fill a log.",
+            with_field(&good, &format!("\"{0}\":1,\"{0}\":2", "x".repeat(100_000))),
+        ),
+        unreadable(
             "envelope-with-a-second-one-behind",
             "What follows an envelope makes it none.",
             [&good[..], b"\n", &good].concat(),
