@@ -186,6 +186,8 @@ const MUST_BE_THERE: &[&str] = &[
     "unknown-trust",
     "unsigned-fields-beside-the-payload",
     "unsigned-fields-instead-of-a-payload",
+    "very-many-small-objects",
+    "very-many-small-values",
     "wrong-fleet",
     "wrong-kind",
     "wrong-name",

@@ -152,6 +152,18 @@ fn lengths() -> Vec<Forged> {
             "A document of values within its limit is no envelope, and costs no more memory than there is.",
             Behaviour::Elements { element: "0".to_owned(), count: 100_000 },
         ),
+        pointer(
+            "very-many-small-values",
+            "unreadable",
+            "Nor where it consists of as many values as its limit allows.",
+            Behaviour::Elements { element: "0".to_owned(), count: 2_000_000 },
+        ),
+        pointer(
+            "very-many-small-objects",
+            "unreadable",
+            "Nor where they are of the kind that takes the most memory.",
+            Behaviour::Elements { element: "{\"\":0}".to_owned(), count: 500_000 },
+        ),
     ]
 }
 
