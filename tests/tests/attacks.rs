@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::thread;
 
 use npc_tests::attacks::trial::{self, Honest};
-use npc_tests::attacks::{Corpus, Layer, attacks, catalogue, honest, read_folder};
+use npc_tests::attacks::{Behaviour, Corpus, Layer, attacks, catalogue, honest, read_folder};
 use walkdir::WalkDir;
 
 /// How many hosts are under attack at the same time: most of them wait for their disk.
@@ -16,6 +16,7 @@ const HOSTS: usize = 4;
 
 /// Attacks whose folders must never get lost. There may be more.
 const MUST_BE_THERE: &[&str] = &[
+    "archive-anew-for-ever",
     "archive-larger-than-allowed",
     "archive-longer",
     "archive-missing",
@@ -36,6 +37,8 @@ const MUST_BE_THERE: &[&str] = &[
     "contiguous-file",
     "device-of-blocks",
     "device-of-characters",
+    "dripping-archive",
+    "dripping-pointer",
     "duplicate-directory",
     "duplicate-file",
     "duplicate-in-another-spelling",
@@ -254,6 +257,15 @@ fn attempt(trial: impl FnOnce()) -> Result<(), String> {
         let words = panic.downcast_ref::<String>().map(String::as_str);
         words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked").to_owned()
     })
+}
+
+/// From activation to commit or roll-back nothing ends the agent but what it waits for.
+#[test]
+fn a_store_that_begins_to_drip_on_probation_does_not_hold_the_agent_up() {
+    let honest = honest_store();
+    let mut layer = honest.later.clone();
+    layer.recipe.insert("remotes/prod.json".to_owned(), Behaviour::DripLater(1000));
+    trial::ends(&layer, &honest);
 }
 
 /// The files below `folder` by relative path.

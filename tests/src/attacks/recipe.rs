@@ -23,6 +23,10 @@ pub enum Behaviour {
     Drip(u64),
     /// With a head that announces so many bytes, before the object's own bytes; then the connection ends.
     Announce(u64),
+    /// With a head that announces the object's bytes, and a half or a third of them in turns, always from the first one.
+    Anew,
+    /// Twice with the object, and after that with one byte at a time, and so many milliseconds between two.
+    DripLater(u64),
     /// With a JSON array of so many elements.
     Elements {
         /// One element.

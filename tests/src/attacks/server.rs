@@ -28,6 +28,7 @@ pub struct HostileServer {
 struct Shared {
     layer: RwLock<Arc<Layer>>,
     sent: AtomicU64,
+    asked: AtomicU64,
     ends: AtomicBool,
 }
 
@@ -120,16 +121,14 @@ impl Shared {
                     self.send(client, &FILLER)?;
                 }
             }
-            Behaviour::Drip(milliseconds) => {
-                self.send(client, b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
-                for byte in bytes {
-                    if self.ends.load(Ordering::SeqCst) {
-                        break;
-                    }
-                    self.send(client, &[*byte])?;
-                    thread::sleep(Duration::from_millis(*milliseconds));
-                }
-                Ok(())
+            Behaviour::DripLater(_) if self.asked.fetch_add(1, Ordering::SeqCst) < 2 => self.whole(client, bytes),
+            Behaviour::Drip(milliseconds) | Behaviour::DripLater(milliseconds) => {
+                self.drip(client, bytes, *milliseconds)
+            }
+            Behaviour::Anew => {
+                let part = if self.asked.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) { 2 } else { 3 };
+                self.head(client, bytes.len() as u64)?;
+                self.send(client, &bytes[..bytes.len() / part])
             }
             Behaviour::Announce(length) => {
                 self.head(client, *length)?;
@@ -142,6 +141,18 @@ impl Shared {
                 self.whole(client, &large::archive(behaviour).expect("it describes an archive"))
             }
         }
+    }
+
+    fn drip(&self, client: &mut TcpStream, bytes: &[u8], milliseconds: u64) -> io::Result<()> {
+        self.send(client, b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
+        for byte in bytes {
+            if self.ends.load(Ordering::SeqCst) {
+                break;
+            }
+            self.send(client, &[*byte])?;
+            thread::sleep(Duration::from_millis(milliseconds));
+        }
+        Ok(())
     }
 
     fn whole(&self, client: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {

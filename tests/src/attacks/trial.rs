@@ -74,6 +74,20 @@ pub fn run(folder: &Folder, honest: &Honest, before: Before) {
     expect(&mut *reader, &Expected::Follows(attack.afterwards.follows), "afterwards");
 }
 
+/// Has a host that runs a good release meet `layer`. It may do what it likes, but must come to an end.
+///
+/// # Panics
+///
+/// Where it does not.
+pub fn ends(layer: &Layer, honest: &Honest) {
+    let server = HostileServer::start().expect("a server");
+    let mut host = AgentHost::new(&server.url(), None, Disk::Quick);
+    server.hold(honest.first.clone());
+    expect(&mut host, &Expected::Follows(FIRST), "before the attack");
+    server.hold(honest.first.clone().under(layer));
+    host.ask();
+}
+
 fn disk_for(folder: &Folder) -> Disk {
     if folder.layers.values().any(Layer::has_a_large_file) { Disk::Large } else { Disk::Quick }
 }

@@ -41,7 +41,7 @@ fn large(name: &'static str, claim: &str, behaviour: Behaviour) -> Forged {
 }
 
 pub(super) fn attacks() -> Vec<Forged> {
-    [answers(), endless(), lengths(), bombs()].into_iter().flatten().collect()
+    [answers(), slow(), endless(), lengths(), bombs()].into_iter().flatten().collect()
 }
 
 fn answers() -> Vec<Forged> {
@@ -98,6 +98,30 @@ fn endless() -> Vec<Forged> {
             "too-large",
             "An archive without end is left at the length that was signed.",
             Behaviour::EndlessBody,
+        ),
+    ]
+}
+
+/// Servers that never quite stop sending.
+fn slow() -> Vec<Forged> {
+    vec![
+        pointer(
+            "dripping-pointer",
+            "unavailable",
+            "A document that comes one byte a second is not waited for to its end.",
+            Behaviour::Drip(1000),
+        ),
+        archive(
+            "dripping-archive",
+            "unavailable",
+            "An archive that comes one byte a second is not waited for to its end.",
+            Behaviour::Drip(1000),
+        ),
+        archive(
+            "archive-anew-for-ever",
+            "unavailable",
+            "An archive that breaks off each time, a little earlier or later, is not begun anew for ever.",
+            Behaviour::Anew,
         ),
     ]
 }
