@@ -6,6 +6,7 @@
 #![expect(clippy::print_stderr, reason = "a skipped test must be heard")]
 
 pub mod behaviour;
+pub mod fault_proxy;
 pub mod flakes;
 pub mod parts;
 pub mod process;
