@@ -150,8 +150,12 @@ impl Settings {
             Failure::usage(format!("`{shown}` is not in order: {reason}"))
                 .hint("the README lists the settings; `npc-publish init` prints those of the fleet")
         };
-        let file: File = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
-        Self::validate(file).map_err(wrong)
+        Self::parse(&text).map_err(wrong)
+    }
+
+    /// Reads and validates the text of a configuration. The error is a sentence about what is not in order.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        Self::validate(toml::from_str(text).map_err(|error| error.to_string())?)
     }
 
     fn validate(file: File) -> Result<Self, String> {
@@ -215,13 +219,9 @@ mod tests {
         configuration = "web-1"
     "#;
 
-    fn parse(text: &str) -> Result<Settings, String> {
-        Settings::validate(toml::from_str(text).map_err(|error| error.to_string())?)
-    }
-
     #[test]
     fn the_smallest_configuration_means_nixos_and_a_minute() {
-        let settings = parse(GOOD).expect("good settings");
+        let settings = Settings::parse(GOOD).expect("good settings");
         assert_eq!(settings.poll_interval, Duration::from_mins(1));
         let profile = PathBuf::from("/nix/var/nix/profiles/system");
         assert_eq!(settings.activation, Activation::NixOs { root: "/".into(), profile });
@@ -236,10 +236,11 @@ mod tests {
             ("root = \"relative\"", "absolute"),
             ("[activation]\ncommand = []", "empty"),
         ] {
-            let error = parse(&format!("{GOOD}\n{addition}")).expect_err(addition);
+            let error = Settings::parse(&format!("{GOOD}\n{addition}")).expect_err(addition);
             assert!(error.contains(part), "{error}");
         }
-        let error = parse(&GOOD.replace("https://store.example.org/", "nonsense")).expect_err("a bad address");
+        let error =
+            Settings::parse(&GOOD.replace("https://store.example.org/", "nonsense")).expect_err("a bad address");
         assert!(error.contains("nonsense"), "{error}");
     }
 }
