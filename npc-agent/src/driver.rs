@@ -223,7 +223,7 @@ impl<P: Platform> Driver<P> {
 
     async fn after_poll(&mut self, polled: Polled, signals: &mut Signals) -> Flow {
         let event = match polled {
-            Ok(None) if self.parts.journal.trouble.is_none() => Event::Woke,
+            Ok(None) if self.parts.journal.trouble.is_none() || self.parts.poller.has_refused() => Event::Woke,
             Ok(None) => Event::PollAnswered,
             Ok(Some(target)) => Event::Release(*target),
             Err(error) => {

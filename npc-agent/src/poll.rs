@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use npc_core::Timestamp;
+use npc_core::digest::Digest;
 use npc_core::document;
 use npc_core::document::{RemoteState, Standing};
 use npc_core::explain;
@@ -119,13 +121,28 @@ pub struct Poller {
     store_waits: bool,
     outages: u32,
     refused: Option<Instant>,
+    /// What was refused last, and is believed to be what the store holds once it has come twice.
+    doubted: Option<Digest>,
+    /// When the release that was believed last expires.
+    expires: Option<Timestamp>,
 }
 
 impl Poller {
     /// A poller that has seen nothing yet.
     pub fn new(store: Arc<dyn Store>, anchor: Anchor, following: Following, names: Names, pace: Pace) -> Self {
-        let (etag, refused) = (None, None);
-        Self { store, anchor, following, names, pace, etag, store_waits: false, outages: 0, refused }
+        Self {
+            store,
+            anchor,
+            following,
+            names,
+            pace,
+            etag: None,
+            store_waits: false,
+            outages: 0,
+            refused: None,
+            doubted: None,
+            expires: None,
+        }
     }
 
     /// What is followed.
@@ -147,6 +164,7 @@ impl Poller {
     pub fn forget(&mut self) {
         self.etag = None;
         self.refused = None;
+        self.doubted = None;
     }
 
     /// How long to pause before the next poll. `jitter` is a number from 0 to 1.
@@ -190,7 +208,7 @@ impl Poller {
         let (bytes, etag) = match answer {
             Answer::Unchanged { waited } => {
                 self.store_waits = waited;
-                return Ok(None);
+                return self.unchanged(clock);
             }
             Answer::Found { bytes, etag, waited } => {
                 self.store_waits |= waited;
@@ -201,10 +219,33 @@ impl Poller {
         match &target {
             // The store, or the disk, failed in between: the document has not been judged yet.
             Err(error) if error.is_outage() || matches!(error, PollError::State(_)) => self.outages += 1,
-            Err(_) => (self.etag, self.refused) = (etag, Some(Instant::now())),
-            Ok(_) => (self.etag, self.refused) = (etag, None),
+            Err(error) => self.note_refusal(error, &bytes, etag),
+            Ok(target) => {
+                (self.etag, self.refused, self.doubted, self.expires) = (etag, None, None, target.expires);
+            }
         }
         target.map(|target| Some(Box::new(target)))
+    }
+
+    /// Time goes on where the store does not: a release that is served for ever expires all the same.
+    fn unchanged(&self, clock: &dyn Clock) -> Result<Option<Box<Target>>, PollError> {
+        match self.expires.filter(|expires| self.refused.is_none() && *expires <= clock.now()) {
+            None => Ok(None),
+            Some(expires) => {
+                let remote = self.following.remote.to_string();
+                Err(PollError::Refused { remote, source: Refusal::Expired(expires) })
+            }
+        }
+    }
+
+    /// What is refused is not asked for again until it changes; but once may have been anything on the way, such as a
+    /// portal's page or a spoilt byte, and the trust is a document of its own.
+    fn note_refusal(&mut self, error: &PollError, bytes: &[u8], etag: Option<ETag>) {
+        let digest = Some(Digest::of(bytes));
+        let is_certain = self.doubted == digest && !matches!(error, PollError::Trust(_));
+        self.etag = etag.filter(|_| is_certain);
+        self.refused = Some(Instant::now());
+        self.doubted = digest;
     }
 
     async fn judge(
@@ -285,6 +326,11 @@ impl Poller {
     /// Whether the store has the agent wait for changes, so that a poll takes as long as it likes.
     pub fn has_waited(&self) -> bool {
         self.store_waits
+    }
+
+    /// Whether what the store holds was refused, and has not changed since.
+    pub fn has_refused(&self) -> bool {
+        self.refused.is_some()
     }
 
     /// Whether the last poll found something wrong.

@@ -166,7 +166,7 @@ impl Settings {
         Self::parse(&text).map_err(wrong)
     }
 
-    /// Reads and validates the text of a configuration.
+    /// Reads and validates the text of a configuration. The error is a sentence about what is not in order.
     pub fn parse(text: &str) -> Result<Self, String> {
         Self::validate(toml::from_str(text).map_err(|error| error.to_string())?)
     }

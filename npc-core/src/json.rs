@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn trailing_data_and_bottomless_nesting_are_refused() {
-        for read in [|text: &[u8]| parse(text).is_err(), |text| check(text).is_err()] {
+        for read in [|text: &[u8]| parse(text).is_err(), |text: &[u8]| check(text).is_err()] {
             assert!(read(b"{} {}"));
             assert!(read("[".repeat(100_000).as_bytes()));
         }

@@ -7,6 +7,7 @@
 
 pub mod attacks;
 pub mod behaviour;
+pub mod fault_proxy;
 pub mod flakes;
 pub mod host;
 pub mod journal;

@@ -1,9 +1,10 @@
-//! The workshop: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`.
+//! The workshop: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`, `cargo xtask fuzz`.
 
 #![expect(clippy::print_stderr, clippy::print_stdout, reason = "a workshop talks")]
 
 mod bench;
 mod demo;
+mod fuzz;
 mod pack;
 mod shell;
 mod test;
@@ -29,6 +30,14 @@ enum Task {
     Test {
         /// Only tests whose names contain this
         filter: Option<String>,
+    },
+    /// Throw inputs at everything that reads what comes from outside, guided by coverage
+    Fuzz {
+        /// One target alone
+        target: Option<String>,
+        /// For so many seconds each
+        #[arg(default_value_t = 60)]
+        seconds: u32,
     },
     /// Measure
     #[command(subcommand)]
@@ -60,6 +69,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Demo => demo::demo(),
         Task::Test { filter } => test::test(filter.as_deref()),
+        Task::Fuzz { target, seconds } => fuzz::fuzz(target.as_deref(), seconds),
         Task::Bench(Bench::Poll { polls }) => bench::poll(polls),
         Task::Bench(Bench::Archive) => bench::archive(),
         Task::Bench(Bench::Pack { files }) => pack::pack(files),

@@ -41,6 +41,10 @@ pub(crate) fn cargo() -> String {
 /// Builds the programs in a profile, and gives the directory that they lie in.
 pub(crate) fn build_programs(profile: &str) -> Result<PathBuf, String> {
     run(command(&cargo(), &["build", "--quiet", "--profile", profile, "-p", "npc-publish", "-p", "npc-agent"]))?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    Ok(target.join(if profile == "dev" { "debug" } else { profile }))
+    Ok(target_directory().join(if profile == "dev" { "debug" } else { profile }))
+}
+
+/// Where cargo puts what it builds.
+pub(crate) fn target_directory() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }

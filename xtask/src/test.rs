@@ -8,7 +8,10 @@ use npc_tests::process::start_garage;
 
 use crate::shell::{announce, build_programs, cargo, command, root, run};
 use crate::tools::{Tools, is_ci, on_path, provide};
-use crate::{Outcome, bench, demo, pack};
+use crate::{Outcome, bench, demo, fuzz, pack};
+
+/// How long each target is fuzzed in CI, in seconds: for what only just broke. Plain tests replay what was found before.
+const FUZZING: u32 = 10;
 
 /// How many tests ended how.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +35,7 @@ pub(crate) fn test(filter: Option<&str>) -> Outcome {
             bench::poll(1000)?;
             bench::archive()?;
             pack::pack(100_000)?;
+            fuzz::fuzz(None, FUZZING)?;
         }
     }
     for part in &tools.missing {

@@ -236,7 +236,9 @@ fn member(entry: &tar::Entry<'_, impl Read>, long: &mut LongNames) -> Result<Mem
                 Some(target) => Some(target),
                 None => short().map_err(ArchiveError::Damaged)?,
             };
-            let target = target.filter(|target| !target.as_os_str().is_empty());
+            let is_usable =
+                |target: &PathBuf| !target.as_os_str().is_empty() && !target.as_os_str().as_bytes().contains(&0);
+            let target = target.filter(is_usable);
             MemberKind::Link { target: target.ok_or_else(|| ArchiveError::IllegalPath(path.clone()))? }
         }
         other => return Err(ArchiveError::IllegalKind { path, kind: other.as_byte().into() }),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use thiserror::Error;
 use url::{Host, Url};
 
@@ -117,11 +118,16 @@ impl fmt::Display for StoreUrl {
     }
 }
 
+/// What would end a parameter, or stand for something else in one.
+const IN_A_QUERY: &AsciiSet =
+    &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'&').add(b'+').add(b'<').add(b'>').add(b'?');
+
 impl fmt::Display for S3Url {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "s3://{}/{}", self.bucket, self.prefix)?;
-        let region = self.region.as_ref().map(|region| format!("region={region}"));
-        let endpoint = self.endpoint.as_ref().map(|endpoint| format!("endpoint={endpoint}"));
+        let parameter = |name: &str, value: &str| format!("{name}={}", utf8_percent_encode(value, IN_A_QUERY));
+        let region = self.region.as_ref().map(|region| parameter("region", region));
+        let endpoint = self.endpoint.as_ref().map(|endpoint| parameter("endpoint", endpoint.as_str()));
         let parameters: Vec<_> = region.into_iter().chain(endpoint).collect();
         if parameters.is_empty() { Ok(()) } else { write!(formatter, "?{}", parameters.join("&")) }
     }
@@ -150,6 +156,7 @@ mod tests {
             "s3://bucket/",
             "s3://bucket/a/b/?region=eu-west-1",
             "s3://bucket/?region=garage&endpoint=http://127.0.0.1:3900/",
+            "s3://bucket/?region=a%26b%2B%23%25&endpoint=https://example.org/%3Fa=b%26c",
         ] {
             let parsed: StoreUrl = address.parse().expect(address);
             assert_eq!(parsed.to_string(), address);

@@ -98,7 +98,7 @@ impl AgentHost {
         let minimum = minimum_serial.map(|serial| format!("minimum_serials = {{ prod = {serial} }}\n"));
         let settings = format!(
             "fleet = \"{FLEET}\"\nstore = \"{store}\"\nroot_keys = {keys:?}\nroot_threshold = {}\nremote = \"prod\"\n\
-             configuration = \"{HOST}\"\n{}[activation]\ncommand = [\"sh\", \"{}\"]\nprobation = 5\n",
+             configuration = \"{HOST}\"\n{}[probation]\nsettle = 0\nstore = 5\nlimit = 20\n[activation]\ncommand = [\"sh\", \"{}\"]\n",
             ROOT.len(),
             minimum.unwrap_or_default(),
             host.path("host/apply").display()

@@ -56,7 +56,7 @@ impl Turn<'_> {
             Event::DeadlinePassed(found) => self.deadline_passed(&found),
             Event::Woke => {}
             Event::PollFailed(reason) => self.trouble(reason),
-            Event::PollAnswered => self.journal.trouble = None,
+            Event::PollAnswered => self.answered(),
             Event::Retried { at } => self.retry(at),
             Event::Repointed if self.journal.phase.must_finish() => {}
             Event::Repointed => {

@@ -5,6 +5,7 @@ use std::path::Path;
 use npc_core::document::OutcomeKind;
 
 use super::Turn;
+use super::records::UNAVAILABLE;
 use crate::machine::{
     Attempt, Baseline, Believed, Built, Event, Failed, Journal, Mode, Phase, Quarantined, SystemKey, Target, Unproven,
 };
@@ -12,7 +13,7 @@ use crate::machine::{
 impl Turn<'_> {
     /// A release was believed. Nothing to do is decided first.
     pub(super) fn consider(&mut self, target: Target) {
-        self.journal.trouble = None;
+        self.answered();
         let believed = Some(Believed::of(&target));
         let is_news = self.journal.believed != believed;
         self.journal.believed = believed;
@@ -99,6 +100,9 @@ impl Turn<'_> {
                 phase @ (Phase::Fetched { .. } | Phase::Verified { .. } | Phase::Built { .. }),
                 Event::PreparationFailed(failed),
             ) => {
+                if failed.kind == UNAVAILABLE && matches!(phase, Phase::Fetched { .. }) {
+                    self.trouble(failed.clone());
+                }
                 self.back_off(&phase, OutcomeKind::Failed, failed);
                 phase
             }

@@ -7,11 +7,22 @@ use npc_core::document::{Outcome, OutcomeKind};
 use super::{FIRST_PAUSE, LONGEST_PAUSE, Turn};
 use crate::machine::{Attempt, BackOff, Failed, Phase, Target, Trouble};
 
+/// The kind of a store's fault that passes by itself.
+pub(super) const UNAVAILABLE: &str = "unavailable";
+
 impl Turn<'_> {
     /// Trouble is dated from when it began, and noted once as long as it is of one kind.
     pub(super) fn trouble(&mut self, reason: Failed) {
         if self.journal.trouble.as_ref().is_none_or(|known| known.reason.kind != reason.kind) {
             self.journal.trouble = Some(Trouble { since: self.context.now, reason });
+        }
+    }
+
+    /// The store is well again. A download that it had failed need not wait any longer.
+    pub(super) fn answered(&mut self) {
+        let was_away = self.journal.trouble.take().is_some_and(|trouble| trouble.reason.kind == UNAVAILABLE);
+        if was_away && matches!(self.journal.phase, Phase::Fetched { .. }) {
+            self.journal.back_off = None;
         }
     }
 
