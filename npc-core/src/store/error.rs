@@ -26,6 +26,8 @@ pub enum Fault {
     WrongRegion,
     /// The store cannot be reached or is overloaded: it may pass.
     Unavailable,
+    /// The store can be reached, but what it sends only drips: asking at once again would cost as long again.
+    TooSlow,
     /// Someone else is writing the same object at this moment: it may pass.
     Contended,
     /// There is no space left to write to.
@@ -47,7 +49,7 @@ impl Fault {
             Self::NoCredentials => "no-credentials",
             Self::NoSuchStore => "no-such-store",
             Self::WrongRegion => "wrong-region",
-            Self::Unavailable => "unavailable",
+            Self::Unavailable | Self::TooSlow => "unavailable",
             Self::Contended => "contended",
             Self::Full => "disk-full",
             Self::Unsupported => "unsupported-by-store",
@@ -70,7 +72,7 @@ impl Fault {
             ),
             Self::NoSuchStore => Some("check the store's address; npc creates no buckets"),
             Self::WrongRegion => Some("name the bucket's region in the store's address: s3://bucket?region=eu-west-1"),
-            Self::Unavailable => Some("check the network and the store's address, then try again"),
+            Self::Unavailable | Self::TooSlow => Some("check the network and the store's address, then try again"),
             Self::Full => Some("make room on the disk, then try again"),
             Self::Unsupported => {
                 Some("write through `npc-publish serve`, S3 or a directory; a plain web server can only be read")

@@ -35,8 +35,7 @@ impl Arrival {
             return Ok(());
         }
         let message = format!("the body comes more slowly than {} bytes a second", limits::LEAST_RATE);
-        // Asking again would only wait for it again.
-        Err(asked.failed(Fault::Broken, message))
+        Err(asked.failed(Fault::TooSlow, message))
     }
 }
 

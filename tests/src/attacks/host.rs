@@ -35,7 +35,9 @@ pub(super) const SMUGGLED: &str = "smuggled";
 const APPLY: &str = "echo \"$NPC_SERIAL\" >> \"$(dirname \"$0\")/trace\"\n";
 
 /// All that an agent makes in its state directory.
-const STATE: [&str; 11] = [
+const STATE: [&str; 13] = [
+    "commit.lock",
+    "units",
     "downloads",
     "flakes",
     "home",
