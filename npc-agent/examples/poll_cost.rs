@@ -108,8 +108,8 @@ impl Platform for Pretend {
         Ok(())
     }
 
-    async fn roll_back(&self, _: &Attempt, _: bool) -> Result<(), Failed> {
-        Ok(())
+    async fn roll_back(&self, _: &Attempt, _: bool) -> Result<Option<Failed>, Failed> {
+        Ok(None)
     }
 
     async fn reboot(&self, _: bool) -> Result<(), Failed> {

@@ -199,16 +199,16 @@ impl<P: Platform> Rescue<'_, P> {
         if !self.is_wanted()? {
             return Ok(());
         }
-        let _commit = patiently(COMMIT_PATIENCE, || CommitLock::take(self.state)).await;
+        let commit = patiently(COMMIT_PATIENCE, || CommitLock::take(self.state)).await;
         if !self.is_wanted()? {
             return Ok(());
         }
         self.end_agent().await;
-        let Some(_agent) = patiently(AGENT_PATIENCE, || Lock::take(self.state)).await else {
+        let Some(agent) = patiently(AGENT_PATIENCE, || Lock::take(self.state)).await else {
             return Err(Failure::new(Exit::Locked, "the agent could not be ended"));
         };
         let result = if self.is_wanted()? { self.go_back(clock).await } else { Ok(()) };
-        drop((_agent, _commit));
+        drop((agent, commit));
         self.start_agent().await;
         result
     }
@@ -229,10 +229,13 @@ impl<P: Platform> Rescue<'_, P> {
         let Phase::RollingBack { attempt, boot, rescued, .. } = &mut journal.phase else { return Ok(()) };
         tracing::error!(kind = "deadline-passed", attempt = self.attempt, "nobody has committed in time; going back");
         let back = self.platform.roll_back(attempt, *boot).await;
-        *rescued = back.is_ok();
+        *rescued = matches!(back, Ok(None));
         self.note(&journal);
         failpoint::passed(failpoint::Step::RescueEnded);
-        back.map_err(|failed| Failure::new(Exit::Failed, failed.to_string()))
+        match back {
+            Ok(None) => Ok(()),
+            Ok(Some(failed)) | Err(failed) => Err(Failure::new(Exit::Failed, failed.to_string())),
+        }
     }
 
     fn note(&self, journal: &crate::machine::Journal) {

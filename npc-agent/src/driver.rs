@@ -267,7 +267,7 @@ impl<P: Platform> Driver<P> {
             }
             next = match self.perform_all(effects, signals).await {
                 Performed::Nothing => None,
-                Performed::Event(event) => Some(self.unless_repointed(event)),
+                Performed::Event(event) => Some(self.unless_repointed(*event)),
                 Performed::Stop => return Flow::Stop,
             };
         }

@@ -43,7 +43,7 @@ use tokio::sync::Semaphore;
 use crate::machine::Journal;
 use crate::settings::Listen;
 
-/// The content type of the text format (the OpenMetrics specification, version 1.0.0).
+/// The content type of the text format (`OpenMetrics` 1.0.0).
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// How many may ask at once.

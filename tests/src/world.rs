@@ -200,7 +200,12 @@ impl World {
 
     /// An agent for `configuration`, with a root and a state of its own.
     pub fn agent(&self, configuration: &str, nix: &Nix) -> Agent<'_> {
-        let home = self.path(&format!("host-{configuration}"));
+        self.agent_called(&format!("host-{configuration}"), configuration, nix)
+    }
+
+    /// One of several agents for `configuration`.
+    pub fn agent_called(&self, name: &str, configuration: &str, nix: &Nix) -> Agent<'_> {
+        let home = self.path(name);
         fs::create_dir_all(home.join("root")).expect("created");
         let agent = Agent { world: self, home, nix: Some(nix.clone()) };
         let (root, profile) = (agent.home.join("root"), agent.profile());

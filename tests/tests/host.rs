@@ -265,11 +265,7 @@ fn a_full_boot_partition_leaves_the_old_system_to_run_and_to_boot() {
     let before = systems(&host);
     host.fill_boot(true);
     world.publish_system(|system| system.unit("good.service", GOOD));
-    eventually("the verdict", || {
-        let journal = host.journal()?;
-        let ended = journal["outcomes"][0]["error"].as_str()? == "boot-failed" && journal["phase"] == "steady";
-        ended.then_some(())
-    });
+    waits_for_outcome(&host, "rolled-back boot-failed");
     assert_eq!(systems(&host), before);
     host.power_cycle();
     assert_eq!(systems(&host), before);

@@ -131,7 +131,7 @@ impl Platform for CommandPlatform {
         Ok(())
     }
 
-    async fn roll_back(&self, attempt: &Attempt, _boot: bool) -> Result<(), Failed> {
+    async fn roll_back(&self, attempt: &Attempt, _boot: bool) -> Result<Option<Failed>, Failed> {
         self.units.stop(&attempt.name()).await;
         failpoint::passed(failpoint::Step::ActivationStopped);
         let committed = self.committed.borrow().clone();
@@ -142,7 +142,7 @@ impl Platform for CommandPlatform {
         let job = self.apply(back(attempt), &target, &system, "roll-back");
         let ending = self.units.repeat(&job).await?;
         failpoint::passed(failpoint::Step::PreviousActivated);
-        self.judge(&job.name, &ending).await
+        self.judge(&job.name, &ending).await.map(|()| None)
     }
 
     async fn reboot(&self, insist: bool) -> Result<(), Failed> {

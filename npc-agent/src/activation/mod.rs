@@ -61,8 +61,8 @@ pub trait Platform {
     async fn commit(&self, attempt: &Attempt) -> Result<(), Failed>;
 
     /// Ends the activation if it still goes on, and activates the system before again; with `boot`, also makes it the boot
-    /// default again.
-    async fn roll_back(&self, attempt: &Attempt, boot: bool) -> Result<(), Failed>;
+    /// default again. Gives what is wrong with the boot default, if something is, although the system before runs.
+    async fn roll_back(&self, attempt: &Attempt, boot: bool) -> Result<Option<Failed>, Failed>;
 
     /// Reboots the host; fails where somebody is logged in and `insist` is not said.
     async fn reboot(&self, insist: bool) -> Result<(), Failed>;

@@ -333,7 +333,7 @@ impl Platform for NixOs {
         self.make_default(&self.units(attempt), &attempt.system, name, Check::Do).await
     }
 
-    async fn roll_back(&self, attempt: &Attempt, boot: bool) -> Result<(), Failed> {
+    async fn roll_back(&self, attempt: &Attempt, boot: bool) -> Result<Option<Failed>, Failed> {
         let Some(previous) = &attempt.before.running else {
             return Err(Failed::new("no-previous-system", "no system ran before, so there is none to go back to"));
         };
@@ -345,14 +345,14 @@ impl Platform for NixOs {
         failpoint::passed(failpoint::Step::ActivationStopped);
         // The boot default is the next way out, so it comes first, and its failure does not keep the rest from happening.
         let put_back = if boot {
-            self.make_default(&units, previous, format!("{name}-boot-back"), Check::Skip).await
+            self.make_default(&units, previous, format!("{name}-boot-back"), Check::Skip).await.err()
         } else {
-            Ok(())
+            None
         };
         if attempt.mode != Mode::Boot {
             self.reactivate(&units, previous, format!("{name}-back")).await?;
         }
-        put_back
+        Ok(put_back)
     }
 
     async fn reboot(&self, insist: bool) -> Result<(), Failed> {

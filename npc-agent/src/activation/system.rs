@@ -33,10 +33,9 @@ impl Host {
     /// Whether `system` would bring another kernel, initrd or kernel parameters than were booted.
     pub(super) fn needs_reboot(&self, system: &Path) -> bool {
         let Some(booted) = self.booted() else { return false };
-        let differs =
-            |name: &&str| fs::canonicalize(booted.join(name)).ok() != fs::canonicalize(system.join(name)).ok();
+        let differs = |name: &str| fs::read_link(booted.join(name)).ok() != fs::read_link(system.join(name)).ok();
         let parameters = |system: &Path| fs::read(system.join("kernel-params")).ok();
-        KERNEL.iter().any(|name| differs(&name)) || parameters(&booted) != parameters(system)
+        KERNEL.into_iter().any(differs) || parameters(&booted) != parameters(system)
     }
 
     /// What speaks against activating `system` while the host runs.

@@ -22,7 +22,7 @@ const REBOOT_PAUSE: SignedDuration = SignedDuration::from_hours(1);
 const REBOOT_PATIENCE: Duration = Duration::from_mins(5);
 
 /// How long the old system's checks may take after it was rolled back to.
-const AFTER_ROLL_BACK: Duration = Duration::from_secs(60);
+const AFTER_ROLL_BACK: Duration = Duration::from_mins(1);
 
 /// A store that is asked at all has this much time to answer.
 const LEAST_PATIENCE: Duration = Duration::from_secs(5);
@@ -33,14 +33,14 @@ pub(super) enum Performed {
     /// It is done; the next one may begin.
     Nothing,
     /// This happened.
-    Event(Event),
+    Event(Box<Event>),
     /// The agent ends here.
     Stop,
 }
 
 impl From<Event> for Performed {
     fn from(event: Event) -> Self {
-        Self::Event(event)
+        Self::Event(Box::new(event))
     }
 }
 
@@ -178,13 +178,18 @@ impl<P: Platform> Driver<P> {
         if !attempt.owns(&found) {
             return Event::Overtaken(found).into();
         }
-        if !(rescued && found.running == attempt.before.running)
-            && let Err(failed) = platform.roll_back(attempt, boot).await
-        {
-            return Event::RollBackFailed(failed).into();
+        let mut unwell = None;
+        if !(rescued && found.running == attempt.before.running) {
+            match platform.roll_back(attempt, boot).await {
+                Ok(failed) => unwell = failed,
+                Err(failed) => return Event::RollBackFailed(failed).into(),
+            }
         }
         let store_answers = self.store_answers().await;
-        Event::RolledBack { store_answers, unwell: self.still_unwell(attempt).await }.into()
+        if unwell.is_none() {
+            unwell = self.still_unwell(attempt).await;
+        }
+        Event::RolledBack { store_answers, unwell }.into()
     }
 
     /// Looks at the old system with the same eyes; only the store has been asked already.

@@ -53,13 +53,11 @@ pub struct Watch<'a> {
 impl Watch<'_> {
     /// Watches until the host has proved itself, and gives remarks; or says in what it is not well.
     pub async fn prove(&self, store_answers: impl AsyncFn() -> Result<(), StoreError>) -> Result<Vec<String>, Failed> {
-        match tokio::time::timeout(self.probation.limit, self.watch(store_answers)).await {
-            Ok(verdict) => verdict,
-            Err(_) => {
-                let message = format!("the host had not proved itself after {} s", self.probation.limit.as_secs());
-                Err(Failed::new("probation-overrun", message))
-            }
-        }
+        let overrun = |_| {
+            let message = format!("the host had not proved itself after {} s", self.probation.limit.as_secs());
+            Err(Failed::new("probation-overrun", message))
+        };
+        tokio::time::timeout(self.probation.limit, self.watch(store_answers)).await.unwrap_or_else(overrun)
     }
 
     async fn watch(&self, store_answers: impl AsyncFn() -> Result<(), StoreError>) -> Result<Vec<String>, Failed> {

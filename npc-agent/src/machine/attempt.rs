@@ -71,6 +71,7 @@ pub enum Mode {
 }
 
 impl Mode {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
     fn is_switch(&self) -> bool {
         *self == Self::Switch
     }

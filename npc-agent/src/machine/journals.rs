@@ -20,8 +20,11 @@ use super::{
 #[expect(dead_code, reason = "that it can be read is all that counts")]
 mod version_0_1_0;
 
+/// What an agent does with the text of a journal.
+type Reader = fn(&str) -> Result<(), serde_json::Error>;
+
 /// The versions whose agents a host may go back to, and whether each can read a journal.
-const READERS: [(&str, fn(&str) -> Result<(), serde_json::Error>); 2] = [
+const READERS: [(&str, Reader); 2] = [
     ("0.1.0", |text| serde_json::from_str::<version_0_1_0::Journal>(text).map(drop)),
     ("0.2.0", |text| serde_json::from_str::<Journal>(text).map(drop)),
 ];

@@ -97,11 +97,11 @@ impl Units {
             Manager::Systemd => systemd::runs(name).await,
             Manager::None => detached::runs(&self.state, name),
         };
-        match runs {
-            true => Standing::Running,
-            // It may have ended between the two looks.
-            false => Ending::read(&self.state, name).map_or(Standing::Absent, Standing::Ended),
+        if runs {
+            return Standing::Running;
         }
+        // It may have ended between the two looks.
+        Ending::read(&self.state, name).map_or(Standing::Absent, Standing::Ended)
     }
 
     /// Runs a job to its end, whoever began it. One that has ended before is not run again.
