@@ -89,12 +89,15 @@ fn reports() -> Seeds {
     full["ssh_host_keys"] = json!(["ssh-ed25519 AAAA"]);
     full["reboot_needed"] = true.into();
     full["later"] = json!({});
+    let mut no_address = small.clone();
+    no_address["addresses"] = json!(["example.org"]);
     let mut unknown = small.clone();
     unknown["outcomes"] = json!([{"at": "2025-12-31T00:00:00Z", "kind": "exploded", "message": ""}]);
     vec![
         ("small", payload("web-1", small)),
         ("full", payload("web-1", full)),
         ("unknown-outcome", payload("web-1", unknown)),
+        ("no-address", payload("web-1", no_address)),
     ]
 }
 

@@ -51,6 +51,11 @@ impl Attempt {
         runs && self.owns(found)
     }
 
+    /// Whether the host still runs what it ran before, and would boot this attempt's system.
+    pub fn is_awaited(&self, found: &Found) -> bool {
+        found.running == self.before.running && found.profile.as_ref().is_none_or(|profile| *profile == self.system)
+    }
+
     /// The name that this attempt's units and files bear.
     pub fn name(&self) -> String {
         self.unit.clone().unwrap_or_else(|| format!("npc-activation-{}", self.number))

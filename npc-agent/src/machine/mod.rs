@@ -27,6 +27,8 @@ mod step;
 #[cfg(test)]
 mod journals;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 
 pub use attempt::{Attempt, Baseline, CheckBefore, Mode, Obstacle, UnitsBefore};

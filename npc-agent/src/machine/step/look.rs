@@ -2,6 +2,7 @@
 
 use npc_core::document::OutcomeKind;
 
+use super::prepare::boots_next;
 use super::{BOOTED_OLD_SYSTEM, CHANGED_BY_HAND, DEADLINE_PASSED, Turn, interrupted};
 use crate::machine::{
     Activation, Attempt, ByHand, Effect, Failed, Found, HandPolicy, Mode, Phase, RebootWanted, Unproven,
@@ -20,7 +21,7 @@ impl Turn<'_> {
         self.journal.phase = match phase {
             Phase::Activating(attempt) => self.resumed_activation(attempt, found),
             Phase::Probation(attempt) => self.resumed(attempt, found, false, "before the system had proved itself"),
-            Phase::Committing(attempt) if attempt.mode == Mode::Boot => Phase::Committing(attempt),
+            Phase::Committing(attempt) if attempt.mode == Mode::Boot => self.resumed_boot_default(attempt, found),
             Phase::Committing(attempt) => {
                 let has_rebooted = attempt.before.boot_id != found.boot_id && attempt.mode == Mode::Switch;
                 let during = "while the system became the boot default";
@@ -46,6 +47,10 @@ impl Turn<'_> {
         let during = "while the system was being activated";
         match &found.activation {
             _ if !attempt.owns(found) => self.give_way(&attempt, found),
+            // What ended in another boot says nothing about this one.
+            _ if attempt.before.boot_id != found.boot_id => {
+                Phase::RollingBack { attempt, reason: interrupted(during), boot: false, rescued: false }
+            }
             Activation::Running => Phase::Activating(attempt),
             Activation::Ended(ended) => self.activated(attempt, ended.clone()),
             // Nobody saw how it ended: half a system is not given the chance to prove itself.
@@ -53,6 +58,18 @@ impl Turn<'_> {
                 Phase::RollingBack { attempt, reason: interrupted(during), boot: false, rescued: false }
             }
         }
+    }
+
+    /// The commit may have got as far as the boot loader, and the host have booted since.
+    fn resumed_boot_default(&mut self, mut attempt: Attempt, found: &Found) -> Phase {
+        if found.running.as_ref() != Some(&attempt.system) {
+            return Phase::Committing(attempt);
+        }
+        let previous = self.journal.committed.clone();
+        let unproven = Unproven { attempt: attempt.clone(), boot_id: found.boot_id.clone(), previous, boots: 1 };
+        self.journal.unproven = Some(unproven);
+        attempt.mode = Mode::FirstBoot;
+        Phase::Probation(attempt)
     }
 
     /// Goes on if the new system runs. If another one does, as after a power cut, this one has not proved itself.
@@ -69,19 +86,27 @@ impl Turn<'_> {
 
     /// The host has booted, for the first time since a system became the boot default that had never been booted.
     fn booted(&mut self, mut unproven: Unproven, found: &Found) {
+        let booted = found.booted.as_ref().or(found.running.as_ref());
+        let is_booted = booted == Some(&unproven.attempt.system);
+        let current = self.journal.phase.attempt().filter(|current| current.mode != Mode::FirstBoot).cloned();
         unproven.boot_id.clone_from(&found.boot_id);
+        if current.is_some() && !is_booted {
+            // Another attempt had come so far that its own system may have been booted: it goes on from there.
+            self.journal.unproven = Some(unproven);
+            return;
+        }
         unproven.boots += 1;
         self.journal.reboot = None;
         let boots = unproven.boots;
         let mut attempt = unproven.attempt.clone();
         self.journal.unproven = Some(unproven);
-        let is_free = !self.journal.phase.must_finish()
-            || self.journal.phase.attempt().is_some_and(|current| current.mode == Mode::FirstBoot);
-        if !is_free {
-            return;
+        // Whatever was being attempted beside it ended with the boot before.
+        if let Some(current) = current {
+            self.disarm(&current);
+            let reason = interrupted("in the middle of the attempt");
+            self.record_failure(&current.target, OutcomeKind::Failed, reason);
         }
         attempt.mode = Mode::FirstBoot;
-        let is_booted = found.booted.as_ref().or(found.running.as_ref()) == Some(&attempt.system);
         let reason = if !is_booted {
             let message = "the host was to boot the new system and came back in the old one";
             Failed::new(BOOTED_OLD_SYSTEM, message)
@@ -105,6 +130,10 @@ impl Turn<'_> {
         }
         self.note_reboot(found);
         let Some(committed) = self.journal.committed.clone() else { return };
+        if boots_next(&self.journal).is_some_and(|unproven| unproven.attempt.is_awaited(found)) {
+            // What runs until the next boot is what ran before.
+            return;
+        }
         let awaited = self.journal.unproven.as_ref().map(|unproven| &unproven.attempt.system);
         let runs_another = found.running.as_ref().filter(|running| **running != committed.system);
         let boots_another =
