@@ -24,7 +24,7 @@ fn begin_to_log() {
     match tracing_journald::layer() {
         // Fields keep their names there, such as NPC_KIND for the kind of an error.
         Ok(journal) if writes_to_the_journal() => {
-            registry.with(journal.with_field_prefix(Some("NPC".to_owned()))).init()
+            registry.with(journal.with_field_prefix(Some("NPC".to_owned()))).init();
         }
         _ => {
             let ansi = std::io::stderr().is_terminal();

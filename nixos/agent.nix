@@ -1,0 +1,76 @@
+# The agent as a service of NixOS.
+{ config, lib, pkgs, ... }:
+let
+  inherit (lib) mkEnableOption mkIf mkOption types;
+
+  cfg = config.services.npc-agent;
+
+  format = pkgs.formats.toml { };
+in
+{
+  imports = [ ./host.nix ];
+
+  options.services.npc-agent = {
+    enable = mkEnableOption "npc-agent, which keeps this host in the configuration that its fleet's operators published";
+
+    package = mkOption {
+      type = types.package;
+      description = "The package that has `bin/npc-agent`.";
+    };
+
+    settings = mkOption {
+      type = format.type;
+      default = { };
+      example = {
+        store = "s3://my-bucket/fleet?region=eu-central-1";
+        fleet = "0123456789abcdef0123456789abcdef";
+        root_keys = [ "npc-root-1:…" ];
+        remote = "prod";
+        configuration = "web-1";
+      };
+      description = ''
+        The agent's settings: what `npc-publish init` prints, what to follow, and whatever else the README lists. They end up in
+        the Nix store, which everybody on the host can read: credentials belong into `environmentFile`.
+      '';
+    };
+
+    environmentFile = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      example = "/run/secrets/npc-agent";
+      description = "A file with credentials for the store, such as `AWS_ACCESS_KEY_ID=…`, one a line.";
+    };
+  };
+
+  config = mkIf cfg.enable {
+    environment.etc."npc-agent/config.toml".source = format.generate "npc-agent.toml" cfg.settings;
+    environment.systemPackages = [ cfg.package ];
+
+    systemd.services.npc-agent = {
+      description = "Keep this host in the configuration that its fleet's operators published";
+      wantedBy = [ "multi-user.target" ];
+      wants = [ "network-online.target" ];
+      after = [ "network-online.target" ];
+      path = [ config.nix.package pkgs.gitMinimal ];
+
+      # Its own switch must not end it. It ends by itself once another system runs, and is started again as that one's agent.
+      restartIfChanged = false;
+      unitConfig.X-StopOnRemoval = false;
+      # An agent that cannot start is tried again for ever: the dead-man timer ends that.
+      startLimitIntervalSec = 0;
+
+      serviceConfig = {
+        Type = "notify";
+        ExecStart = "${cfg.package}/bin/npc-agent run";
+        Restart = "always";
+        RestartSec = 1;
+        WatchdogSec = 60;
+        KillMode = "mixed";
+        # A commit that has begun is brought to its end.
+        TimeoutStopSec = "45min";
+        StateDirectory = "npc-agent";
+        EnvironmentFile = lib.optional (cfg.environmentFile != null) cfg.environmentFile;
+      };
+    };
+  };
+}

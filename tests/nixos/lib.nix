@@ -1,0 +1,92 @@
+# As much of nixpkgs' lib as our NixOS modules use, for machines that have no nixpkgs: options, types that check, defaults,
+# imports, conditions. Several definitions of one option are merged as sets; anything else has one.
+let
+  inherit (builtins)
+    attrNames attrValues concatMap elem filter foldl' head isAttrs isBool isFunction isInt isList isString length listToAttrs
+    mapAttrs;
+
+  isOption = value: value ? _option;
+
+  describe = path: builtins.concatStringsSep "." path;
+
+  # A value under a type: checked, and completed with the defaults of submodules.
+  types = rec {
+    mk = check: { merge = path: value: if check value then value else throw "${describe path} is not of its type"; };
+    str = mk isString;
+    int = mk isInt;
+    bool = mk isBool;
+    anything = mk (_: true);
+    package = anything;
+    port = ints.between 0 65535;
+    ints = {
+      unsigned = mk (value: isInt value && value >= 0);
+      between = low: high: mk (value: isInt value && low <= value && value <= high);
+    };
+    enum = values: mk (value: elem value values);
+    nullOr = type: { merge = path: value: if value == null then null else type.merge path value; };
+    listOf = type: {
+      merge = path: value: if isList value then map (type.merge path) value else throw "${describe path} is no list";
+    };
+    attrsOf = type: {
+      merge = path: value:
+        if isAttrs value then mapAttrs (name: type.merge (path ++ [ name ])) value else throw "${describe path} is no set";
+    };
+    submodule = module: { merge = path: value: lib.complete path module.options [ { condition = true; inherit value; } ]; };
+  };
+
+  lib = {
+    inherit types;
+    mkOption = option: option // { _option = true; };
+    mkEnableOption = description: lib.mkOption { type = types.bool; default = false; inherit description; };
+    mkIf = condition: value: { _condition = condition; inherit value; };
+    mapAttrs = mapAttrs;
+    mapAttrsToList = f: set: attrValues (mapAttrs f set);
+    filterAttrs = keep: set:
+      listToAttrs (map (name: { inherit name; value = set.${name}; }) (filter (name: keep name set.${name}) (attrNames set)));
+    optional = condition: value: if condition then [ value ] else [ ];
+
+    # The options' values, of what is defined and what is not. Which names are defined never depends on a condition, so that
+    # conditions may look at other options.
+    complete = path: options: definitions:
+      let
+        unknown = concatMap (definition: filter (name: !(options ? ${name})) (attrNames definition.value)) definitions;
+        value = name: option:
+          let
+            here = path ++ [ name ];
+            defined = concatMap
+              (definition:
+                if definition.value ? ${name} then [ { inherit (definition) condition; value = definition.value.${name}; } ]
+                else [ ])
+              definitions;
+            holds = map (definition: definition.value) (filter (definition: definition.condition) defined);
+          in
+          if !(isOption option) then lib.complete here option defined
+          else if holds == [ ] then option.default or (throw "${describe here} is not set")
+          else option.type.merge here (if length holds == 1 then head holds else lib.merge holds);
+      in
+      if unknown != [ ] then throw "${describe (path ++ unknown)} is no option" else mapAttrs value options;
+
+    merge = foldl' (one: other:
+      one // mapAttrs (name: value: if one ? ${name} && isAttrs one.${name} && isAttrs value then lib.merge [ one.${name} value ] else value) other
+    ) { };
+
+    # The configuration that modules and one set of definitions make.
+    evalModules = { modules, specialArgs ? { }, definitions }:
+      let
+        load = module:
+          let
+            imported = if isFunction module then module else import module;
+            loaded = imported (specialArgs // { inherit lib config; });
+          in
+          concatMap load (loaded.imports or [ ]) ++ [ loaded ];
+        loaded = concatMap load modules;
+        options = lib.merge (map (module: module.options or { }) loaded);
+        definition = config:
+          if config ? _condition then { condition = config._condition; inherit (config) value; }
+          else { condition = true; value = config; };
+        config = lib.complete [ ] options (map definition ([ definitions ] ++ map (module: module.config or { }) loaded));
+      in
+      config;
+  };
+in
+lib

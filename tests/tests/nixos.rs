@@ -1,0 +1,93 @@
+//! The NixOS modules: what they write is what the agent reads.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use npc_agent::health::{HostFile, Kind};
+use npc_tests::parts::Nix;
+use npc_tests::process::Ended;
+use serde_json::{Value, json};
+
+/// Evaluates the modules with these definitions.
+fn evaluate(nix: &Nix, definitions: &Value) -> Ended {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("nixos/evaluate.nix");
+    let mut command = Command::new(nix.programs.join("nix-instantiate"));
+    command.args(["--eval", "--strict", "--json", "--argstr", "definitions", &definitions.to_string()]).arg(file);
+    for name in ["STORE", "STATE", "LOG", "CONF"] {
+        command.env(format!("NIX_{name}_DIR"), folder.path().join(name));
+    }
+    Ended::of(command.env("NIX_REMOTE", "").env("HOME", folder.path()))
+}
+
+fn works(nix: &Nix, definitions: &Value) -> Value {
+    serde_json::from_str(&evaluate(nix, definitions).works()).expect("JSON")
+}
+
+#[test]
+fn the_agent_reads_what_the_metadata_module_writes() {
+    let Some(nix) = Nix::find() else { return };
+    let host = json!({
+        "role": "web",
+        "groups": ["canary", "eu"],
+        "rebootOrder": 2,
+        "dependencies": ["db-1"],
+        "orchestration": { "deployStrategy": "recreate", "rebootDelay": 30, "criticalityLevel": "high" },
+        "healthChecks": {
+            "web": { "type": "http", "url": "http://localhost/health", "status": 204, "startPeriod": 20, "retries": 1 },
+            "ssh": { "type": "tcp", "port": 22 },
+            "disk": { "type": "command", "command": ["df", "/"], "timeout": 2 },
+            "proxy": { "type": "unit", "unit": "nginx.service" },
+        },
+    });
+    let evaluated = works(&nix, &json!({ "npc": { "host": host } }));
+    assert!(evaluated["assertions"].as_array().expect("assertions").iter().all(|one| one["assertion"] == true));
+    let text = evaluated["host"].as_str().expect("a text");
+    let written: Value = serde_json::from_str(text).expect("JSON");
+    for field in ["role", "groups", "rebootOrder", "dependencies", "orchestration"] {
+        assert_eq!(written[field], host[field]);
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("host.json");
+    fs::write(&path, text).expect("written");
+    let checks = HostFile::read(&path).expect("a description").health_checks;
+    let kinds: Vec<_> = checks.iter().map(|(name, check)| (name.as_str(), &check.kind)).collect();
+    let [("disk", Kind::Command { .. }), ("proxy", Kind::Unit { .. }), ("ssh", ssh), ("web", web)] = &kinds[..] else {
+        panic!("{kinds:?}")
+    };
+    assert!(matches!(ssh, Kind::Tcp { host, port: 22 } if host == "localhost"), "{ssh:?}");
+    assert!(matches!(web, Kind::Http { status: 204, body: None, .. }), "{web:?}");
+    assert_eq!((checks["web"].retries, checks["web"].start_period().as_secs()), (1, 20));
+    assert_eq!((checks["disk"].timeout().as_secs(), checks["disk"].retries), (2, 3));
+}
+
+#[test]
+fn a_check_that_lacks_what_it_needs_is_told_by_its_name() {
+    let Some(nix) = Nix::find() else { return };
+    for (check, part) in [("http", "url"), ("tcp", "port"), ("command", "command"), ("unit", "unit")] {
+        let evaluated = works(&nix, &json!({ "npc": { "host": { "healthChecks": { "one": { "type": check } } } } }));
+        let [assertion] = &evaluated["assertions"].as_array().expect("assertions")[..] else { panic!("{evaluated}") };
+        assert_eq!(assertion["assertion"], false);
+        let message = assertion["message"].as_str().expect("a message");
+        assert!(message.contains("healthChecks.one") && message.contains(part), "{message}");
+    }
+    let nonsense = json!({ "npc": { "host": { "orchestration": { "deployStrategy": "sideways" } } } });
+    evaluate(&nix, &nonsense).fails(1, &["deployStrategy"]);
+}
+
+#[test]
+fn the_agents_unit_is_not_restarted_by_its_own_switch() {
+    let Some(nix) = Nix::find() else { return };
+    let settings = json!({ "remote": "prod" });
+    let agent = json!({ "enable": true, "package": "/package", "settings": settings });
+    let service = &works(&nix, &json!({ "services": { "npc-agent": agent } }))["service"];
+    assert_eq!(service["restartIfChanged"], false);
+    assert_eq!(service["unitConfig"]["X-StopOnRemoval"], false);
+    assert_eq!(service["serviceConfig"]["ExecStart"], "/package/bin/npc-agent run");
+    assert_eq!(
+        (&service["serviceConfig"]["Type"], &service["serviceConfig"]["Restart"]),
+        (&json!("notify"), &json!("always"))
+    );
+    assert!(works(&nix, &json!({}))["service"].is_null(), "nothing is there unless it is enabled");
+}
