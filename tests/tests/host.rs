@@ -79,6 +79,8 @@ fn a_release_whose_activation_script_fails_is_rolled_back() {
     assert_eq!(host.unit_state(AGENT), "active");
     let log = host.journal().expect("a journal")["outcomes"][0]["log"].to_string();
     assert!(log.contains("nothing doing"), "the end of the unit's output is kept: {log}");
+    let told = host.run(["journalctl", "--quiet", "--output=cat", "NPC_KIND=activation-failed"]).works();
+    assert!(told.contains("could not activate the system"), "the journal has the kind of the error: {told}");
 }
 
 #[test]
@@ -161,7 +163,9 @@ fn a_release_that_removes_or_breaks_the_agent_is_rolled_back_by_the_timer() {
     for (number, break_agent) in broken.into_iter().enumerate() {
         world.publish_system(|system| break_agent(system).unit(&format!("good-{number}.service"), GOOD));
         eventually("it runs", || (host.running() != before[0]).then_some(()));
-        host.run(["systemctl", "daemon-reload"]).works();
+        for command in ["daemon-reload", "daemon-reexec"] {
+            host.run(["systemctl", command]).works();
+        }
         eventually("the verdict", || {
             let journal = host.journal()?;
             let said = journal["outcomes"][0]["message"].as_str()?.contains(&format!("prod@{}", number + 1));

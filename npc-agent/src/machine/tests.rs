@@ -6,6 +6,9 @@ use npc_core::Timestamp;
 use npc_core::digest::Digest;
 use npc_core::document::{Archive, OutcomeKind, Serial};
 
+mod boots;
+mod others;
+
 const START: &str = "2026-01-01T00:00:00Z";
 
 static POLICY: LazyLock<Policy> = LazyLock::new(Policy::default);
@@ -21,7 +24,7 @@ pub(super) fn under(policy: &Policy, seconds: i64) -> Context<'_> {
 }
 
 /// Decides, and gives the last effect alone, which the others lead up to.
-fn step(journal: Journal, event: Event, context: &Context<'_>) -> (Journal, Option<Effect>) {
+pub(super) fn step(journal: Journal, event: Event, context: &Context<'_>) -> (Journal, Option<Effect>) {
     let (journal, mut effects) = decide(journal, event, context);
     effects.retain(|effect| !is_aside(effect));
     (journal, effects.pop())
@@ -52,7 +55,7 @@ pub(super) fn system(content: &str) -> PathBuf {
     PathBuf::from(format!("/nix/store/{content}"))
 }
 
-fn baseline(running: &str) -> Baseline {
+pub(super) fn baseline(running: &str) -> Baseline {
     Baseline { running: Some(system(running)), store_answers: true, ..Baseline::default() }
 }
 
@@ -277,7 +280,7 @@ pub(super) fn found(running: &str) -> Found {
     Found { running: Some(system(running)), ..Found::default() }
 }
 
-fn starts(running: &str) -> Event {
+pub(super) fn starts(running: &str) -> Event {
     Event::Started(found(running))
 }
 
@@ -391,94 +394,6 @@ fn somebody_elses_switch_is_waited_for_and_held_against_nobody() {
 }
 
 #[test]
-fn the_timer_is_armed_before_anything_is_activated_and_disarmed_by_the_commit() {
-    let mut journal = committed("a");
-    run(&mut journal, [Event::Release(target(2, "b")), Event::Unpacked, Event::Built(system("b").into())]);
-    let (journal, effects) = decide(journal, Event::Surveyed(baseline("a")), &at(0));
-    assert!(matches!(effects[..], [Effect::Arm { stage: Stage::Activation, .. }, Effect::Activate(_)]), "{effects:?}");
-    let (journal, effects) = decide(journal, Event::Activated(Ended::Well), &at(0));
-    let [Effect::Arm { stage: Stage::Probation, .. }, Effect::HandOver, Effect::Prove(_)] = &effects[..] else {
-        panic!("{effects:?}")
-    };
-    let (journal, effects) = decide(journal, Event::Proved(Vec::new()), &at(0));
-    assert!(matches!(effects[..], [Effect::Commit(_)]), "{effects:?}");
-    let (_, effects) = decide(journal, Event::Committed(found("b")), &at(0));
-    assert!(effects.iter().any(|effect| matches!(effect, Effect::Disarm(_))), "{effects:?}");
-}
-
-#[test]
-fn the_timer_brings_the_old_system_back_in_every_phase_of_an_attempt() {
-    let passed = [Event::Activated(Ended::Well), Event::Proved(Vec::new())];
-    for steps in 0..=passed.len() {
-        let mut journal = committed("a");
-        run(&mut journal, up_to_activation(2, "b", "a"));
-        run(&mut journal, passed[..steps].to_vec());
-        let was_committing = steps == passed.len();
-        let effect = run(&mut journal, [Event::DeadlinePassed(found("b"))]);
-        let Some(Effect::RollBack { boot, rescued: false, .. }) = effect else { panic!("{effect:?}") };
-        assert_eq!(boot, was_committing);
-    }
-    let mut journal = committed("a");
-    let before = journal.clone();
-    assert_eq!(run(&mut journal, [Event::DeadlinePassed(found("a"))]), None);
-    assert_eq!(journal, before, "after a commit it finds nothing to do");
-}
-
-#[test]
-fn a_system_that_a_human_activated_in_the_middle_of_an_attempt_stays() {
-    let overtaken = |event: fn(Found) -> Event, steps: usize| {
-        let mut journal = committed("a");
-        run(&mut journal, up_to_activation(2, "b", "a"));
-        run(&mut journal, [Event::Activated(Ended::Well), Event::Proved(Vec::new())].into_iter().take(steps));
-        assert_eq!(run(&mut journal, [event(found("c"))]), None);
-        journal
-    };
-    for steps in 0..=2 {
-        for event in [Event::Started, Event::DeadlinePassed, Event::Overtaken] {
-            let journal = overtaken(event, steps);
-            assert_eq!(journal.phase, Phase::Steady);
-            assert_eq!(journal.outcomes[0].error.as_deref(), Some(CHANGED_BY_HAND));
-            assert_eq!(journal.by_hand.as_ref().map(|by_hand| &by_hand.system), Some(&system("c")));
-            assert!(journal.quarantine.is_empty(), "the release is not to blame");
-        }
-    }
-}
-
-#[test]
-fn a_system_that_a_human_activated_is_not_fought_over_until_the_release_changes() {
-    let mut journal = committed("a");
-    assert_eq!(run(&mut journal, [Event::Looked(found("c"))]), None);
-    assert_eq!(journal.outcomes[0].error.as_deref(), Some(CHANGED_BY_HAND));
-    let outcomes = journal.outcomes.len();
-    assert_eq!(run(&mut journal, [Event::Looked(found("c")), Event::Release(target(1, "a")), starts("c")]), None);
-    assert_eq!(journal.outcomes.len(), outcomes, "it is told once");
-    let effect = run(&mut journal, [Event::Release(target(2, "a"))]);
-    assert!(matches!(effect, Some(Effect::Fetch(_))), "something new counts, even if it leads to the committed system");
-    let mut journal = committed("a");
-    run(&mut journal, [Event::Looked(found("c")), Event::Looked(found("a"))]);
-    assert_eq!(journal.by_hand, None, "the human went back");
-}
-
-#[test]
-fn a_boot_default_that_a_human_set_is_noticed_too() {
-    let mut journal = committed("a");
-    run(&mut journal, [Event::Looked(Found { profile: Some(system("c")), ..found("a") })]);
-    assert!(journal.outcomes[0].message.contains("boot default by hand"), "{:?}", journal.outcomes[0]);
-}
-
-#[test]
-fn where_the_operator_says_enforce_the_committed_system_comes_back_at_once() {
-    let policy = Policy { by_hand: HandPolicy::Enforce, ..Policy::default() };
-    let (journal, effect) = step(committed("a"), Event::Looked(found("c")), &under(&policy, 0));
-    assert!(matches!(effect, Some(Effect::Fetch(_))));
-    let context = under(&policy, 0);
-    let (journal, _) = step(journal, Event::Unpacked, &context);
-    let (journal, _) = step(journal, Event::Built(system("a").into()), &context);
-    let (_, effect) = step(journal, Event::Surveyed(baseline("c")), &context);
-    assert!(matches!(effect, Some(Effect::Activate(_))));
-}
-
-#[test]
 fn the_same_system_in_an_unrelated_release_stays_in_quarantine() {
     let mut journal = committed("a");
     run(&mut journal, up_to_activation(2, "b", "a"));
@@ -507,140 +422,4 @@ fn a_host_that_is_back_but_not_well_is_said_to_be() {
     let outcome = &journal.outcomes[0];
     assert_eq!(outcome.kind, OutcomeKind::RolledBack);
     assert!(outcome.message.contains("not as it was before: failed: web.service"), "{outcome:?}");
-}
-
-fn obstructed(obstacle: Obstacle) -> Baseline {
-    Baseline { obstacle: Some(obstacle), boot_id: Some("one".into()), ..baseline("a") }
-}
-
-/// A journal with a system that is the boot default and waits for its first boot.
-fn awaiting_its_boot(policy: &Policy) -> Journal {
-    let mut journal = committed("a");
-    run(&mut journal, [Event::Release(target(2, "b")), Event::Unpacked, Event::Built(system("b").into())]);
-    let (journal, effect) = step(journal, Event::Surveyed(obstructed(Obstacle::Inhibited)), &under(policy, 0));
-    assert!(matches!(effect, Some(Effect::Commit(_))), "{effect:?}");
-    let booted = Found { profile: Some(system("b")), boot_id: Some("one".into()), ..found("a") };
-    let (journal, _) = step(journal, Event::Committed(booted), &under(policy, 0));
-    assert_eq!(journal.committed.as_ref().expect("committed").system, system("a"), "it has proved nothing yet");
-    assert!(journal.unproven.is_some() && journal.reboot.is_some());
-    journal
-}
-
-fn booting() -> Policy {
-    Policy { boot_instead: [Obstacle::Inhibited, Obstacle::InitInterface].into(), ..Policy::default() }
-}
-
-fn boots(system_name: &str) -> Event {
-    let booted = Some(system(system_name));
-    Event::Started(Found { booted, profile: Some(system("b")), boot_id: Some("two".into()), ..found(system_name) })
-}
-
-#[test]
-fn a_system_that_cannot_be_switched_to_is_booted_where_policy_says_so() {
-    let policy = booting();
-    let journal = awaiting_its_boot(&policy);
-    let (same, effect) = step(journal.clone(), Event::Release(target(2, "b")), &under(&policy, 0));
-    assert_eq!((effect, same.phase), (None, Phase::Steady), "it waits for its boot");
-    let (journal, effect) = step(journal, boots("b"), &under(&policy, 0));
-    assert!(matches!(effect, Some(Effect::Prove(_))), "its first boot is a probation");
-    let (journal, _) = step(journal, Event::Proved(Vec::new()), &under(&policy, 0));
-    let (journal, _) = step(journal, Event::Committed(found("b")), &under(&policy, 0));
-    assert_eq!(journal.committed.as_ref().expect("committed").system, system("b"));
-    assert_eq!((journal.unproven, journal.reboot), (None, None));
-    assert!(journal.outcomes[0].message.contains("booted"));
-}
-
-#[test]
-fn without_that_policy_an_obstacle_is_left_to_the_system_itself() {
-    let mut journal = committed("a");
-    run(&mut journal, [Event::Release(target(2, "b")), Event::Unpacked, Event::Built(system("b").into())]);
-    let effect = run(&mut journal, [Event::Surveyed(obstructed(Obstacle::Inhibited))]);
-    assert!(matches!(effect, Some(Effect::Activate(_))));
-    let needs = Ended::NeedsReboot(Failed::new("needs-reboot", "exit status: 100"));
-    let (back, effect) = step(journal.clone(), Event::Activated(needs.clone()), &at(0));
-    assert!(matches!(effect, Some(Effect::RollBack { boot: false, .. })), "{back:?}");
-    let (_, effect) = step(journal, Event::Activated(needs), &under(&booting(), 0));
-    assert!(matches!(effect, Some(Effect::Commit(_))), "exit code 100 is heeded likewise");
-}
-
-#[test]
-fn a_host_that_comes_back_in_the_old_system_says_so_and_boots_the_old_one_from_now_on() {
-    let policy = booting();
-    let (journal, effect) = step(awaiting_its_boot(&policy), boots("a"), &under(&policy, 0));
-    let Some(Effect::RollBack { boot: true, .. }) = effect else { panic!("{effect:?}") };
-    let rolled_back = Event::RolledBack { store_answers: true, unwell: None };
-    let (journal, _) = step(journal, rolled_back, &under(&policy, 0));
-    assert_eq!(journal.outcomes[0].error.as_deref(), Some(BOOTED_OLD_SYSTEM));
-    assert_eq!(journal.committed.expect("committed").system, system("a"));
-    assert_eq!((journal.unproven, journal.reboot), (None, None));
-    assert!(!journal.quarantine.is_empty());
-}
-
-#[test]
-fn a_system_that_never_gets_through_its_first_boot_is_given_up() {
-    let policy = booting();
-    let mut journal = awaiting_its_boot(&policy);
-    for boot in 0..3 {
-        let boot_id = Some(format!("boot {boot}"));
-        let started = Found { booted: Some(system("b")), profile: Some(system("b")), boot_id, ..found("b") };
-        let (next, effect) = step(journal, Event::Started(started), &under(&policy, 0));
-        assert!(matches!(effect, Some(Effect::Prove(_))), "{effect:?}");
-        journal = next;
-    }
-    let (_, effect) = step(journal, boots("b"), &under(&policy, 0));
-    assert!(matches!(effect, Some(Effect::RollBack { boot: true, .. })), "{effect:?}");
-}
-
-#[test]
-fn the_first_boot_of_another_kernel_is_a_probation_too() {
-    let mut journal = committed("a");
-    run(&mut journal, up_to_activation(2, "b", "a"));
-    let booted = Found { reboot_needed: true, boot_id: Some("one".into()), ..found("b") };
-    run(&mut journal, [Event::Activated(Ended::Well), Event::Proved(Vec::new()), Event::Committed(booted)]);
-    assert_eq!(
-        journal.committed.as_ref().expect("committed").system,
-        system("b"),
-        "it has proved itself, but for a boot"
-    );
-    assert!(matches!(run(&mut journal, [boots("b")]), Some(Effect::Prove(_))));
-    let effect = run(&mut journal, [Event::AttemptFailed(Failed::new("units-failed", "failed: web.service"))]);
-    assert!(matches!(effect, Some(Effect::RollBack { boot: true, .. })), "{effect:?}");
-    run(&mut journal, [Event::RolledBack { store_answers: true, unwell: None }]);
-    assert_eq!(journal.committed.expect("committed").system, system("a"));
-}
-
-#[test]
-fn a_needed_reboot_waits_for_policy_for_pauses_and_for_users() {
-    let mut reboot = RebootPolicy { when: RebootWhen::WhenNeeded, ..RebootPolicy::default() };
-    reboot.delay = jiff::SignedDuration::from_secs(60);
-    let policy = Policy { reboot, ..Policy::default() };
-    let needed = || Event::Looked(Found { reboot_needed: true, ..found("a") });
-    assert_eq!(run(&mut committed("a"), [needed()]), None, "by default never");
-    let (journal, effect) = step(committed("a"), needed(), &under(&policy, 0));
-    assert_eq!(effect, None, "not before its time");
-    let paused = Context { paused: true, ..under(&policy, 60) };
-    assert_eq!(step(journal.clone(), needed(), &paused).1, None);
-    let (journal, effect) = step(journal, needed(), &under(&policy, 60));
-    assert_eq!(effect, Some(Effect::Reboot { insist: false }));
-    let put_off = Event::RebootPutOff { until: at(120).now, failed: None };
-    let (journal, effect) = step(journal, put_off, &under(&policy, 60));
-    assert_eq!(effect, None);
-    assert_eq!(step(journal.clone(), Event::Woke, &under(&policy, 119)).1, None);
-    assert_eq!(step(journal.clone(), Event::Woke, &under(&policy, 120)).1, Some(Effect::Reboot { insist: false }));
-    let after_grace = under(&policy, 60 + 24 * 3600);
-    assert_eq!(step(journal.clone(), Event::Woke, &after_grace).1, Some(Effect::Reboot { insist: true }));
-    let (journal, _) = step(journal, Event::Looked(found("a")), &under(&policy, 120));
-    assert_eq!(journal.reboot, None, "it is not needed any more");
-}
-
-#[test]
-fn a_host_that_cannot_go_back_reboots_into_the_old_system_where_policy_says_so() {
-    let policy = Policy { reboot_when_stranded: true, ..Policy::default() };
-    let mut journal = committed("a");
-    run(&mut journal, up_to_activation(2, "b", "a"));
-    run(&mut journal, [Event::AttemptFailed(Failed::new("x", "x"))]);
-    let failed = Event::RollBackFailed(Failed::new("y", "y"));
-    let (_, effect) = step(journal.clone(), failed.clone(), &under(&policy, 0));
-    assert_eq!(effect, Some(Effect::Reboot { insist: true }));
-    assert_eq!(run(&mut journal, [failed]), None);
 }

@@ -191,3 +191,55 @@ fn remove_entries(directory: &Path, unwanted: impl Fn(&str) -> bool) {
         remove(&entry);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::os::unix::fs::symlink;
+    use std::time::{Duration, SystemTime};
+
+    /// An unpacked flake, so many hours old.
+    fn flake(state: &StateDirectory, name: &str, hours: u64) -> Digest {
+        let digest = Digest::of(name.as_bytes());
+        let path = state.flake(&digest);
+        fs::create_dir(&path).expect("created");
+        let then = SystemTime::now() - Duration::from_hours(hours);
+        File::open(&path).expect("opened").set_modified(then).expect("set");
+        digest
+    }
+
+    #[test]
+    fn the_newest_flakes_are_kept_unless_they_are_too_old_and_needed_ones_in_any_case() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = StateDirectory::create(folder.path()).expect("a state directory");
+        let needed = flake(&state, "needed", 1000);
+        let [new, newer, newest, old] =
+            [("new", 3), ("newer", 2), ("newest", 1), ("old", 50)].map(|(name, hours)| flake(&state, name, hours));
+        let kept = |flakes: &[Digest]| flakes.iter().map(|flake| state.flake(flake).exists()).collect::<Vec<_>>();
+        let tidy_up = |releases, hours| {
+            let keep = Keep { releases, age: Duration::from_hours(hours) };
+            state.tidy_up(&[needed].into(), &BTreeSet::new(), keep);
+        };
+        tidy_up(10, 48);
+        assert_eq!(kept(&[needed, new, newer, newest, old]), [true, true, true, true, false]);
+        tidy_up(2, 48);
+        assert_eq!(kept(&[needed, new, newer, newest]), [true, false, true, true]);
+        tidy_up(0, 48);
+        assert_eq!(kept(&[needed, newer, newest]), [true, false, false]);
+    }
+
+    #[test]
+    fn the_roots_of_needed_systems_are_kept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = StateDirectory::create(folder.path()).expect("a state directory");
+        for name in ["needed", "other"] {
+            symlink(format!("/nix/store/{name}"), state.path("roots").join(name)).expect("linked");
+        }
+        let keep = Keep { releases: 0, age: Duration::from_hours(1) };
+        state.tidy_up(&BTreeSet::new(), &[PathBuf::from("/nix/store/needed")].into(), keep);
+        let names: Vec<_> =
+            fs::read_dir(state.path("roots")).expect("listed").map(|one| one.expect("one").file_name()).collect();
+        assert_eq!(names, ["needed"]);
+    }
+}

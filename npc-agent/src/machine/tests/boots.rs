@@ -1,0 +1,139 @@
+//! Systems that are booted rather than activated, and reboots.
+
+use super::*;
+
+fn obstructed(obstacle: Obstacle) -> Baseline {
+    Baseline { obstacle: Some(obstacle), boot_id: Some("one".into()), ..baseline("a") }
+}
+
+/// A journal with a system that is the boot default and waits for its first boot.
+fn awaiting_its_boot(policy: &Policy) -> Journal {
+    let mut journal = committed("a");
+    run(&mut journal, [Event::Release(target(2, "b")), Event::Unpacked, Event::Built(system("b").into())]);
+    let (journal, effect) = step(journal, Event::Surveyed(obstructed(Obstacle::Inhibited)), &under(policy, 0));
+    assert!(matches!(effect, Some(Effect::Commit(_))), "{effect:?}");
+    let booted = Found { profile: Some(system("b")), boot_id: Some("one".into()), ..found("a") };
+    let (journal, _) = step(journal, Event::Committed(booted), &under(policy, 0));
+    assert_eq!(journal.committed.as_ref().expect("committed").system, system("a"), "it has proved nothing yet");
+    assert!(journal.unproven.is_some() && journal.reboot.is_some());
+    journal
+}
+
+fn booting() -> Policy {
+    Policy { boot_instead: [Obstacle::Inhibited, Obstacle::InitInterface].into(), ..Policy::default() }
+}
+
+fn boots(system_name: &str) -> Event {
+    let booted = Some(system(system_name));
+    Event::Started(Found { booted, profile: Some(system("b")), boot_id: Some("two".into()), ..found(system_name) })
+}
+
+#[test]
+fn a_system_that_cannot_be_switched_to_is_booted_where_policy_says_so() {
+    let policy = booting();
+    let journal = awaiting_its_boot(&policy);
+    let (same, effect) = step(journal.clone(), Event::Release(target(2, "b")), &under(&policy, 0));
+    assert_eq!((effect, same.phase), (None, Phase::Steady), "it waits for its boot");
+    let (journal, effect) = step(journal, boots("b"), &under(&policy, 0));
+    assert!(matches!(effect, Some(Effect::Prove(_))), "its first boot is a probation");
+    let (journal, _) = step(journal, Event::Proved(Vec::new()), &under(&policy, 0));
+    let (journal, _) = step(journal, Event::Committed(found("b")), &under(&policy, 0));
+    assert_eq!(journal.committed.as_ref().expect("committed").system, system("b"));
+    assert_eq!((journal.unproven, journal.reboot), (None, None));
+    assert!(journal.outcomes[0].message.contains("booted"));
+}
+
+#[test]
+fn without_that_policy_an_obstacle_is_left_to_the_system_itself() {
+    let mut journal = committed("a");
+    run(&mut journal, [Event::Release(target(2, "b")), Event::Unpacked, Event::Built(system("b").into())]);
+    let effect = run(&mut journal, [Event::Surveyed(obstructed(Obstacle::Inhibited))]);
+    assert!(matches!(effect, Some(Effect::Activate(_))));
+    let needs = Ended::NeedsReboot(Failed::new("needs-reboot", "exit status: 100"));
+    let (back, effect) = step(journal.clone(), Event::Activated(needs.clone()), &at(0));
+    assert!(matches!(effect, Some(Effect::RollBack { boot: false, .. })), "{back:?}");
+    let (_, effect) = step(journal, Event::Activated(needs), &under(&booting(), 0));
+    assert!(matches!(effect, Some(Effect::Commit(_))), "exit code 100 is heeded likewise");
+}
+
+#[test]
+fn a_host_that_comes_back_in_the_old_system_says_so_and_boots_the_old_one_from_now_on() {
+    let policy = booting();
+    let (journal, effect) = step(awaiting_its_boot(&policy), boots("a"), &under(&policy, 0));
+    let Some(Effect::RollBack { boot: true, .. }) = effect else { panic!("{effect:?}") };
+    let rolled_back = Event::RolledBack { store_answers: true, unwell: None };
+    let (journal, _) = step(journal, rolled_back, &under(&policy, 0));
+    assert_eq!(journal.outcomes[0].error.as_deref(), Some(BOOTED_OLD_SYSTEM));
+    assert_eq!(journal.committed.expect("committed").system, system("a"));
+    assert_eq!((journal.unproven, journal.reboot), (None, None));
+    assert!(!journal.quarantine.is_empty());
+}
+
+#[test]
+fn a_system_that_never_gets_through_its_first_boot_is_given_up() {
+    let policy = booting();
+    let mut journal = awaiting_its_boot(&policy);
+    for boot in 0..3 {
+        let boot_id = Some(format!("boot {boot}"));
+        let started = Found { booted: Some(system("b")), profile: Some(system("b")), boot_id, ..found("b") };
+        let (next, effect) = step(journal, Event::Started(started), &under(&policy, 0));
+        assert!(matches!(effect, Some(Effect::Prove(_))), "{effect:?}");
+        journal = next;
+    }
+    let (_, effect) = step(journal, boots("b"), &under(&policy, 0));
+    assert!(matches!(effect, Some(Effect::RollBack { boot: true, .. })), "{effect:?}");
+}
+
+#[test]
+fn the_first_boot_of_another_kernel_is_a_probation_too() {
+    let mut journal = committed("a");
+    run(&mut journal, up_to_activation(2, "b", "a"));
+    let booted = Found { reboot_needed: true, boot_id: Some("one".into()), ..found("b") };
+    run(&mut journal, [Event::Activated(Ended::Well), Event::Proved(Vec::new()), Event::Committed(booted)]);
+    assert_eq!(
+        journal.committed.as_ref().expect("committed").system,
+        system("b"),
+        "it has proved itself, but for a boot"
+    );
+    assert!(matches!(run(&mut journal, [boots("b")]), Some(Effect::Prove(_))));
+    let effect = run(&mut journal, [Event::AttemptFailed(Failed::new("units-failed", "failed: web.service"))]);
+    assert!(matches!(effect, Some(Effect::RollBack { boot: true, .. })), "{effect:?}");
+    run(&mut journal, [Event::RolledBack { store_answers: true, unwell: None }]);
+    assert_eq!(journal.committed.expect("committed").system, system("a"));
+}
+
+#[test]
+fn a_needed_reboot_waits_for_policy_for_pauses_and_for_users() {
+    let mut reboot = RebootPolicy { when: RebootWhen::WhenNeeded, ..RebootPolicy::default() };
+    reboot.delay = jiff::SignedDuration::from_secs(60);
+    let policy = Policy { reboot, ..Policy::default() };
+    let needed = || Event::Looked(Found { reboot_needed: true, ..found("a") });
+    assert_eq!(run(&mut committed("a"), [needed()]), None, "by default never");
+    let (journal, effect) = step(committed("a"), needed(), &under(&policy, 0));
+    assert_eq!(effect, None, "not before its time");
+    let paused = Context { paused: true, ..under(&policy, 60) };
+    assert_eq!(step(journal.clone(), needed(), &paused).1, None);
+    let (journal, effect) = step(journal, needed(), &under(&policy, 60));
+    assert_eq!(effect, Some(Effect::Reboot { insist: false }));
+    let put_off = Event::RebootPutOff { until: at(120).now, failed: None };
+    let (journal, effect) = step(journal, put_off, &under(&policy, 60));
+    assert_eq!(effect, None);
+    assert_eq!(step(journal.clone(), Event::Woke, &under(&policy, 119)).1, None);
+    assert_eq!(step(journal.clone(), Event::Woke, &under(&policy, 120)).1, Some(Effect::Reboot { insist: false }));
+    let after_grace = under(&policy, 60 + 24 * 3600);
+    assert_eq!(step(journal.clone(), Event::Woke, &after_grace).1, Some(Effect::Reboot { insist: true }));
+    let (journal, _) = step(journal, Event::Looked(found("a")), &under(&policy, 120));
+    assert_eq!(journal.reboot, None, "it is not needed any more");
+}
+
+#[test]
+fn a_host_that_cannot_go_back_reboots_into_the_old_system_where_policy_says_so() {
+    let policy = Policy { reboot_when_stranded: true, ..Policy::default() };
+    let mut journal = committed("a");
+    run(&mut journal, up_to_activation(2, "b", "a"));
+    run(&mut journal, [Event::AttemptFailed(Failed::new("x", "x"))]);
+    let failed = Event::RollBackFailed(Failed::new("y", "y"));
+    let (_, effect) = step(journal.clone(), failed.clone(), &under(&policy, 0));
+    assert_eq!(effect, Some(Effect::Reboot { insist: true }));
+    assert_eq!(run(&mut journal, [failed]), None);
+}

@@ -1,0 +1,92 @@
+//! Whoever else has a hand in it: the dead-man timer, and humans.
+
+use super::*;
+use crate::machine::step as decide;
+
+#[test]
+fn the_timer_is_armed_before_anything_is_activated_and_disarmed_by_the_commit() {
+    let mut journal = committed("a");
+    run(&mut journal, [Event::Release(target(2, "b")), Event::Unpacked, Event::Built(system("b").into())]);
+    let (journal, effects) = decide(journal, Event::Surveyed(baseline("a")), &at(0));
+    assert!(matches!(effects[..], [Effect::Arm { stage: Stage::Activation, .. }, Effect::Activate(_)]), "{effects:?}");
+    let (journal, effects) = decide(journal, Event::Activated(Ended::Well), &at(0));
+    let [Effect::Arm { stage: Stage::Probation, .. }, Effect::HandOver, Effect::Prove(_)] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    let (journal, effects) = decide(journal, Event::Proved(Vec::new()), &at(0));
+    assert!(matches!(effects[..], [Effect::Commit(_)]), "{effects:?}");
+    let (_, effects) = decide(journal, Event::Committed(found("b")), &at(0));
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Disarm(_))), "{effects:?}");
+}
+
+#[test]
+fn the_timer_brings_the_old_system_back_in_every_phase_of_an_attempt() {
+    let passed = [Event::Activated(Ended::Well), Event::Proved(Vec::new())];
+    for steps in 0..=passed.len() {
+        let mut journal = committed("a");
+        run(&mut journal, up_to_activation(2, "b", "a"));
+        run(&mut journal, passed[..steps].to_vec());
+        let was_committing = steps == passed.len();
+        let effect = run(&mut journal, [Event::DeadlinePassed(found("b"))]);
+        let Some(Effect::RollBack { boot, rescued: false, .. }) = effect else { panic!("{effect:?}") };
+        assert_eq!(boot, was_committing);
+    }
+    let mut journal = committed("a");
+    let before = journal.clone();
+    assert_eq!(run(&mut journal, [Event::DeadlinePassed(found("a"))]), None);
+    assert_eq!(journal, before, "after a commit it finds nothing to do");
+}
+
+#[test]
+fn a_system_that_a_human_activated_in_the_middle_of_an_attempt_stays() {
+    let overtaken = |event: fn(Found) -> Event, steps: usize| {
+        let mut journal = committed("a");
+        run(&mut journal, up_to_activation(2, "b", "a"));
+        run(&mut journal, [Event::Activated(Ended::Well), Event::Proved(Vec::new())].into_iter().take(steps));
+        assert_eq!(run(&mut journal, [event(found("c"))]), None);
+        journal
+    };
+    for steps in 0..=2 {
+        for event in [Event::Started, Event::DeadlinePassed, Event::Overtaken] {
+            let journal = overtaken(event, steps);
+            assert_eq!(journal.phase, Phase::Steady);
+            assert_eq!(journal.outcomes[0].error.as_deref(), Some(CHANGED_BY_HAND));
+            assert_eq!(journal.by_hand.as_ref().map(|by_hand| &by_hand.system), Some(&system("c")));
+            assert!(journal.quarantine.is_empty(), "the release is not to blame");
+        }
+    }
+}
+
+#[test]
+fn a_system_that_a_human_activated_is_not_fought_over_until_the_release_changes() {
+    let mut journal = committed("a");
+    assert_eq!(run(&mut journal, [Event::Looked(found("c"))]), None);
+    assert_eq!(journal.outcomes[0].error.as_deref(), Some(CHANGED_BY_HAND));
+    let outcomes = journal.outcomes.len();
+    assert_eq!(run(&mut journal, [Event::Looked(found("c")), Event::Release(target(1, "a")), starts("c")]), None);
+    assert_eq!(journal.outcomes.len(), outcomes, "it is told once");
+    let effect = run(&mut journal, [Event::Release(target(2, "a"))]);
+    assert!(matches!(effect, Some(Effect::Fetch(_))), "something new counts, even if it leads to the committed system");
+    let mut journal = committed("a");
+    run(&mut journal, [Event::Looked(found("c")), Event::Looked(found("a"))]);
+    assert_eq!(journal.by_hand, None, "the human went back");
+}
+
+#[test]
+fn a_boot_default_that_a_human_set_is_noticed_too() {
+    let mut journal = committed("a");
+    run(&mut journal, [Event::Looked(Found { profile: Some(system("c")), ..found("a") })]);
+    assert!(journal.outcomes[0].message.contains("boot default by hand"), "{:?}", journal.outcomes[0]);
+}
+
+#[test]
+fn where_the_operator_says_enforce_the_committed_system_comes_back_at_once() {
+    let policy = Policy { by_hand: HandPolicy::Enforce, ..Policy::default() };
+    let (journal, effect) = step(committed("a"), Event::Looked(found("c")), &under(&policy, 0));
+    assert!(matches!(effect, Some(Effect::Fetch(_))));
+    let context = under(&policy, 0);
+    let (journal, _) = step(journal, Event::Unpacked, &context);
+    let (journal, _) = step(journal, Event::Built(system("a").into()), &context);
+    let (_, effect) = step(journal, Event::Surveyed(baseline("c")), &context);
+    assert!(matches!(effect, Some(Effect::Activate(_))));
+}
