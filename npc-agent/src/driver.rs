@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::activation::Platform;
 use crate::clock::Clock;
-use crate::failpoint;
+use crate::failpoint::UnderWay;
 use crate::failure::{Exit, Failure};
 use crate::health::Probation;
 use crate::machine::{Context, Effect, Event, Failed, Journal, Phase, Policy, RebootWhen, Target, step, waits};
@@ -278,8 +278,7 @@ impl<P: Platform> Driver<P> {
     /// The first effect that leads to an event ends the list.
     async fn perform_all(&mut self, effects: Vec<Effect>, signals: &mut Signals) -> Performed {
         for effect in effects {
-            let word = failpoint::word(&effect);
-            failpoint::before(&effect);
+            let under_way = UnderWay::begins(&effect);
             let must_finish = matches!(effect, Effect::Commit(_));
             let performed = if must_finish {
                 self.perform(effect).await
@@ -289,7 +288,7 @@ impl<P: Platform> Driver<P> {
                     performed = self.perform(effect) => performed,
                 }
             };
-            failpoint::after(word);
+            under_way.ends();
             match performed {
                 Performed::Nothing => {}
                 done => return done,

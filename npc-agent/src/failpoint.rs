@@ -5,6 +5,19 @@ use std::fmt;
 
 use crate::machine::Effect;
 
+/// Gives each pattern of a type its word, and a list of all words: what compiles has a word and is in the list.
+macro_rules! words {
+    ($all:ident, $word:ident($type:ty): $($pattern:pat => $text:literal,)+) => {
+        const $all: &[&str] = &[$($text),+];
+
+        fn $word(value: &$type) -> &'static str {
+            match value {
+                $($pattern => $text,)+
+            }
+        }
+    };
+}
+
 /// A step within an effect that leaves its mark on the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
@@ -24,89 +37,59 @@ pub enum Step {
     RescueEnded,
 }
 
-impl Step {
-    /// All of them; the match keeps the list whole.
-    const ALL: [Self; 7] = [
-        Self::TimerArmed,
-        Self::ProfileSet,
-        Self::BootLoaderInstalled,
-        Self::ActivationStopped,
-        Self::PreviousActivated,
-        Self::RescueBegun,
-        Self::RescueEnded,
-    ];
-
-    fn word(self) -> &'static str {
-        match self {
-            Self::TimerArmed => "timer-armed",
-            Self::ProfileSet => "profile-set",
-            Self::BootLoaderInstalled => "boot-loader-installed",
-            Self::ActivationStopped => "activation-stopped",
-            Self::PreviousActivated => "previous-activated",
-            Self::RescueBegun => "rescue-begun",
-            Self::RescueEnded => "rescue-ended",
-        }
-    }
+words! { STEPS, step_word(Step):
+    Step::TimerArmed => "timer-armed",
+    Step::ProfileSet => "profile-set",
+    Step::BootLoaderInstalled => "boot-loader-installed",
+    Step::ActivationStopped => "activation-stopped",
+    Step::PreviousActivated => "previous-activated",
+    Step::RescueBegun => "rescue-begun",
+    Step::RescueEnded => "rescue-ended",
 }
 
-/// The words for effects. `word` has no default case, so a new effect does not compile without one, and a test holds the
-/// list against `word`'s own source of truth: what a run passes must be in it.
-pub const EFFECTS: [&str; 14] = [
-    "fetch",
-    "check-room",
-    "build",
-    "survey",
-    "arm",
-    "activate",
-    "hand-over",
-    "prove",
-    "commit",
-    "roll-back",
-    "disarm",
-    "tidy-up",
-    "run-hook",
-    "reboot",
-];
-
-/// An effect's word.
-pub fn word(effect: &Effect) -> &'static str {
-    match effect {
-        Effect::Fetch(_) => EFFECTS[0],
-        Effect::CheckRoom => EFFECTS[1],
-        Effect::Build(_) => EFFECTS[2],
-        Effect::Survey { .. } => EFFECTS[3],
-        Effect::Arm { .. } => EFFECTS[4],
-        Effect::Activate(_) => EFFECTS[5],
-        Effect::HandOver => EFFECTS[6],
-        Effect::Prove(_) => EFFECTS[7],
-        Effect::Commit(_) => EFFECTS[8],
-        Effect::RollBack { .. } => EFFECTS[9],
-        Effect::Disarm(_) => EFFECTS[10],
-        Effect::TidyUp => EFFECTS[11],
-        Effect::RunHook(_) => EFFECTS[12],
-        Effect::Reboot { .. } => EFFECTS[13],
-    }
+words! { EFFECTS, effect_word(Effect):
+    Effect::Fetch(_) => "fetch",
+    Effect::CheckRoom => "check-room",
+    Effect::Build(_) => "build",
+    Effect::Survey { .. } => "survey",
+    Effect::Arm { .. } => "arm",
+    Effect::Activate(_) => "activate",
+    Effect::HandOver => "hand-over",
+    Effect::Prove(_) => "prove",
+    Effect::Commit(_) => "commit",
+    Effect::RollBack { .. } => "roll-back",
+    Effect::Disarm(_) => "disarm",
+    Effect::TidyUp => "tidy-up",
+    Effect::RunHook(_) => "run-hook",
+    Effect::Reboot { .. } => "reboot",
 }
 
 /// Every place there is, by the name that `NPC_FAIL_AT` takes.
 pub fn all() -> Vec<String> {
     let effects = EFFECTS.iter().flat_map(|effect| [format!("before-{effect}"), format!("after-{effect}")]);
-    effects.chain(Step::ALL.iter().map(|step| format!("step-{}", step.word()))).collect()
+    effects.chain(STEPS.iter().map(|step| format!("step-{step}"))).collect()
 }
 
-/// An effect is about to begin; the journal says so.
-pub(crate) fn before(effect: &Effect) {
-    reach(format_args!("before-{}", word(effect)));
-}
+/// An effect that is under way.
+pub(crate) struct UnderWay(&'static str);
 
-/// An effect has ended; nothing says so yet.
-pub(crate) fn after(effect: &str) {
-    reach(format_args!("after-{effect}"));
+impl UnderWay {
+    /// It is about to begin; the journal says so.
+    pub(crate) fn begins(effect: &Effect) -> Self {
+        let word = effect_word(effect);
+        reach(format_args!("before-{word}"));
+        Self(word)
+    }
+
+    /// It has ended; nothing says so yet.
+    pub(crate) fn ends(self) {
+        reach(format_args!("after-{}", self.0));
+    }
 }
 
 /// A step within an effect has ended.
 pub(crate) fn passed(step: Step) {
-    reach(format_args!("step-{}", step.word()));
+    reach(format_args!("step-{}", step_word(&step)));
 }
 
 #[cfg(debug_assertions)]
