@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use npc_core::explain;
 use tokio::process::Command;
 
 use crate::activation::Platform;
@@ -20,14 +21,14 @@ use crate::activation::unit::{Units, ask, inherited, own_unit, tell};
 use crate::clock::Clock;
 use crate::failpoint;
 use crate::failure::{Exit, Failure};
-use crate::machine::{Attempt, Context, Event, Failed, Phase, Policy, Stage, step};
+use crate::machine::{Attempt, Context, Event, Failed, Journal, Phase, Policy, Stage, step};
 use crate::state::{CommitLock, Held, Lock, LockError, StateDirectory};
 
 /// How often a process that waits looks whether it is still wanted.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// How long a commit that has begun may hold the timer up.
-const COMMIT_PATIENCE: Duration = Duration::from_mins(10);
+/// How long setting the profile may hold a commit up, beside the boot loader.
+const PROFILE_PATIENCE: Duration = Duration::from_mins(6);
 
 /// How long an agent that was ended may take to be gone.
 const AGENT_PATIENCE: Duration = Duration::from_secs(30);
@@ -48,6 +49,10 @@ pub struct DeadMan {
     pub activation: Duration,
     /// From the end of an activation to the commit.
     pub probation: Duration,
+}
+
+fn attempt_file(name: &str) -> String {
+    format!("units/{name}.attempt.json")
 }
 
 fn name_of(attempt: &Attempt, stage: Stage) -> String {
@@ -71,6 +76,10 @@ impl DeadMan {
     pub async fn arm(&self, attempt: &Attempt, stage: Stage) -> Result<(), Failed> {
         let failed = |reason: String| Failed::new("dead-man", format!("the dead-man timer cannot be set: {reason}"));
         let settings = self.settings_of(attempt);
+        // What the rescuer goes by if it cannot read the journal any more.
+        self.state
+            .write_json(&attempt_file(&attempt.name()), attempt)
+            .map_err(|error| failed(explain::in_one_line(&error)))?;
         if !settings.exists() {
             // The settings themselves may belong to the new system a moment later.
             fs::copy(&self.config, &settings).map_err(|error| failed(error.to_string()))?;
@@ -102,6 +111,10 @@ impl DeadMan {
             format!("--on-active={}s", after.as_secs()).into(),
             "--timer-property=AccuracySec=1s".into(),
             "--property=OOMScoreAdjust=-900".into(),
+            // What keeps it from going back may pass; that nobody goes back would not.
+            "--property=Restart=on-failure".into(),
+            "--property=RestartSec=30".into(),
+            "--property=StartLimitIntervalSec=0".into(),
         ];
         for (name, value) in inherited() {
             let mut setting = std::ffi::OsString::from(format!("--setenv={name}="));
@@ -177,6 +190,8 @@ pub struct Rescue<'a, P> {
     pub platform: P,
     /// What the operator decided beforehand.
     pub policy: &'a Policy,
+    /// How long installing a boot loader may take: a commit that has begun is waited for.
+    pub activation_timeout: Duration,
 }
 
 /// Waits for the time, and returns whether it has come while the lease lasted.
@@ -196,30 +211,49 @@ pub async fn wait(after: Duration, lease: &Path) -> Result<bool, Failure> {
 impl<P: Platform> Rescue<'_, P> {
     /// Brings the system before back, if the journal still says that nobody has ended the attempt.
     pub async fn run(&self, clock: &dyn Clock) -> Result<(), Failure> {
-        if !self.is_wanted()? {
+        if !self.is_wanted() {
             return Ok(());
         }
-        let commit = patiently(COMMIT_PATIENCE, || CommitLock::take(self.state)).await;
-        if !self.is_wanted()? {
+        let commit = patiently(self.activation_timeout + PROFILE_PATIENCE, || CommitLock::take(self.state)).await;
+        if !self.is_wanted() {
             return Ok(());
         }
         self.end_agent().await;
-        let Some(agent) = patiently(AGENT_PATIENCE, || Lock::take(self.state)).await else {
-            return Err(Failure::new(Exit::Locked, "the agent could not be ended"));
+        // From here on there is no agent, so that nothing may keep one from being started again in the end.
+        let agent = patiently(AGENT_PATIENCE, || Lock::take(self.state)).await;
+        let result = match &agent {
+            Some(_) if self.is_wanted() => self.go_back(clock).await,
+            Some(_) => Ok(()),
+            None => Err(Failure::new(Exit::Locked, "the agent could not be ended")),
         };
-        let result = if self.is_wanted()? { self.go_back(clock).await } else { Ok(()) };
         drop((agent, commit));
         self.start_agent().await;
         result
     }
 
-    fn is_wanted(&self) -> Result<bool, Failure> {
-        let journal = self.state.recover_journal()?;
-        Ok(journal.phase.attempt().is_some_and(|attempt| attempt.name() == self.attempt))
+    fn is_wanted(&self) -> bool {
+        self.journal().phase.attempt().is_some_and(|attempt| attempt.name() == self.attempt)
+    }
+
+    /// The journal. Where it cannot be read, the attempt that the timer was set for counts as going on.
+    fn journal(&self) -> Journal {
+        let error = match self.state.read_journal() {
+            Ok(journal) => return journal,
+            Err(error) => error,
+        };
+        tracing::error!(kind = "state", error = &error as &dyn std::error::Error, "the journal cannot be read");
+        match self.state.read_json(&attempt_file(self.attempt)) {
+            Ok(Some(attempt)) => Journal { phase: Phase::Probation(attempt), ..Journal::default() },
+            Ok(None) => Journal::default(),
+            Err(error) => {
+                tracing::error!(kind = "state", error = &error as &dyn std::error::Error, "nor can the attempt");
+                Journal::default()
+            }
+        }
     }
 
     async fn go_back(&self, clock: &dyn Clock) -> Result<(), Failure> {
-        let journal = self.state.recover_journal()?;
+        let journal = self.journal();
         let found = self.platform.look(journal.phase.attempt()).await;
         let context = Context { now: clock.now(), jitter: 0.5, nonce: 0, paused: false, policy: self.policy };
         let (mut journal, _) = step(journal, Event::DeadlinePassed(found), &context);
@@ -238,7 +272,7 @@ impl<P: Platform> Rescue<'_, P> {
         }
     }
 
-    fn note(&self, journal: &crate::machine::Journal) {
+    fn note(&self, journal: &Journal) {
         if let Err(error) = self.state.write_journal(journal) {
             tracing::error!(error = &error as &dyn std::error::Error, "cannot write the journal");
         }

@@ -30,6 +30,9 @@ use crate::supervisor::Supervisor;
 use perform::Performed;
 use words::{judge, poll_failure, sentence};
 
+/// The least pause before something is tried again while nothing can be written down.
+const UNWRITTEN_PAUSE: Duration = Duration::from_secs(30);
+
 /// How often to look whether a reboot that is due may begin.
 const REBOOT_LOOK: Duration = Duration::from_secs(30);
 
@@ -259,7 +262,7 @@ impl<P: Platform> Driver<P> {
             if !self.remember(journal) {
                 return Flow::GoOn;
             }
-            if !matches!(self.parts.journal.phase, Phase::Committing(_)) {
+            if !matches!(self.parts.journal.phase, Phase::Committing(_) | Phase::RollingBack { .. }) {
                 self.commit = None;
             }
             if !effects.is_empty() {
@@ -392,7 +395,9 @@ impl<P: Platform> Driver<P> {
         let due = due.map(|due| if is_over { Duration::ZERO } else { left(due) });
         let may_reboot = journal.reboot.is_some() && self.parts.policy.reboot.when != RebootWhen::Never;
         let reboot = (may_reboot && journal.phase == Phase::Steady).then_some(REBOOT_LOOK);
-        due.into_iter().chain(reboot).min()
+        // A disk that takes no notes of failures must not have them repeated at once.
+        let least = if self.unwritten.is_some() { UNWRITTEN_PAUSE } else { Duration::ZERO };
+        due.into_iter().chain(reboot).min().map(|due| due.max(least))
     }
 
     fn tell_status(&mut self, trouble: Option<&Failed>) {

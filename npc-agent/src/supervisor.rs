@@ -20,7 +20,8 @@ impl Supervisor {
     /// and just then this agent has to go.
     pub async fn of_this_process() -> Self {
         let starts_us_again = match unit::own_unit().filter(|_| unit::is_booted()) {
-            Some(unit) => matches!(unit::show(&unit, "Restart").await.as_str(), "always" | "on-success"),
+            // Where the manager is too busy to tell, it is taken to do so, as the timer sees to the contrary.
+            Some(unit) => matches!(unit::show(&unit, "Restart").await.as_str(), "always" | "on-success" | ""),
             None => false,
         };
         Self { status: String::new(), starts_us_again }

@@ -48,6 +48,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long to wait at a place that an agent may never come by.
 const LESS_PATIENCE: Duration = Duration::from_secs(4);
 
+/// The limit of a probation whose timer is not to go off, in seconds.
+const UNHURRIED: u32 = 120;
+
+/// The limit of one whose timer is.
+const HURRIED: u32 = 2;
+
 /// So many trials at a time; they mostly wait.
 const AT_ONCE: usize = 3;
 
@@ -70,11 +76,13 @@ fn world(nix: &Nix) -> World {
 }
 
 /// A host that runs the release of `prod` and is told to follow `release`.
-fn host<'world>(world: &'world World, name: &str, nix: &Nix, release: Release) -> Agent<'world> {
+///
+/// `limit` is what the timer goes by, in seconds: without systemd, nobody starts an agent again that it has ended.
+fn host<'world>(world: &'world World, name: &str, nix: &Nix, release: Release, limit: u32) -> Agent<'world> {
     let agent = world.agent_called(name, "web-2", nix);
     let path = agent.path("agent.toml");
     let settings = fs::read_to_string(&path).expect("read");
-    let settings = settings.replace("store = 1", "store = 1\nlimit = 2")
+    let settings = settings.replace("store = 1", &format!("store = 1\nlimit = {limit}"))
         + "[activation]\ntimeout = 5\n[reboot]\nwhen = \"when-needed\"\ncommand = [\"false\"]\n\
            [hooks]\ncommitted = [\"true\"]\nrolled_back = [\"true\"]\n";
     fs::write(path, settings).expect("written");
@@ -134,7 +142,7 @@ fn assert_whole(agent: &Agent<'_>, release: Release, trial: &str) {
 
 /// Kills the agent at each of these places in turn, and has it come to rest. Says whether it came by the first.
 fn kill(world: &World, nix: &Nix, name: &str, release: Release, places: &[&str]) -> bool {
-    let agent = host(world, name, nix, release);
+    let agent = host(world, name, nix, release, UNHURRIED);
     let (first, others) = places.split_first().expect("a place");
     let died = dies_at(&agent, first, PATIENCE);
     for place in others {
@@ -203,7 +211,7 @@ fn a_rescuer_goes_back_and_one_that_is_killed_leaves_that_to_the_next_agent() {
     let rescuers: Vec<_> = failpoint::all().into_iter().filter(|place| is_the_rescuers(place)).collect();
     let places: Vec<_> = rescuers.iter().map(String::as_str).chain(["nowhere", "step-previous-activated"]).collect();
     each(&places, |index, place| {
-        let agent = host(&world, &format!("rescue-{index}"), &nix, Release::Good);
+        let agent = host(&world, &format!("rescue-{index}"), &nix, Release::Good, HURRIED);
         let old = agent.running();
         assert!(
             dies_at(&agent, &format!("after-prove,{place}"), PATIENCE),

@@ -44,6 +44,9 @@ const NEEDS_REBOOT: i32 = 100;
 /// Its exit code when somebody else is switching: `EAGAIN`, as it comes.
 const BEING_SWITCHED: i32 = 11;
 
+/// How often to look whether somebody else's switch is over.
+const LOCK_PAUSE: Duration = Duration::from_secs(2);
+
 /// A NixOS host.
 #[derive(Debug)]
 pub struct NixOs {
@@ -86,6 +89,10 @@ impl NixOs {
     ) -> Result<Self, Failure> {
         let (state, units) = (dead_man.state.clone(), dead_man.units.clone());
         let platform = Self { host: Host { root, profile }, state, units, dead_man, settings };
+        // It never changes, so a full disk is no reason to write it again, and least of all not to go back.
+        if fs::read_to_string(platform.registry()).is_ok_and(|text| text == EMPTY_REGISTRY) {
+            return Ok(platform);
+        }
         fs::write(platform.registry(), EMPTY_REGISTRY).map_err(Failure::other)?;
         Ok(platform)
     }
@@ -194,16 +201,32 @@ impl NixOs {
         }
     }
 
-    /// Makes `system` the boot default: the profile, then the boot loader.
+    /// Makes `system` the boot default: the profile, then the boot loader. Going back, the one is done without the other.
     async fn make_default(&self, units: &Units, system: &Path, name: String, check: Check) -> Result<(), Failed> {
-        self.set_profile(system).await?;
+        let profile = self.set_profile(system).await;
         failpoint::passed(failpoint::Step::ProfileSet);
+        if check == Check::Do {
+            profile.clone()?;
+        }
         let job = self.switch(name, system, "boot", check);
-        let ending = units.repeat(&job).await?;
+        let ending = self.when_nobody_switches(units, &job).await?;
         failpoint::passed(failpoint::Step::BootLoaderInstalled);
         match ending.code() {
-            Some(0) => Ok(()),
+            Some(0) => profile,
             _ => Err(self.failed("boot-failed", "make the system the boot default", &job.name, &ending).await),
+        }
+    }
+
+    /// Runs a job anew, and again for as long as somebody else's switch keeps it from beginning.
+    async fn when_nobody_switches(&self, units: &Units, job: &Job) -> Result<Ending, Failed> {
+        let begun = tokio::time::Instant::now();
+        loop {
+            let ending = units.repeat(job).await?;
+            if ending.code() != Some(BEING_SWITCHED) || begun.elapsed() >= self.settings.timeout {
+                return Ok(ending);
+            }
+            tracing::warn!(kind = "switch-in-progress", "waiting for somebody else's switch");
+            tokio::time::sleep(LOCK_PAUSE).await;
         }
     }
 
@@ -380,9 +403,18 @@ impl Platform for NixOs {
 impl NixOs {
     async fn reactivate(&self, units: &Units, previous: &Path, name: String) -> Result<(), Failed> {
         let job = self.switch(name, previous, "test", Check::Skip);
-        let ending = units.repeat(&job).await?;
+        let ending = self.when_nobody_switches(units, &job).await;
         failpoint::passed(failpoint::Step::PreviousActivated);
         let runs = self.host.running().as_deref() == Some(previous);
+        let ending = match ending {
+            Ok(ending) => ending,
+            // On a full disk a unit cannot write down how it ended; what runs is what counts.
+            Err(failed) if runs => {
+                tracing::warn!(kind = failed.kind, "the system before runs again, but: {failed}");
+                return Ok(());
+            }
+            Err(failed) => return Err(failed),
+        };
         match ending.code() {
             Some(0) if runs => Ok(()),
             Some(0) => {

@@ -65,7 +65,8 @@ pub(super) async fn on_platform(
     match settings.activation.clone() {
         Activation::NixOs { root, profile } => what.with(NixOs::new(root, profile, dead_man, platform)?).await,
         Activation::Command(command) => {
-            let committed = state.recover_journal()?.committed;
+            // Only the agent itself puts a journal aside that it cannot read.
+            let committed = state.read_journal().ok().and_then(|journal| journal.committed);
             what.with(CommandPlatform::new(command, dead_man, platform, committed)).await
         }
     }

@@ -36,7 +36,8 @@ pub(super) fn dead_man(config: &Path, state: &Path, told: &DeadMan) -> Result<()
     {
         return Ok(());
     }
-    let rescue = Rescuing { told, state: &state, policy: &settings.policy };
+    let rescue =
+        Rescuing { told, state: &state, policy: &settings.policy, activation_timeout: settings.platform.timeout };
     runtime.block_on(on_platform(&settings, config, &state, rescue))
 }
 
@@ -44,12 +45,14 @@ struct Rescuing<'a> {
     told: &'a DeadMan,
     state: &'a StateDirectory,
     policy: &'a Policy,
+    activation_timeout: Duration,
 }
 
 impl PlatformUse for Rescuing<'_> {
     async fn with(self, platform: impl Platform) -> Result<(), Failure> {
-        let Rescuing { told, state, policy } = self;
-        let rescue = Rescue { attempt: &told.attempt, agent_unit: told.agent_unit.as_deref(), state, platform, policy };
+        let Rescuing { told, state, policy, activation_timeout } = self;
+        let (attempt, agent_unit) = (told.attempt.as_str(), told.agent_unit.as_deref());
+        let rescue = Rescue { attempt, agent_unit, state, platform, policy, activation_timeout };
         rescue.run(&SystemClock).await
     }
 }

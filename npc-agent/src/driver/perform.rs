@@ -9,7 +9,7 @@ use super::{Driver, fetch};
 use crate::activation::{Platform, USERS};
 use crate::health::{self, Watch};
 use crate::hooks;
-use crate::machine::{Attempt, Baseline, Effect, Event, Failed, Stage};
+use crate::machine::{Attempt, Baseline, DEADLINE_PASSED, Effect, Event, Failed, Mode, Stage};
 use crate::state::CommitLock;
 
 /// How long to wait before users are looked for again.
@@ -96,10 +96,9 @@ impl<P: Platform> Driver<P> {
         let mut baseline = parts.platform.survey(system).await?;
         let has_systemd = parts.platform.has_systemd();
         let host_file = parts.platform.host_file();
-        let (store, (units, checks)) =
-            tokio::join!(self.store_answers(), health::baseline(host_file.as_deref(), has_systemd));
+        let (store, observed) = tokio::join!(self.store_answers(), health::baseline(host_file.as_deref(), has_systemd));
         baseline.store_answers = store;
-        (baseline.units, baseline.checks) = (units, checks);
+        (baseline.units, baseline.checks) = observed?;
         Ok(baseline)
     }
 
@@ -114,6 +113,8 @@ impl<P: Platform> Driver<P> {
         match stage {
             // Nothing has been changed, and without a way back nothing will be.
             Stage::Activation => Event::Activated(crate::machine::Ended::NeverBegan(failed)).into(),
+            // A boot ends every timer, and this system was booted.
+            Stage::Probation if attempt.mode == Mode::FirstBoot => Event::AttemptFailed(failed).into(),
             // The one that was set for the activation is still there.
             Stage::Probation => {
                 tracing::warn!(kind = failed.kind, "{failed}");
@@ -143,14 +144,21 @@ impl<P: Platform> Driver<P> {
         watch.prove(async || parts.poller.store_answers().await).await
     }
 
+    /// Takes the lock that the timer's rescuer takes too, if it is not ours yet: from a commit to going back on it.
+    fn has_the_word(&mut self) -> bool {
+        if self.commit.is_none() {
+            match CommitLock::take(&self.parts.state) {
+                Ok(lock) => self.commit = Some(lock),
+                Err(error) => tracing::error!(kind = DEADLINE_PASSED, "{}", explain::in_one_line(&error)),
+            }
+        }
+        self.commit.is_some()
+    }
+
     /// Commits, unless the journal or the host is not what it was when that was decided.
     async fn commit(&mut self, attempt: &Attempt) -> Performed {
-        match CommitLock::take(&self.parts.state) {
-            Ok(lock) => self.commit = Some(lock),
-            Err(error) => {
-                tracing::error!(kind = "deadline-passed", "{}", explain::in_one_line(&error));
-                return Performed::Stop;
-            }
+        if !self.has_the_word() {
+            return Performed::Stop;
         }
         match self.parts.state.read_journal() {
             Ok(journal) if journal.phase == self.parts.journal.phase => {}
@@ -158,7 +166,7 @@ impl<P: Platform> Driver<P> {
             Ok(journal) if self.unwritten.is_some() && journal.phase.attempt() == Some(attempt) => {}
             read => {
                 let error = read.err().map(|error| explain::in_one_line(&error)).unwrap_or_default();
-                tracing::error!(kind = "deadline-passed", error, "the journal was changed by another: not committing");
+                tracing::error!(kind = DEADLINE_PASSED, error, "the journal was changed by another: not committing");
                 return Performed::Stop;
             }
         }
@@ -172,14 +180,20 @@ impl<P: Platform> Driver<P> {
         }
     }
 
-    async fn roll_back(&self, attempt: &Attempt, boot: bool, rescued: bool) -> Performed {
+    /// Goes back, without the timer doing so at the same time.
+    async fn roll_back(&mut self, attempt: &Attempt, boot: bool, rescued: bool) -> Performed {
+        if !self.has_the_word() {
+            return Performed::Stop;
+        }
         let platform = &self.parts.platform;
         let found = platform.look(Some(attempt)).await;
         if !attempt.owns(&found) {
             return Event::Overtaken(found).into();
         }
         let mut unwell = None;
-        if !(rescued && found.running == attempt.before.running) {
+        // After a power cut the system before has just been booted: nothing has to be activated again.
+        let was_booted = !boot && found.boot_id != attempt.before.boot_id;
+        if !((rescued || was_booted) && found.running == attempt.before.running) {
             match platform.roll_back(attempt, boot).await {
                 Ok(failed) => unwell = failed,
                 Err(failed) => return Event::RollBackFailed(failed).into(),

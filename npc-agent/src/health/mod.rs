@@ -26,15 +26,15 @@ pub use file::{HostFile, HostFileError};
 pub use units::{Observed, UnitState};
 pub use watch::{Probation, UNITS_FAILED, UNITS_RESTARTING, Watch};
 
-use crate::machine::{CheckBefore, UnitsBefore};
+use crate::machine::{CheckBefore, Failed, UnitsBefore};
 
-/// How the host is before an activation, as far as its units and its own checks go.
-pub async fn baseline(host_file: Option<&Path>, has_systemd: bool) -> (UnitsBefore, BTreeMap<String, CheckBefore>) {
-    let units = if has_systemd {
-        units::observe().await.map(|observed| observed.baseline()).unwrap_or_default()
-    } else {
-        UnitsBefore::default()
-    };
+/// How the host is before an activation, as far as its units and its own checks go. Units that cannot be seen before could
+/// not be compared with afterwards.
+pub async fn baseline(
+    host_file: Option<&Path>,
+    has_systemd: bool,
+) -> Result<(UnitsBefore, BTreeMap<String, CheckBefore>), Failed> {
+    let units = if has_systemd { units::observe().await?.baseline() } else { UnitsBefore::default() };
     let checks = match host_file.map(HostFile::read) {
         Some(Ok(file)) => file.health_checks,
         Some(Err(error)) => {
@@ -47,5 +47,5 @@ pub async fn baseline(host_file: Option<&Path>, has_systemd: bool) -> (UnitsBefo
         let passed = check.run(name).await.is_ok();
         (name.clone(), CheckBefore { definition: check.definition(), passed })
     }));
-    (units, results.await.into_iter().collect())
+    Ok((units, results.await.into_iter().collect()))
 }

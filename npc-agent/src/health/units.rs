@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use crate::activation::unit::ask;
 use crate::machine::{Failed, UnitsBefore};
 
+/// The kind of a look at units that showed nothing.
+const UNOBSERVABLE: &str = "units-unobservable";
+
 /// systemd's words about one unit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UnitState {
@@ -21,7 +24,17 @@ pub struct Observed(BTreeMap<String, UnitState>);
 pub(super) async fn observe() -> Result<Observed, Failed> {
     let properties = "--property=Id,ActiveState,SubState,NRestarts";
     let output = ask("systemctl", ["show", "--no-pager", properties, "*"]).await?;
+    if !output.status.success() {
+        let words = String::from_utf8_lossy(&output.stderr);
+        return Err(Failed::new(UNOBSERVABLE, format!("systemd does not tell its units: {}", words.trim())));
+    }
     Ok(Observed::parse(&String::from_utf8_lossy(&output.stdout)))
+}
+
+/// Whether the host is still booting (`systemctl is-system-running`).
+pub(super) async fn is_starting() -> bool {
+    let state = ask("systemctl", ["is-system-running"]).await;
+    state.is_ok_and(|state| matches!(String::from_utf8_lossy(&state.stdout).trim(), "initializing" | "starting"))
 }
 
 impl Observed {

@@ -25,6 +25,9 @@ const STORE_PAUSE: Duration = Duration::from_secs(2);
 /// A store that is asked at all has this much time to answer.
 const LEAST_PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long to wait before a manager that is busy is asked again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// The times of a probation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Probation {
@@ -61,6 +64,7 @@ impl Watch<'_> {
     }
 
     async fn watch(&self, store_answers: impl AsyncFn() -> Result<(), StoreError>) -> Result<Vec<String>, Failed> {
+        self.has_booted().await;
         let begin = self.observe().await;
         let settled = Instant::now() + self.probation.settle;
         let rest = async {
@@ -99,16 +103,24 @@ impl Watch<'_> {
         }
     }
 
+    /// Looks until there is something to see: a manager that does not tell how its units are proves nothing.
     async fn observe(&self) -> Option<Observed> {
         if !self.has_systemd {
             return None;
         }
-        match units::observe().await {
-            Ok(observed) => Some(observed),
-            Err(failed) => {
-                tracing::warn!(kind = failed.kind, "the units cannot be watched: {failed}");
-                None
+        loop {
+            match units::observe().await {
+                Ok(observed) => return Some(observed),
+                Err(failed) => tracing::warn!(kind = failed.kind, "{failed}"),
             }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// A host that still boots has not settled.
+    async fn has_booted(&self) {
+        while self.has_systemd && units::is_starting().await {
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
 

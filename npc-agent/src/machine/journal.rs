@@ -315,6 +315,9 @@ pub struct Journal {
     /// The release that was believed last: another one is something new.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub believed: Option<Believed>,
+    /// When the operator last asked for another try, as far as that was heeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retried: Option<Timestamp>,
     /// How many activations this host has seen.
     #[serde(default)]
     pub attempts: u64,

@@ -48,9 +48,11 @@ impl Held {
             }
             std::thread::sleep(BETWEEN_TRIES);
         }
-        file.set_len(0)?;
-        file.rewind()?;
-        write!(file, "{}", std::process::id())?;
+        // A full disk takes the number away, not the lock.
+        let noted = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{}", std::process::id()));
+        if let Err(error) = noted {
+            tracing::warn!(path = %path.display(), %error, "cannot note who holds a lock");
+        }
         Ok(Self { _file: file })
     }
 

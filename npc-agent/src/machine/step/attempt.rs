@@ -75,8 +75,7 @@ impl Turn<'_> {
             Mode::Switch => {
                 let previous = self.journal.committed.clone();
                 self.settle(&attempt);
-                self.journal.unproven =
-                    found.reboot_needed.then_some(Unproven { attempt, boot_id: found.boot_id, previous, boots: 0 });
+                self.journal.unproven = found.reboot_needed.then(|| self.never_booted(attempt, found, previous));
             }
         }
         self.once.extend([Effect::TidyUp, Effect::HandOver]);
@@ -88,6 +87,15 @@ impl Turn<'_> {
         self.journal.reboot = Some(RebootWanted { since: self.context.now, not_before: None });
         let previous = self.journal.committed.clone();
         self.journal.unproven = Some(Unproven { attempt, boot_id: found.boot_id, previous, boots: 0 });
+    }
+
+    /// What to fall back to is what was booted last, and not another system that never was.
+    fn never_booted(&self, mut attempt: Attempt, found: Found, mut previous: Option<Committed>) -> Unproven {
+        if let Some(earlier) = self.journal.unproven.as_ref().filter(|earlier| earlier.attempt.mode == Mode::Switch) {
+            previous.clone_from(&earlier.previous);
+            attempt.before.running.clone_from(&earlier.attempt.before.running);
+        }
+        Unproven { attempt, boot_id: found.boot_id, previous, boots: 0 }
     }
 
     fn settle(&mut self, attempt: &Attempt) {

@@ -147,9 +147,9 @@ impl Turn<'_> {
             let message = format!("{} was {verb} by hand", system.display());
             self.record_failure(&committed.target, OutcomeKind::Failed, Failed::new(CHANGED_BY_HAND, message));
             self.journal.by_hand = Some(ByHand { system: system.clone(), since: self.context.now });
-        }
-        if self.context.policy.by_hand == HandPolicy::Enforce && self.journal.phase == Phase::Steady {
-            self.journal.phase = Phase::Fetched { target: committed.target };
+            if self.context.policy.by_hand == HandPolicy::Enforce && self.journal.phase == Phase::Steady {
+                self.journal.phase = Phase::Fetched { target: committed.target };
+            }
         }
     }
 

@@ -28,6 +28,11 @@ impl Turn<'_> {
 
     /// The operator takes the responsibility for another try of what failed before that was said.
     pub(super) fn retry(&mut self, at: Timestamp) {
+        // Said once, it is heeded once, whatever the clock does and however often the agent starts.
+        if self.journal.retried == Some(at) {
+            return;
+        }
+        self.journal.retried = Some(at);
         let quarantined = self.journal.quarantine.len();
         self.journal.quarantine.retain(|_, entry| entry.at > at);
         let failed_since = self.journal.outcomes.first().is_some_and(|last| last.at > at);
