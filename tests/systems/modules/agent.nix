@@ -1,4 +1,4 @@
-# The agent and its unit, as the README tells operators to write it.
+# The agent and its unit, as nixos/agent.nix has it on NixOS.
 { config, lib, ... }:
 let
   inherit (config.npc) agent;
@@ -35,15 +35,18 @@ in
           After=network-online.target
           X-RestartIfChanged=false
           X-StopOnRemoval=false
+          StartLimitIntervalSec=0
 
           [Service]
           Type=notify
           ExecStart=${package}/bin/npc-agent run
           ${builtins.concatStringsSep "\n" (map (variable: "Environment=${variable}") agent.environment)}
           Restart=always
+          RestartSec=1
           WatchdogSec=60
           KillMode=mixed
           TimeoutStopSec=45min
+          StateDirectory=npc-agent
         '';
       };
     };
