@@ -16,9 +16,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use npc_agent::activation::Platform;
 use npc_agent::clock::SystemClock;
+use npc_agent::dead_man::DeadMan;
 use npc_agent::driver::{Driver, Parts, Signals};
 use npc_agent::health::Probation;
-use npc_agent::machine::{Attempt, Baseline, Built, Ended, Failed, Found, Policy, Stage, Target};
+use npc_agent::machine::{Attempt, Baseline, Built, Ended, Failed, Found, Policy, Target};
 use npc_agent::poll::{Names, Pace, Poller};
 use npc_agent::settings::{Hooks, Settings};
 use npc_agent::state::{Local, Replay, StateDirectory};
@@ -116,14 +117,8 @@ impl Platform for Pretend {
         Ok(())
     }
 
-    async fn arm(&self, _: &Attempt, _: Stage) -> Result<(), Failed> {
-        Ok(())
-    }
-
-    async fn disarm(&self, _: &Attempt) {}
-
-    fn has_systemd(&self) -> bool {
-        false
+    fn dead_man(&self) -> Option<&DeadMan> {
+        None
     }
 
     fn host_file(&self) -> Option<PathBuf> {

@@ -121,6 +121,19 @@ fn is_at_rest(agent: &Agent<'_>) -> bool {
     has_heard && (journal["phase"] == "steady" || journal.get("back_off").is_some() && !is_attempt)
 }
 
+/// Runs the agent until it rests. It is started again whenever it ends, as by any supervisor: it gives way to a rescuer that is
+/// at work.
+fn comes_to_rest(agent: &Agent<'_>, what: &str) {
+    let mut running = agent.start();
+    eventually(what, || {
+        if !running.runs() {
+            running = agent.start();
+        }
+        is_at_rest(agent).then_some(())
+    });
+    running.stop();
+}
+
 /// The host is in one system, old or new, through and through.
 fn assert_whole(agent: &Agent<'_>, release: Release, trial: &str) {
     let journal = agent.journal().expect("a journal");
@@ -148,9 +161,7 @@ fn kill(world: &World, nix: &Nix, name: &str, release: Release, places: &[&str])
     for place in others {
         dies_at(&agent, place, LESS_PATIENCE);
     }
-    let running = agent.start();
-    eventually(&format!("{name} comes to rest after {places:?}"), || is_at_rest(&agent).then_some(()));
-    running.stop();
+    comes_to_rest(&agent, &format!("{name} comes to rest after {places:?}"));
     assert_whole(&agent, release, &format!("{places:?}"));
     died
 }
@@ -228,9 +239,7 @@ fn a_rescuer_goes_back_and_one_that_is_killed_leaves_that_to_the_next_agent() {
         if *place == "nowhere" {
             eventually("the old system runs", || (agent.running() == old).then_some(()));
         }
-        let running = agent.start();
-        eventually("the next agent ends it", || is_at_rest(&agent).then_some(()));
-        running.stop();
+        comes_to_rest(&agent, &format!("the next agent ends it after {place}"));
         assert_eq!(agent.running(), old);
         assert_whole(&agent, Release::Broken, place);
         assert_eq!(agent.outcome().as_deref(), Some("rolled-back deadline-passed"), "{place}");

@@ -21,7 +21,7 @@ use super::unit::{Ending, Job, Standing, Units};
 use super::{Platform, PlatformSettings, reboot};
 use crate::dead_man::DeadMan;
 use crate::failpoint;
-use crate::machine::{Activation, Attempt, Baseline, Built, Committed, Ended, Failed, Found, Stage, Target};
+use crate::machine::{Activation, Attempt, Baseline, Built, Committed, Ended, Failed, Found, Target};
 
 /// A host that a command configures.
 #[derive(Debug)]
@@ -149,16 +149,8 @@ impl Platform for CommandPlatform {
         reboot::begin(&self.settings.reboot, insist).await
     }
 
-    async fn arm(&self, attempt: &Attempt, stage: Stage) -> Result<(), Failed> {
-        self.dead_man.arm(attempt, stage).await
-    }
-
-    async fn disarm(&self, attempt: &Attempt) {
-        self.dead_man.disarm(attempt).await;
-    }
-
-    fn has_systemd(&self) -> bool {
-        self.dead_man.units.has_systemd()
+    fn dead_man(&self) -> Option<&DeadMan> {
+        Some(&self.dead_man)
     }
 
     fn host_file(&self) -> Option<PathBuf> {

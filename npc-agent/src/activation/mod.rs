@@ -20,7 +20,8 @@ pub use room::Room;
 pub(crate) use process::Program;
 pub(crate) use reboot::USERS;
 
-use crate::machine::{Attempt, Baseline, Built, Ended, Failed, Found, Stage, Target};
+use crate::dead_man::DeadMan;
+use crate::machine::{Attempt, Baseline, Built, Ended, Failed, Found, Target};
 
 /// What a platform is told about the host.
 #[derive(Debug, Clone)]
@@ -67,14 +68,8 @@ pub trait Platform {
     /// Reboots the host; fails where somebody is logged in and `insist` is not said.
     async fn reboot(&self, insist: bool) -> Result<(), Failed>;
 
-    /// Has the system before come back unless a commit forestalls it.
-    async fn arm(&self, attempt: &Attempt, stage: Stage) -> Result<(), Failed>;
-
-    /// Takes that back.
-    async fn disarm(&self, attempt: &Attempt);
-
-    /// Whether there are units of systemd's to watch.
-    fn has_systemd(&self) -> bool;
+    /// What has the system before come back unless a commit forestalls it; none where activating is only pretended.
+    fn dead_man(&self) -> Option<&DeadMan>;
 
     /// Where the running system describes its host.
     fn host_file(&self) -> Option<PathBuf>;

@@ -20,7 +20,7 @@ use super::{Platform, PlatformSettings, reboot};
 use crate::dead_man::DeadMan;
 use crate::failpoint;
 use crate::failure::Failure;
-use crate::machine::{Activation, Attempt, Baseline, Built, Ended, Failed, Found, Mode, Stage, Target};
+use crate::machine::{Activation, Attempt, Baseline, Built, Ended, Failed, Found, Mode, Target};
 use crate::state::StateDirectory;
 
 /// `nix build --json` for one installable is short.
@@ -382,16 +382,8 @@ impl Platform for NixOs {
         reboot::begin(&self.settings.reboot, insist).await
     }
 
-    async fn arm(&self, attempt: &Attempt, stage: Stage) -> Result<(), Failed> {
-        self.dead_man.arm(attempt, stage).await
-    }
-
-    async fn disarm(&self, attempt: &Attempt) {
-        self.dead_man.disarm(attempt).await;
-    }
-
-    fn has_systemd(&self) -> bool {
-        self.dead_man.units.has_systemd()
+    fn dead_man(&self) -> Option<&DeadMan> {
+        Some(&self.dead_man)
     }
 
     fn host_file(&self) -> Option<PathBuf> {

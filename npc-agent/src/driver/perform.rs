@@ -76,7 +76,9 @@ impl<P: Platform> Driver<P> {
             Effect::Commit(attempt) => self.commit(&attempt).await,
             Effect::RollBack { attempt, boot, rescued } => self.roll_back(&attempt, boot, rescued).await,
             Effect::Disarm(attempt) => {
-                parts.platform.disarm(&attempt).await;
+                if let Some(dead_man) = parts.platform.dead_man() {
+                    dead_man.disarm(&attempt).await;
+                }
                 Performed::Nothing
             }
             Effect::TidyUp => {
@@ -94,12 +96,17 @@ impl<P: Platform> Driver<P> {
     async fn survey(&self, system: &std::path::Path) -> Result<Baseline, Failed> {
         let parts = &self.parts;
         let mut baseline = parts.platform.survey(system).await?;
-        let has_systemd = parts.platform.has_systemd();
+        let has_systemd = self.has_systemd();
         let host_file = parts.platform.host_file();
         let (store, observed) = tokio::join!(self.store_answers(), health::baseline(host_file.as_deref(), has_systemd));
         baseline.store_answers = store;
         (baseline.units, baseline.checks) = observed?;
         Ok(baseline)
+    }
+
+    /// Whether there are units of systemd's to watch.
+    fn has_systemd(&self) -> bool {
+        self.parts.platform.dead_man().is_some_and(|dead_man| dead_man.units.has_systemd())
     }
 
     /// Whether the store answers within the time that a probation would leave it.
@@ -109,7 +116,8 @@ impl<P: Platform> Driver<P> {
     }
 
     async fn arm(&self, attempt: &Attempt, stage: Stage) -> Performed {
-        let Err(failed) = self.parts.platform.arm(attempt, stage).await else { return Performed::Nothing };
+        let Some(dead_man) = self.parts.platform.dead_man() else { return Performed::Nothing };
+        let Err(failed) = dead_man.arm(attempt, stage).await else { return Performed::Nothing };
         match stage {
             // Nothing has been changed, and without a way back nothing will be.
             Stage::Activation => Event::Activated(crate::machine::Ended::NeverBegan(failed)).into(),
@@ -138,7 +146,7 @@ impl<P: Platform> Driver<P> {
         let watch = Watch {
             before: &attempt.before,
             host_file: host_file.as_deref(),
-            has_systemd: parts.platform.has_systemd(),
+            has_systemd: self.has_systemd(),
             probation: parts.probation,
         };
         watch.prove(async || parts.poller.store_answers().await).await
@@ -213,7 +221,7 @@ impl<P: Platform> Driver<P> {
         let mut probation = self.parts.probation;
         probation.settle = probation.settle.min(AFTER_ROLL_BACK / 2);
         probation.limit = probation.limit.min(AFTER_ROLL_BACK);
-        let has_systemd = self.parts.platform.has_systemd();
+        let has_systemd = self.has_systemd();
         let watch = Watch { before: &before, host_file: host_file.as_deref(), has_systemd, probation };
         watch.prove(async || Ok(())).await.err()
     }
