@@ -21,9 +21,10 @@ use crate::clock::Clock;
 use crate::failpoint::UnderWay;
 use crate::failure::{Exit, Failure};
 use crate::health::Probation;
-use crate::machine::{Context, Effect, Event, Failed, Journal, Phase, Policy, RebootWhen, Target, step, waits};
+use crate::machine::{Context, Effect, Event, Failed, Journal, Phase, Policy, RebootWhen, step, waits};
 use crate::metrics::Metrics;
-use crate::poll::{PollError, Poller};
+use crate::poll::{News, PollError, Poller};
+use crate::report::{Account, Reporter};
 use crate::settings::{Following, Hooks, Keep};
 use crate::state::{CommitLock, Local, Replay, StateDirectory, StateError};
 use crate::supervisor::Supervisor;
@@ -113,6 +114,8 @@ pub struct Parts<P> {
     pub clock: Box<dyn Clock>,
     /// Whom it tells.
     pub supervisor: Supervisor,
+    /// Who writes the host's reports.
+    pub reporter: Option<Reporter>,
 }
 
 /// The agent at work.
@@ -122,6 +125,8 @@ pub struct Driver<P> {
     unwritten: Option<StateError>,
     /// The system that this process began to run under.
     began_under: Option<std::path::PathBuf>,
+    /// The system that was found running last.
+    running: Option<std::path::PathBuf>,
     /// Held from before a commit until the journal says that it is done.
     commit: Option<CommitLock>,
 }
@@ -129,7 +134,14 @@ pub struct Driver<P> {
 impl<P: Platform> Driver<P> {
     /// An agent that has not begun.
     pub fn new(parts: Parts<P>) -> Self {
-        Self { parts, unwritten: None, began_under: None, commit: None }
+        Self { parts, unwritten: None, began_under: None, running: None, commit: None }
+    }
+
+    /// Lets the agent's last words be heard.
+    pub async fn end(self) {
+        if let Some(reporter) = self.parts.reporter {
+            reporter.end().await;
+        }
     }
 
     /// Follows the remote until told to stop.
@@ -158,7 +170,9 @@ impl<P: Platform> Driver<P> {
                 }
                 Occurred::Woke => self.look(Event::Woke, signals).await,
                 Occurred::Polled(polled) => {
-                    next_poll = Instant::now() + self.parts.poller.pause(jitter());
+                    let is_repointed = matches!(polled, Ok(News::Assignment { .. }));
+                    let pause = if is_repointed { Duration::ZERO } else { self.parts.poller.pause(jitter()) };
+                    next_poll = Instant::now() + pause;
                     self.after_poll(polled, signals).await
                 }
             };
@@ -182,13 +196,19 @@ impl<P: Platform> Driver<P> {
         if self.begin(signals).await == Flow::Stop {
             return Ok(());
         }
-        let polled = tokio::select! {
-            () = signals.stop() => return Ok(()),
-            polled = Self::poll_at(&mut self.parts, Instant::now()) => polled,
+        let polled = loop {
+            let polled = tokio::select! {
+                () = signals.stop() => return Ok(()),
+                polled = Self::poll_at(&mut self.parts, Instant::now()) => polled,
+            };
+            let Ok(News::Assignment { repointed }) = polled else { break polled };
+            if self.handle(if repointed { Event::Repointed } else { Event::Woke }, signals).await == Flow::Stop {
+                return Ok(());
+            }
         };
         let target = match polled {
-            Ok(Some(target)) => target,
-            Ok(None) => return Ok(()),
+            Ok(News::Release(target)) => target,
+            Ok(News::Nothing | News::Assignment { .. }) => return Ok(()),
             Err(error) => {
                 self.handle(Event::PollFailed(Failed::from(&error)), signals).await;
                 return Err(poll_failure(error));
@@ -226,9 +246,11 @@ impl<P: Platform> Driver<P> {
 
     async fn after_poll(&mut self, polled: Polled, signals: &mut Signals) -> Flow {
         let event = match polled {
-            Ok(None) if self.parts.journal.trouble.is_none() || self.parts.poller.has_refused() => Event::Woke,
-            Ok(None) => Event::PollAnswered,
-            Ok(Some(target)) => Event::Release(*target),
+            Ok(News::Nothing) if self.parts.journal.trouble.is_none() || self.parts.poller.has_refused() => Event::Woke,
+            Ok(News::Nothing) => Event::PollAnswered,
+            Ok(News::Assignment { repointed: true }) => Event::Repointed,
+            Ok(News::Assignment { repointed: false }) => Event::Woke,
+            Ok(News::Release(target)) => Event::Release(*target),
             Err(error) => {
                 let reason = Failed::from(&error);
                 let flow = self.look(Event::PollFailed(reason.clone()), signals).await;
@@ -258,6 +280,9 @@ impl<P: Platform> Driver<P> {
     async fn handle(&mut self, event: Event, signals: &mut Signals) -> Flow {
         let mut next = Some(event);
         while let Some(event) = next {
+            if let Some(found) = event.found() {
+                self.running.clone_from(&found.running);
+            }
             let (journal, effects) = step(self.parts.journal.clone(), event, &self.context());
             if !self.remember(journal) {
                 return Flow::GoOn;
@@ -317,9 +342,14 @@ impl<P: Platform> Driver<P> {
         event
     }
 
+    /// Whether the operator said to change nothing, here or from afar.
+    fn is_paused(&self, now: Timestamp) -> bool {
+        self.parts.local.is_paused(now) || self.parts.poller.instructions().paused
+    }
+
     fn context(&self) -> Context<'_> {
         let now = self.parts.clock.now();
-        let paused = self.parts.local.is_paused(now);
+        let paused = self.is_paused(now);
         let nonce = getrandom::u32().unwrap_or_default();
         Context { now, jitter: jitter(), nonce, paused, policy: &self.parts.policy }
     }
@@ -375,7 +405,7 @@ impl<P: Platform> Driver<P> {
         if self.parts.local.retried != before.retried {
             events.extend(self.parts.local.retried.map(|at| Event::Retried { at }));
         }
-        let repointed = self.parts.poller.follow(self.parts.local.following(&self.parts.configured));
+        let repointed = self.parts.poller.set_own(self.parts.local.following(&self.parts.configured));
         events.push(if repointed { Event::Repointed } else { Event::Woke });
         events
     }
@@ -388,9 +418,9 @@ impl<P: Platform> Driver<P> {
             matches!(journal.phase, Phase::Fetched { .. } | Phase::Verified { .. } | Phase::Built { .. });
         let back_off = journal.back_off.filter(|_| waits_for_time).map(|back_off| back_off.until);
         let pause = self.parts.local.pause.filter(|_| self.parts.local.is_paused(now)).and_then(|pause| pause.until);
-        let due = if self.parts.local.is_paused(now) { pause } else { back_off };
+        let due = if self.is_paused(now) { pause } else { back_off };
         // A pause that no clock can have meant is over, as the machine sees it.
-        let is_over = !self.parts.local.is_paused(now) && !waits(journal, now);
+        let is_over = !self.is_paused(now) && !waits(journal, now);
         let left = |due: Timestamp| Duration::try_from(due.duration_since(now)).unwrap_or(Duration::ZERO);
         let due = due.map(|due| if is_over { Duration::ZERO } else { left(due) });
         let may_reboot = journal.reboot.is_some() && self.parts.policy.reboot.when != RebootWhen::Never;
@@ -400,11 +430,21 @@ impl<P: Platform> Driver<P> {
         due.into_iter().chain(reboot).min().map(|due| due.max(least))
     }
 
+    fn tell_store(&self) {
+        let parts = &self.parts;
+        let Some(reporter) = &parts.reporter else { return };
+        let (journal, paused) = (parts.journal.clone(), self.is_paused(parts.clock.now()));
+        let (obeyed, running) = (parts.poller.obeyed().cloned(), self.running.clone());
+        reporter.tell(Account { journal, paused, obeyed, running, trust: parts.poller.trust(&parts.replay) });
+    }
+
+    /// Says how things stand, to whoever wants to know.
     fn tell_status(&mut self, trouble: Option<&Failed>) {
+        self.tell_store();
         let sentence = sentence(
             &self.parts.journal,
-            self.parts.poller.following(),
-            self.parts.local.is_paused(self.parts.clock.now()),
+            &self.parts.poller.instructions().following,
+            self.is_paused(self.parts.clock.now()),
             trouble,
         );
         // Trouble stays in the status until a poll brings something else.
@@ -415,7 +455,7 @@ impl<P: Platform> Driver<P> {
 }
 
 /// How a poll ended.
-type Polled = Result<Option<Box<Target>>, PollError>;
+type Polled = Result<News, PollError>;
 
 enum Occurred {
     Told(Told),

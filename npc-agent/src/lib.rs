@@ -2,7 +2,7 @@
 //!
 //! [`machine`] decides what to do and touches nothing; [`driver`] does it and tells the machine how it went; [`poll`] asks
 //! the store; [`activation`] builds and switches; [`health`] says whether the host is well; [`dead_man`] brings the system
-//! before back if nobody commits; [`state`] remembers across restarts; [`settings`] says what to follow.
+//! before back if nobody commits; [`report`] says of the host what there is to say; [`state`] remembers across restarts; [`settings`] says what to follow.
 
 pub mod activation;
 pub mod cli;
@@ -17,6 +17,7 @@ pub mod hooks;
 pub mod machine;
 pub mod metrics;
 pub mod poll;
+pub mod report;
 pub mod settings;
 pub mod state;
 pub mod supervisor;

@@ -197,16 +197,31 @@ pub async fn serve(metrics: Rc<Metrics>, listen: &Listen) -> io::Result<Infallib
             }
             let listener = UnixListener::bind(path)?;
             loop {
-                let (stream, _) = listener.accept().await?;
-                answer(Rc::clone(&metrics), Arc::clone(&readers), stream);
+                let accepted = listener.accept().await.map(|(stream, _)| stream);
+                answer_or_wait(&metrics, &readers, accepted).await;
             }
         }
         Listen::Tcp(address) => {
             let listener = TcpListener::bind(address).await?;
             loop {
-                let (stream, _) = listener.accept().await?;
-                answer(Rc::clone(&metrics), Arc::clone(&readers), stream);
+                let accepted = listener.accept().await.map(|(stream, _)| stream);
+                answer_or_wait(&metrics, &readers, accepted).await;
             }
+        }
+    }
+}
+
+/// A reader that could not be let in, for want of file descriptors or because it hung up, is no reason to shut out the rest.
+async fn answer_or_wait(
+    metrics: &Rc<Metrics>,
+    readers: &Arc<Semaphore>,
+    accepted: io::Result<impl AsyncRead + AsyncWrite + Unpin + 'static>,
+) {
+    match accepted {
+        Ok(stream) => answer(Rc::clone(metrics), Arc::clone(readers), stream),
+        Err(error) => {
+            tracing::warn!(kind = "metrics", %error, "a reader of the figures could not be let in");
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }
 }

@@ -1,43 +1,32 @@
-//! Asking the store what the host should run.
+//! Asking the store what the host should run: first its assignment, then the release that this leads to.
 //!
-//! A poll of an unchanged remote is one conditional request, answered by 304, and touches nothing else: no disk, no Nix.
+//! A poll that finds nothing new is two conditional requests, answered by 304 (or one of them by 404, where there is no
+//! assignment), and touches nothing else: no disk, no Nix.
+
+mod error;
+mod pace;
+mod told;
+mod watched;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use npc_core::Timestamp;
-use npc_core::digest::Digest;
-use npc_core::document;
-use npc_core::document::{RemoteState, Standing};
-use npc_core::explain;
-use npc_core::layout;
+use npc_core::document::{Assignment, Body, Document, Obeyed, Pin, RemoteState, Serial, Standing};
+use npc_core::envelope::Envelope;
+use npc_core::layout::{self, ObjectKey};
 use npc_core::limits;
-use npc_core::store::{Answer, ETag, Fault, Read, Store, StoreError};
-use npc_core::trust::walk::{self, WalkError};
-use npc_core::trust::{Anchor, Refusal, Subject, Trusted, Verified, verify};
-use thiserror::Error;
-use tokio::time::Instant;
+use npc_core::store::{Answer, Fault, Read, Store, StoreError};
+use npc_core::trust::{Anchor, Floors, Refusal, Subject, Trusted, Verified, verify, walk};
 
+pub use self::error::PollError;
+pub use self::pace::Pace;
+pub use self::told::{Instructions, Told};
+use self::watched::Watched;
 use crate::clock::Clock;
-use crate::machine::{Failed, Target};
+use crate::machine::Target;
 use crate::settings::Following;
-use crate::state::{Replay, StateDirectory, StateError};
-
-/// How fast to poll.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pace {
-    /// How long between two polls, on the average; and how long a store that can is asked to wait.
-    pub interval: Duration,
-    /// Never ask twice within this time, however eagerly the store answers.
-    pub shortest: Duration,
-}
-
-impl Pace {
-    /// The pace of an agent: never twice within a second.
-    pub fn every(interval: Duration) -> Self {
-        Self { interval, shortest: Duration::from_secs(1) }
-    }
-}
+use crate::state::{HeldAssignment, Replay, StateDirectory};
 
 /// What a host's configuration is the name of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,65 +37,25 @@ pub enum Names {
     Anything,
 }
 
-/// A refused document is looked at anew after this long even if it has not changed: the trust may have.
-const REFUSAL_LASTS: Duration = Duration::from_mins(10);
-
-/// A poll that found nothing to act upon.
-#[derive(Debug, Error)]
-pub enum PollError {
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The trust cannot be walked.
-    #[error(transparent)]
-    Trust(#[from] WalkError),
-    /// The release is not to be believed.
-    #[error("the release of `{remote}` is refused")]
-    Refused {
-        /// The remote.
-        remote: String,
-        /// Why.
-        source: Refusal,
+/// What a poll found.
+#[derive(Debug)]
+pub enum News {
+    /// Nothing new.
+    Nothing,
+    /// Another assignment; whether it leads elsewhere than the one before. What it leads to is the next poll's to find.
+    Assignment {
+        /// Whether remote, configuration or pin are others.
+        repointed: bool,
     },
-    /// The remote was removed; the host stays as it is.
-    #[error("remote `{0}` was removed")]
-    Removed(String),
-    /// The release has other configurations than this host's.
-    #[error("the release of `{remote}` has no configuration `{configuration}`")]
-    NoSuchConfiguration {
-        /// The remote.
-        remote: String,
-        /// The host's configuration.
-        configuration: String,
-    },
-    /// What was seen could not be remembered, and so must not be acted upon.
-    #[error(transparent)]
-    State(#[from] StateError),
+    /// A release that passed every check, and had not been seen by this process.
+    Release(Box<Target>),
 }
 
-impl PollError {
-    /// The stable word for the failure.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Store(error) | Self::Trust(WalkError::Store(error)) => error.fault.kind(),
-            Self::Trust(WalkError::Refused { source, .. }) | Self::Refused { source, .. } => source.kind(),
-            Self::Trust(WalkError::TooLong) => "broken-trust",
-            Self::Removed(_) => "remote-removed",
-            Self::NoSuchConfiguration { .. } => "no-such-configuration",
-            Self::State(_) => "state",
-        }
-    }
-
-    /// Whether the store itself did not answer, as opposed to answering something unwelcome.
-    pub fn is_outage(&self) -> bool {
-        matches!(self, Self::Store(error) | Self::Trust(WalkError::Store(error)) if error.fault != Fault::NotFound)
-    }
-}
-
-impl From<&PollError> for Failed {
-    fn from(error: &PollError) -> Self {
-        Self::new(error.kind(), explain::in_one_line(error))
-    }
+/// Where a judgement is made and remembered.
+struct Bench<'a> {
+    replay: &'a mut Replay,
+    state: &'a StateDirectory,
+    clock: &'a dyn Clock,
 }
 
 /// What the last poll left behind.
@@ -114,183 +63,250 @@ impl From<&PollError> for Failed {
 pub struct Poller {
     store: Arc<dyn Store>,
     anchor: Anchor,
-    following: Following,
     names: Names,
     pace: Pace,
-    etag: Option<ETag>,
+    told: Told,
+    watched: Watched,
     store_waits: bool,
     outages: u32,
-    refused: Option<Instant>,
-    /// What was refused last, and is believed to be what the store holds once it has come twice.
-    doubted: Option<Digest>,
     /// When the release that was believed last expires.
     expires: Option<Timestamp>,
+    obeyed: Option<Obeyed>,
 }
 
 impl Poller {
     /// A poller that has seen nothing yet.
-    pub fn new(store: Arc<dyn Store>, anchor: Anchor, following: Following, names: Names, pace: Pace) -> Self {
-        Self {
-            store,
-            anchor,
-            following,
-            names,
-            pace,
-            etag: None,
-            store_waits: false,
-            outages: 0,
-            refused: None,
-            doubted: None,
-            expires: None,
+    pub fn new(store: Arc<dyn Store>, anchor: Anchor, told: Told, names: Names, pace: Pace) -> Self {
+        let watched = Watched::default();
+        Self { store, anchor, names, pace, told, watched, store_waits: false, outages: 0, expires: None, obeyed: None }
+    }
+
+    /// What is followed, and how.
+    pub fn instructions(&self) -> &Instructions {
+        self.told.instructions()
+    }
+
+    /// Takes in what the host's own settings say from now on. Returns whether that leads elsewhere.
+    pub fn set_own(&mut self, own: Following) -> bool {
+        let before = self.instructions().clone();
+        self.told.set_own(own);
+        self.follow_if_other(&before)
+    }
+
+    fn follow_if_other(&mut self, before: &Instructions) -> bool {
+        let repointed = !self.instructions().leads_where(before);
+        if repointed {
+            self.watched.forget();
+            (self.expires, self.obeyed) = (None, None);
         }
+        repointed
     }
 
-    /// What is followed.
-    pub fn following(&self) -> &Following {
-        &self.following
-    }
-
-    /// Follows this from now on. Returns whether that is something else than before.
-    pub fn follow(&mut self, following: Following) -> bool {
-        let changed = self.following != following;
-        if changed {
-            self.following = following;
-            self.forget();
-        }
-        changed
-    }
-
-    /// Has the next poll see the release as if for the first time.
+    /// Has the next poll see everything as if for the first time.
     pub fn forget(&mut self) {
-        self.etag = None;
-        self.refused = None;
-        self.doubted = None;
+        self.told.watched.forget();
+        self.watched.forget();
     }
 
     /// How long to pause before the next poll. `jitter` is a number from 0 to 1.
-    ///
-    /// Half to one and a half intervals, so that a fleet spreads out; hardly any time where the store makes the client wait.
-    /// While the store is out of order, at least an interval, or pauses that grow up to it where the store makes clients wait:
-    /// no longer, so that a host is back within an interval of the store.
     pub fn pause(&self, jitter: f64) -> Duration {
-        if !self.store_waits {
-            let least = if self.outages == 0 { 0.5 } else { 1.0 };
-            return self.pace.interval.mul_f64((0.5 + jitter).max(least)).max(self.pace.shortest);
-        }
-        if self.outages == 0 {
-            return self.pace.shortest.mul_f64(1.0 + jitter / 4.0);
-        }
-        let grown = self.pace.shortest.saturating_mul(2_u32.saturating_pow(self.outages)).min(self.pace.interval);
-        grown.mul_f64(0.5 + jitter / 2.0).max(self.pace.shortest)
+        self.pace().pause(self.store_waits, self.outages, jitter)
     }
 
-    /// Asks once. `None` means that nothing changed.
+    fn pace(&self) -> Pace {
+        Pace { interval: self.instructions().poll_interval.unwrap_or(self.pace.interval), ..self.pace }
+    }
+
+    /// The longest that a store is asked to have the agent wait.
+    fn wait(&self) -> Duration {
+        self.pace().interval.min(limits::LONGEST_WAIT)
+    }
+
+    /// Asks once.
     pub async fn poll(
         &mut self,
         replay: &mut Replay,
         state: &StateDirectory,
         clock: &dyn Clock,
-    ) -> Result<Option<Box<Target>>, PollError> {
-        if self.refused.is_some_and(|since| since.elapsed() >= REFUSAL_LASTS) {
-            self.forget();
-        }
-        let key = layout::remote(&self.following.remote);
-        let wait = self.pace.interval.min(limits::LONGEST_WAIT);
-        let read = Read { unless: self.etag.as_ref(), wait: Some(wait), limit: limits::DOCUMENT_BYTES };
-        let answer = match self.store.read(&key, read).await {
-            Ok(answer) => answer,
-            Err(error) => {
-                self.outages = self.outages.saturating_add(1);
-                return Err(error.into());
-            }
+    ) -> Result<News, PollError> {
+        self.told.watched.reconsider();
+        self.watched.reconsider();
+        let mut bench = Bench { replay, state, clock };
+        let polled = match self.ask_for_assignment(&mut bench).await {
+            Ok(News::Nothing) if self.told.watched.is_refused() => Ok(News::Nothing),
+            Ok(News::Nothing) => self.ask_for_release(&mut bench).await,
+            news => news,
         };
-        self.outages = 0;
+        match &polled {
+            Err(error) if error.came_before_judgement() || error.kind() == Fault::NotFound.kind() => {
+                self.outages = self.outages.saturating_add(1);
+            }
+            _ => self.outages = 0,
+        }
+        polled
+    }
+
+    async fn ask_for_assignment(&mut self, bench: &mut Bench<'_>) -> Result<News, PollError> {
+        let key = layout::assignment(&self.told.name);
+        let read = Read { unless: self.told.watched.etag(), wait: None, limit: limits::DOCUMENT_BYTES };
+        let (bytes, etag) = match self.store.read(&key, read).await {
+            Ok(Answer::Unchanged { .. }) => return Ok(News::Nothing),
+            Ok(Answer::Found { bytes, etag, .. }) => (bytes, etag),
+            Err(error) if matches!(error.fault, Fault::NotFound | Fault::Denied) => {
+                return self.without_assignment(bench, &error);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let judged = self.judge_assignment(&bytes, bench).await;
+        match &judged {
+            Err(error) if error.came_before_judgement() => {}
+            Err(error) => self.told.watched.refuse(error, &bytes, etag),
+            Ok(_) => {
+                self.told.watched.believe(etag);
+                self.told.has_wondered = false;
+            }
+        }
+        judged
+    }
+
+    /// The store shows no assignment: there is none, or it is withheld.
+    fn without_assignment(&mut self, bench: &Bench<'_>, error: &StoreError) -> Result<News, PollError> {
+        let floors = &bench.replay.floors;
+        self.told.watched.forget();
+        if self.told.is_lost(floors) {
+            return Err(PollError::AssignmentLost(self.told.name.to_string()));
+        }
+        if self.told.was_seen(floors) && !self.told.has_wondered {
+            let (kind, name) = (error.fault.kind(), &self.told.name);
+            tracing::warn!(kind, "the store does not show the assignment `{name}` any more; it holds all the same");
+            self.told.has_wondered = true;
+        }
+        Ok(News::Nothing)
+    }
+
+    async fn judge_assignment(&mut self, bytes: &[u8], bench: &mut Bench<'_>) -> Result<News, PollError> {
+        // What is obeyed holds, whoever has lost the right to say it since.
+        if Envelope::parse(bytes).is_ok_and(|envelope| self.told.holds(envelope.payload())) {
+            return Ok(News::Nothing);
+        }
+        let trusted = self.walk(bench).await?;
+        let name = &self.told.name;
+        let subject = Subject::Assignment(name);
+        let verified: Verified<Assignment> = verify(bytes, subject, &trusted, &bench.replay.floors, bench.clock.now())
+            .map_err(|source| PollError::Refused { document: format!("the assignment `{name}`"), source })?;
+        HeldAssignment::keep(bench.state, bytes)?;
+        bench.raise(&verified)?;
+        let before = self.instructions().clone();
+        self.told.obey(&verified);
+        tracing::info!(serial = verified.header().serial.get(), "the assignment is new");
+        Ok(News::Assignment { repointed: self.follow_if_other(&before) })
+    }
+
+    /// The object that says what to run.
+    fn release_key(&self) -> ObjectKey {
+        let instructions = self.instructions();
+        match instructions.pin {
+            Some(pin) => layout::release(&instructions.following.remote, pin.serial),
+            None => layout::remote(&instructions.following.remote),
+        }
+    }
+
+    async fn ask_for_release(&mut self, bench: &mut Bench<'_>) -> Result<News, PollError> {
+        let key = self.release_key();
+        let read = Read { unless: self.watched.etag(), wait: Some(self.wait()), limit: limits::DOCUMENT_BYTES };
+        let answer = tokio::select! {
+            answer = self.store.read(&key, read) => answer?,
+            () = self.assignment_changes() => return Ok(News::Nothing),
+        };
         let (bytes, etag) = match answer {
             Answer::Unchanged { waited } => {
                 self.store_waits = waited;
-                return self.unchanged(clock);
+                return self.unchanged(bench.clock);
             }
             Answer::Found { bytes, etag, waited } => {
                 self.store_waits |= waited;
                 (bytes, etag)
             }
         };
-        let target = self.judge(&bytes, replay, state, clock).await;
-        match &target {
-            // The store, or the disk, failed in between: the document has not been judged yet.
-            Err(error) if error.is_outage() || matches!(error, PollError::State(_)) => self.outages += 1,
-            Err(error) => self.note_refusal(error, &bytes, etag),
+        let judged = self.judge_release(&bytes, bench).await;
+        match &judged {
+            Err(error) if error.came_before_judgement() => {}
+            Err(error) => self.watched.refuse(error, &bytes, etag),
             Ok(target) => {
-                (self.etag, self.refused, self.doubted, self.expires) = (etag, None, None, target.expires);
+                self.watched.believe(etag);
+                self.expires = target.expires;
+                let (assignment, remote) = (self.instructions().assignment, target.remote.clone());
+                self.obeyed = Some(Obeyed { assignment, remote, serial: target.serial, digest: target.digest });
             }
         }
-        target.map(|target| Some(Box::new(target)))
+        judged.map(|target| News::Release(Box::new(target)))
+    }
+
+    /// Ends when a store that has its clients wait has another assignment: the next poll reads it.
+    async fn assignment_changes(&self) {
+        if let Some(etag) = self.told.watched.etag().filter(|_| self.store_waits) {
+            let key = layout::assignment(&self.told.name);
+            let read = Read { unless: Some(etag), wait: Some(self.wait()), limit: limits::DOCUMENT_BYTES };
+            if let Ok(Answer::Found { .. }) = self.store.read(&key, read).await {
+                return;
+            }
+        }
+        std::future::pending::<()>().await;
     }
 
     /// Time goes on where the store does not: a release that is served for ever expires all the same.
-    fn unchanged(&self, clock: &dyn Clock) -> Result<Option<Box<Target>>, PollError> {
-        match self.expires.filter(|expires| self.refused.is_none() && *expires <= clock.now()) {
-            None => Ok(None),
-            Some(expires) => {
-                let remote = self.following.remote.to_string();
-                Err(PollError::Refused { remote, source: Refusal::Expired(expires) })
+    fn unchanged(&self, clock: &dyn Clock) -> Result<News, PollError> {
+        match self.expires.filter(|expires| !self.watched.is_refused() && *expires <= clock.now()) {
+            None => Ok(News::Nothing),
+            Some(expires) => Err(self.refused(Refusal::Expired(expires))),
+        }
+    }
+
+    fn refused(&self, source: Refusal) -> PollError {
+        PollError::Refused { document: format!("the release of `{}`", self.instructions().following.remote), source }
+    }
+
+    async fn judge_release(&self, bytes: &[u8], bench: &mut Bench<'_>) -> Result<Target, PollError> {
+        let trusted = self.walk(bench).await?;
+        let subject = Subject::Remote(&self.instructions().following.remote);
+        let judged = verify::<RemoteState>(bytes, subject, &trusted, &bench.replay.floors, bench.clock.now());
+        match (judged, self.instructions().pin) {
+            (Ok(verified), pin) => {
+                pin.map_or(Ok(()), |pin| agrees(pin, &verified)).map_err(|refusal| self.refused(refusal))?;
+                bench.raise(&verified)?;
+                self.target(&verified)
             }
+            // Whoever may assign said which release it shall be: then it may be older than others that were seen.
+            (Err(Refusal::Rollback { .. }), Some(pin)) => {
+                let verified = verify(bytes, subject, &trusted, &Floors::default(), bench.clock.now())
+                    .and_then(|verified| agrees(pin, &verified).map(|()| verified))
+                    .map_err(|refusal| self.refused(refusal))?;
+                self.target(&verified)
+            }
+            (Err(refusal), _) => Err(self.refused(refusal)),
         }
-    }
-
-    /// What is refused is not asked for again until it changes; but once may have been anything on the way, such as a
-    /// portal's page or a spoilt byte, and the trust is a document of its own.
-    fn note_refusal(&mut self, error: &PollError, bytes: &[u8], etag: Option<ETag>) {
-        let digest = Some(Digest::of(bytes));
-        let is_certain = self.doubted == digest && !matches!(error, PollError::Trust(_));
-        self.etag = etag.filter(|_| is_certain);
-        self.refused = Some(Instant::now());
-        self.doubted = digest;
-    }
-
-    async fn judge(
-        &self,
-        bytes: &[u8],
-        replay: &mut Replay,
-        state: &StateDirectory,
-        clock: &dyn Clock,
-    ) -> Result<Target, PollError> {
-        let trusted = self.walk(replay, state).await?;
-        let remote = &self.following.remote;
-        let verified = verify::<RemoteState>(bytes, Subject::Remote(remote), &trusted, &replay.floors, clock.now())
-            .map_err(|source| PollError::Refused { remote: remote.to_string(), source })?;
-        let mut raised = replay.clone();
-        if raised.floors.raise(document::Kind::Release, verified.header(), verified.digest()) {
-            raised.write(state)?;
-            *replay = raised;
-        }
-        self.target(&verified)
     }
 
     /// Walks to the newest trust before anything is judged by it, and remembers it before it is relied on.
-    async fn walk(&self, replay: &mut Replay, state: &StateDirectory) -> Result<Trusted, PollError> {
-        let known = replay.trusted.as_ref().map(Trusted::version);
-        let trusted = match replay.trusted.clone() {
+    async fn walk(&self, bench: &mut Bench<'_>) -> Result<Trusted, PollError> {
+        let known = bench.replay.trusted.as_ref().map(Trusted::version);
+        let trusted = match bench.replay.trusted.clone() {
             Some(trusted) => trusted,
             None => walk::first(&*self.store, &self.anchor).await?,
         };
         let trusted = walk::newest(&*self.store, trusted).await?;
         if trusted.version() < self.anchor.version {
-            let source = Refusal::UnknownTrust { named: self.anchor.version, newest: trusted.version() };
-            return Err(PollError::Refused { remote: self.following.remote.to_string(), source });
+            return Err(self.refused(Refusal::UnknownTrust { named: self.anchor.version, newest: trusted.version() }));
         }
         if known != Some(trusted.version()) {
             tracing::info!(version = trusted.version().get(), "the trust is new");
-            let mut renewed = replay.clone();
-            renewed.trusted = Some(trusted.clone());
-            renewed.write(state)?;
-            *replay = renewed;
+            bench.remember(|replay| replay.trusted = Some(trusted.clone()))?;
         }
         Ok(trusted)
     }
 
     fn target(&self, verified: &Verified<RemoteState>) -> Result<Target, PollError> {
-        let (remote, configuration) = (self.following.remote.clone(), self.following.configuration.clone());
+        let Following { remote, configuration } = self.instructions().following.clone();
         let header = verified.header();
         let Standing::Present(release) = verified.body() else { return Err(PollError::Removed(remote.to_string())) };
         let system = release.configurations.get(&configuration);
@@ -312,15 +328,41 @@ impl Poller {
         })
     }
 
-    /// Whether the store answers at all: any authenticated answer will do.
-    pub async fn store_answers(&self) -> Result<(), StoreError> {
-        let key = layout::remote(&self.following.remote);
-        let read = Read { unless: self.etag.as_ref(), wait: None, limit: limits::DOCUMENT_BYTES };
-        match self.store.read(&key, read).await {
-            Ok(_) => Ok(()),
-            Err(error) if error.fault == Fault::NotFound => Ok(()),
-            Err(error) => Err(error),
+    /// Whether the store answers at all. Any authenticated answer will do: a release that is refused for its age is one, and
+    /// the page of a portal between the host and its store is none.
+    pub async fn store_answers(&self, replay: &Replay) -> Result<(), PollError> {
+        let read = Read { unless: self.watched.etag(), wait: None, limit: limits::DOCUMENT_BYTES };
+        let bytes = match self.store.read(&self.release_key(), read).await {
+            Ok(Answer::Found { bytes, .. }) => bytes,
+            Ok(Answer::Unchanged { .. }) => return Ok(()),
+            Err(error) if error.fault == Fault::NotFound => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let Some(trusted) = &replay.trusted else { return Ok(()) };
+        let subject = Subject::Remote(&self.instructions().following.remote);
+        match verify::<RemoteState>(&bytes, subject, trusted, &replay.floors, Timestamp::now()) {
+            // The keys may have been exchanged in this very moment, which is for the next poll to verify.
+            Err(Refusal::BadSignature { .. } | Refusal::NoRole { .. }) if is_of_a_newer_trust(&bytes, trusted) => {
+                Ok(())
+            }
+            Err(
+                refusal @ (Refusal::TooLarge { .. }
+                | Refusal::Envelope(_)
+                | Refusal::BadSignature { .. }
+                | Refusal::NoRole { .. }),
+            ) => Err(self.refused(refusal)),
+            _ => Ok(()),
         }
+    }
+
+    /// The newest version of the trust that was verified, or else the one below which nothing is believed.
+    pub fn trust(&self, replay: &Replay) -> Serial {
+        replay.trusted.as_ref().map_or(self.anchor.version, Trusted::version)
+    }
+
+    /// What is obeyed: the assignment, and the release that it led to.
+    pub fn obeyed(&self) -> Option<&Obeyed> {
+        self.obeyed.as_ref()
     }
 
     /// Whether the store has the agent wait for changes, so that a poll takes as long as it likes.
@@ -330,12 +372,12 @@ impl Poller {
 
     /// Whether what the store holds was refused, and has not changed since.
     pub fn has_refused(&self) -> bool {
-        self.refused.is_some()
+        self.told.watched.is_refused() || self.watched.is_refused()
     }
 
     /// Whether the last poll found something wrong.
     pub fn is_in_trouble(&self) -> bool {
-        self.outages > 0 || self.refused.is_some()
+        self.outages > 0 || self.has_refused()
     }
 
     /// The store.
@@ -344,68 +386,45 @@ impl Poller {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use npc_core::document::Serial;
-    use npc_core::name::FleetId;
-    use npc_core::store::DirectoryStore;
-
-    fn poller() -> Poller {
-        let anchor = Anchor {
-            fleet: FleetId::from_random([0; 16]),
-            root_keys: Vec::new(),
-            root_threshold: 1,
-            version: Serial::FIRST,
-        };
-        let following =
-            Following { remote: "prod".parse().expect("a name"), configuration: "web-1".parse().expect("a name") };
-        let store = Arc::new(DirectoryStore::new("/nowhere".into()));
-        Poller::new(store, anchor, following, Names::Configuration, Pace::every(Duration::from_mins(1)))
+impl Bench<'_> {
+    /// Remembers a document that passed every check, before it is acted upon.
+    fn raise<B: Body>(&mut self, verified: &Verified<B>) -> Result<(), PollError> {
+        self.remember(|replay| {
+            replay.floors.raise(B::KIND, verified.header(), verified.digest());
+        })
     }
 
-    #[test]
-    fn a_fleet_spreads_over_half_to_one_and_a_half_intervals() {
-        let poller = poller();
-        assert_eq!(poller.pause(0.0), Duration::from_secs(30));
-        assert_eq!(poller.pause(1.0), Duration::from_secs(90));
-        let mut failing = poller;
-        failing.outages = 1;
-        assert_eq!(failing.pause(0.0), Duration::from_mins(1), "a store that fails is not asked early");
-    }
-
-    #[test]
-    fn a_store_that_waits_is_asked_again_at_once_but_never_twice_within_a_second() {
-        let mut poller = poller();
-        poller.store_waits = true;
-        assert_eq!(poller.pause(0.0), Duration::from_secs(1));
-    }
-
-    #[test]
-    fn a_store_that_fails_is_asked_less_and_less_often_up_to_the_interval() {
-        let mut poller = poller();
-        poller.store_waits = true;
-        let pauses: Vec<_> = (1..40)
-            .map(|outages| {
-                poller.outages = outages;
-                poller.pause(1.0)
-            })
-            .collect();
-        assert!(pauses.is_sorted());
-        assert_eq!((pauses[0], pauses[38]), (Duration::from_secs(2), Duration::from_mins(1)));
-        poller.outages = 40;
-        assert_eq!(poller.pause(0.0), Duration::from_secs(30), "with jitter");
-    }
-
-    #[tokio::test]
-    async fn a_store_that_is_not_there_is_an_outage_with_a_name() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let state = StateDirectory::create(folder.path()).expect("a state directory");
-        let mut poller = poller();
-        poller.store = Arc::new(DirectoryStore::new(folder.path().join("none")));
-        let mut replay = Replay::for_tests();
-        let error = poller.poll(&mut replay, &state, &crate::clock::SystemClock).await.expect_err("nothing there");
-        assert_eq!(error.kind(), "not-found");
-        assert!(poller.is_in_trouble());
+    /// What cannot be written down has not been learned.
+    fn remember(&mut self, learn: impl FnOnce(&mut Replay)) -> Result<(), PollError> {
+        let mut learned = self.replay.clone();
+        learn(&mut learned);
+        if learned.is_newer_than(self.replay) {
+            learned.write(self.state)?;
+            *self.replay = learned;
+        }
+        Ok(())
     }
 }
+
+fn is_of_a_newer_trust(bytes: &[u8], trusted: &Trusted) -> bool {
+    let header = Envelope::parse(bytes).ok().and_then(|envelope| {
+        Document::<RemoteState>::from_payload(envelope.payload()).ok().map(|document| document.header)
+    });
+    header.is_some_and(|header| header.fleet == *trusted.fleet() && header.trust > trusted.version())
+}
+
+/// Whether the release is the one that the assignment names.
+fn agrees(pin: Pin, verified: &Verified<RemoteState>) -> Result<(), Refusal> {
+    let different = |what, found: String, expected: String| Err(Refusal::WrongSubject { what, found, expected });
+    let serial = verified.header().serial;
+    match verified.body() {
+        _ if serial != pin.serial => different("serial", serial.to_string(), pin.serial.to_string()),
+        Standing::Present(release) if release.archive.sha256 != pin.archive => {
+            different("archive", release.archive.sha256.to_string(), pin.archive.to_string())
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use npc_core::document::Serial;
 use npc_core::key::PublicKey;
-use npc_core::name::{ConfigurationName, FleetId, RemoteName};
+use npc_core::name::{AssignmentName, ConfigurationName, FleetId, HostName, RemoteName};
 use npc_core::store::StoreUrl;
 use npc_core::trust::Anchor;
 use serde::Deserialize;
@@ -19,8 +19,10 @@ use crate::machine::Policy;
 
 mod tables;
 
-use tables::{ActivationTable, BuildTable, HooksTable, KeepTable, MetricsTable, ProbationTable, RebootTable};
-pub use tables::{Hooks, Keep, Listen};
+use tables::{
+    ActivationTable, BuildTable, HooksTable, KeepTable, MetricsTable, ProbationTable, RebootTable, ReportTable,
+};
+pub use tables::{Hooks, Keep, Listen, Reporting};
 
 /// Where the configuration lies unless told otherwise.
 pub const DEFAULT_CONFIG: &str = "/etc/npc-agent/config.toml";
@@ -49,6 +51,8 @@ struct File {
     minimum_serials: BTreeMap<RemoteName, Serial>,
     remote: RemoteName,
     configuration: Option<ConfigurationName>,
+    host: Option<HostName>,
+    assignment: Option<AssignmentName>,
     #[serde(default = "minute")]
     poll_interval: u64,
     #[serde(default = "slash")]
@@ -68,6 +72,8 @@ struct File {
     hooks: HooksTable,
     #[serde(default)]
     metrics: MetricsTable,
+    #[serde(default)]
+    report: ReportTable,
 }
 
 fn one() -> usize {
@@ -95,7 +101,11 @@ pub struct Settings {
     pub minimum_serials: BTreeMap<RemoteName, Serial>,
     /// The store's address.
     pub store: StoreUrl,
-    /// What to follow.
+    /// The host's name in the store.
+    pub host: HostName,
+    /// The assignment that it obeys once there is one.
+    pub assignment: AssignmentName,
+    /// What to follow until then.
     pub following: Following,
     /// How long between polls, on the average.
     pub poll_interval: Duration,
@@ -113,6 +123,8 @@ pub struct Settings {
     pub hooks: Hooks,
     /// Where figures are to be had.
     pub metrics: Option<Listen>,
+    /// What to say of itself to the store; none where nothing.
+    pub report: Option<Reporting>,
 }
 
 impl Settings {
@@ -195,7 +207,15 @@ impl Settings {
         let tables = file.tables()?;
         let configuration = match file.configuration {
             Some(configuration) => configuration,
-            None => host_name().ok_or("configuration is not set and the host has no name")?,
+            None => node_name().parse().map_err(|_| "configuration is not set and the host has no name")?,
+        };
+        let host = match file.host {
+            Some(host) => host,
+            None => node_name().to_lowercase().parse().map_err(|error| format!("host is not set, and {error}"))?,
+        };
+        let assignment = match file.assignment {
+            Some(assignment) => assignment,
+            None => host.as_str().parse().expect("the names of hosts and of assignments have one grammar"),
         };
         Ok(Self {
             anchor: Anchor {
@@ -206,6 +226,8 @@ impl Settings {
             },
             minimum_serials: file.minimum_serials,
             store: file.store.parse().map_err(|error: npc_core::store::StoreUrlError| error.to_string())?,
+            host,
+            assignment,
             following: Following { remote: file.remote, configuration },
             poll_interval: Duration::from_secs(file.poll_interval),
             activation,
@@ -215,13 +237,14 @@ impl Settings {
             keep: tables.keep,
             hooks: tables.hooks,
             metrics: tables.metrics,
+            report: tables.report,
         })
     }
 }
 
-/// Most flakes name a configuration after its host.
-fn host_name() -> Option<ConfigurationName> {
-    rustix::system::uname().nodename().to_str().ok()?.parse().ok()
+/// What the machine is called: most flakes name a configuration after its host.
+fn node_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 #[cfg(test)]

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::Timestamp;
-use crate::document::{RemoteState, Serial};
+use crate::document::{Assignment, Body, RemoteState, Serial};
 use crate::layout;
-use crate::name::RemoteName;
+use crate::name::{AssignmentName, RemoteName};
 use crate::store::{ETag, Store, StoreError, read_if_present};
 use crate::trust::walk::{self, WalkError};
 use crate::trust::{Anchor, Floors, Refusal, Subject, Trusted, Verified, verify};
@@ -26,6 +28,17 @@ pub struct Pointer {
     pub state: Result<Verified<RemoteState>, Refusal>,
     /// Its version, to write over it.
     pub etag: Option<ETag>,
+}
+
+/// What lies at the place of an assignment.
+#[derive(Debug)]
+pub struct Assigned {
+    /// The document, or why it is not to be believed.
+    pub state: Result<Verified<Assignment>, Refusal>,
+    /// Its version, to write over it.
+    pub etag: Option<ETag>,
+    /// Its bytes.
+    pub(crate) bytes: Bytes,
 }
 
 /// One entry of a remote's history.
@@ -51,14 +64,17 @@ impl Fleet {
     /// whoever prints it, not refused here: it is verified as of the moment it was made.
     pub async fn remote(&self, remote: &RemoteName) -> Result<Option<Pointer>, StoreError> {
         let found = read_if_present(&*self.store, &layout::remote(remote)).await?;
-        Ok(found.map(|(bytes, etag)| Pointer { state: self.verify(remote, &bytes), etag }))
+        Ok(found.map(|(bytes, etag)| Pointer { state: self.verify(Subject::Remote(remote), &bytes), etag }))
     }
 
     /// Reads one entry of the remote's history.
     pub async fn release(&self, remote: &RemoteName, serial: Serial) -> Result<Option<Entry>, StoreError> {
         let found = read_if_present(&*self.store, &layout::release(remote, serial)).await?;
         Ok(found.map(|(bytes, _)| {
-            let state = self.verify(remote, &bytes).and_then(|document| match document.header().serial {
+            let state = self.verify::<RemoteState>(Subject::Remote(remote), &bytes).and_then(|document| match document
+                .header()
+                .serial
+            {
                 found if found == serial => Ok(document),
                 found => Err(Refusal::WrongSubject {
                     what: "serial",
@@ -84,14 +100,23 @@ impl Fleet {
         Ok(listed.iter().filter_map(|object| object.key.file_name().strip_suffix(".json")?.parse().ok()).collect())
     }
 
-    fn verify(&self, remote: &RemoteName, bytes: &[u8]) -> Result<Verified<RemoteState>, Refusal> {
-        verify(bytes, Subject::Remote(remote), &self.trusted, &Floors::default(), Timestamp::MIN).or_else(|refusal| {
-            match refusal {
-                Refusal::ClockSkew { created, .. } => {
-                    verify(bytes, Subject::Remote(remote), &self.trusted, &Floors::default(), created)
-                }
-                other => Err(other),
-            }
+    /// Reads an assignment; none where there has never been one.
+    pub async fn assignment(&self, name: &AssignmentName) -> Result<Option<Assigned>, StoreError> {
+        let found = read_if_present(&*self.store, &layout::assignment(name)).await?;
+        Ok(found.map(|(bytes, etag)| Assigned { state: self.verify(Subject::Assignment(name), &bytes), etag, bytes }))
+    }
+
+    /// The names of all assignments, removed ones included.
+    pub async fn assignments(&self) -> Result<Vec<AssignmentName>, StoreError> {
+        let listed = self.store.list(layout::ASSIGNMENTS).await?;
+        Ok(listed.iter().filter_map(|object| object.key.file_name().strip_suffix(".json")?.parse().ok()).collect())
+    }
+
+    fn verify<B: Body>(&self, subject: Subject<'_>, bytes: &[u8]) -> Result<Verified<B>, Refusal> {
+        let as_of = |now| verify(bytes, subject, &self.trusted, &Floors::default(), now);
+        as_of(Timestamp::MIN).or_else(|refusal| match refusal {
+            Refusal::ClockSkew { created, .. } => as_of(created),
+            other => Err(other),
         })
     }
 }

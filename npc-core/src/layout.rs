@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::digest::Digest;
 use crate::document::Serial;
-use crate::name::{AssignmentName, RemoteName};
+use crate::name::{AssignmentName, HostName, RemoteName};
 
 /// What format 1 has at the top of a store, and `probe`, where a store's abilities are tried out.
 const FOLDERS: [&str; 9] =
@@ -89,8 +89,16 @@ pub fn assignment(name: &AssignmentName) -> ObjectKey {
     ObjectKey(format!("assignments/{name}.json"))
 }
 
+/// What a host last said of itself.
+pub fn report(host: &HostName) -> ObjectKey {
+    ObjectKey(format!("reports/{host}.json"))
+}
+
 /// What all remotes' keys begin with.
 pub const REMOTES: &str = "remotes/";
+
+/// What all assignments' keys begin with.
+pub const ASSIGNMENTS: &str = "assignments/";
 
 /// What the keys of all releases of `remote` begin with.
 pub fn releases(remote: &RemoteName) -> String {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use npc_core::key::{KeyName, PublicKey};
-use npc_core::name::{ConfigurationName, RemoteName};
+use npc_core::name::{AssignmentName, ConfigurationName, RemoteName};
 use npc_core::publish::trust::RoleName;
 use npc_core::store::StoreUrl;
 
@@ -104,6 +104,10 @@ pub(crate) enum Command {
     Log(Log),
     /// List the files that differ between two of: a directory, REMOTE, REMOTE@SERIAL
     Diff(Diff),
+    /// Have hosts follow another remote, or another configuration
+    Repoint(Repoint),
+    /// List what hosts are assigned to, or take assignments back
+    Hosts(Hosts),
     /// Serve a directory as an HTTP store
     Serve(Serve),
     /// Print a completion script for a shell
@@ -243,6 +247,54 @@ pub(crate) struct Log {
     /// Print the list as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Repoint {
+    /// The hosts, or the assignments that several hosts share
+    #[arg(required = true, value_name = "HOST")]
+    pub(crate) hosts: Vec<AssignmentName>,
+    /// The remote that they follow from now on
+    #[arg(long, value_name = "REMOTE")]
+    pub(crate) remote: RemoteName,
+    /// The configuration that they build [default: the one they were assigned to, or else the one of their name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) configuration: Option<ConfigurationName>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// A secret key that may assign hosts, instead of the one in npc.toml; several for a threshold
+    #[arg(long, value_name = "FILE", env = "NPC_KEY")]
+    pub(crate) key: Vec<PathBuf>,
+    /// Say what would change, and write nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Hosts {
+    #[command(subcommand)]
+    pub(crate) command: Option<HostsCommand>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Print the list as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HostsCommand {
+    /// Take assignments back: the hosts' own settings rule again
+    Remove {
+        /// The hosts, or the assignments that several hosts share
+        #[arg(required = true, value_name = "HOST")]
+        hosts: Vec<AssignmentName>,
+        #[command(flatten)]
+        place: Place,
+        /// A secret key that may assign hosts, instead of the one in npc.toml; several for a threshold
+        #[arg(long, value_name = "FILE", env = "NPC_KEY")]
+        key: Vec<PathBuf>,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use npc_core::archive::PackError;
 use npc_core::explain;
+use npc_core::publish::assign::AssignError;
 use npc_core::publish::trust::TrustError;
 use npc_core::publish::{PublishError, Unauthorised};
 use npc_core::store::{Fault, StoreError, TokenError};
@@ -156,6 +157,20 @@ impl From<PublishError> for Failure {
             error @ PublishError::Raced { .. } => Self::new(Exit::Raced, error)
                 .hint("nothing of yours was made current; look at `npc-publish log`, then publish again"),
             error @ PublishError::NoSerialLeft(_) => {
+                Self::new(Exit::Trust, error).hint("a new trust version resets serials: see `npc-publish trust rotate`")
+            }
+        }
+    }
+}
+
+impl From<AssignError> for Failure {
+    fn from(error: AssignError) -> Self {
+        match error {
+            AssignError::Store(error) => error.into(),
+            AssignError::Unauthorised(error) => error.into(),
+            error @ AssignError::Raced { .. } => Self::new(Exit::Raced, error)
+                .hint("look at `npc-publish hosts`, then say it again if it still has to be said"),
+            error @ AssignError::NoSerialLeft(_) => {
                 Self::new(Exit::Trust, error).hint("a new trust version resets serials: see `npc-publish trust rotate`")
             }
         }

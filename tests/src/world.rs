@@ -209,9 +209,10 @@ impl World {
         fs::create_dir_all(home.join("root")).expect("created");
         let agent = Agent { world: self, home, nix: Some(nix.clone()) };
         let (root, profile) = (agent.home.join("root"), agent.profile());
+        let host = name.trim_start_matches("host-");
         agent.configure(&format!(
-            "remote = \"prod\"\nconfiguration = \"{configuration}\"\npoll_interval = 1\nroot = \"{}\"\nprofile = \"{}\"\n\
-             [probation]\nsettle = 0\nstore = 1",
+            "remote = \"prod\"\nconfiguration = \"{configuration}\"\nhost = \"{host}\"\npoll_interval = 1\n\
+             root = \"{}\"\nprofile = \"{}\"\n[probation]\nsettle = 0\nstore = 1",
             root.display(),
             profile.display()
         ));
@@ -243,7 +244,7 @@ impl World {
         fs::write(home.join("apply"), script).expect("written");
         let agent = Agent { world: self, home, nix: None };
         agent.configure(&format!(
-            "remote = \"prod\"\nconfiguration = \"{configuration}\"\npoll_interval = 1\n\
+            "remote = \"prod\"\nconfiguration = \"{configuration}\"\nhost = \"{configuration}\"\npoll_interval = 1\n\
              [probation]\nsettle = 0\nstore = 1\n[activation]\ncommand = [\"sh\", \"{}\"]",
             agent.home.join("apply").display()
         ));

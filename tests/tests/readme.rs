@@ -89,7 +89,7 @@ impl Checkout {
 #[test]
 fn every_block_has_a_test() {
     let names: Vec<String> = blocks().into_keys().collect();
-    assert_eq!(names, ["", "agent", "directory", "garage", "pack", "rotate", "s3", "serve"]);
+    assert_eq!(names, ["", "agent", "directory", "garage", "pack", "repoint", "rotate", "s3", "serve"]);
     // What has no name builds the workspace, or is what runs this test; cargo itself says whether the names are right.
     let unnamed = blocks()[""].clone();
     let expected = "cargo xtask demo\ncargo build --release -p npc-publish -p npc-agent\ncargo xtask test\n";
@@ -110,6 +110,17 @@ fn the_commands_that_explain_an_archive_work() {
     let world = World::new(&Kind::Directory);
     let data = run(&blocks()["pack"], &world.path("fleet"), &world.path("home"), &[]).works();
     assert!(data.contains("flake.nix") && data.contains("read by all 3 configurations"), "{data}");
+}
+
+#[test]
+fn the_commands_that_point_hosts_elsewhere_work() {
+    let world = World::new(&Kind::Directory);
+    let nix_free = [("NPC_NIX", "none")];
+    let ended = run(&blocks()["repoint"], &world.path("fleet"), &world.path("home"), &nix_free);
+    let data = ended.works();
+    for line in ["web-2: its own settings -> canary web-2", "web-1@1", "web-1: follows its own settings"] {
+        assert!(data.contains(line), "{line}: {data}");
+    }
 }
 
 /// Nix at least parses what the README has of Nix.

@@ -199,7 +199,7 @@ fn trouble_with_the_store_is_in_the_status_until_it_ends() {
     };
     world.server().take().expect("a server").kill();
     let agent = world.command_agent("web-1", "true");
-    agent.once().fails(3, &["cannot read `remotes/prod.json`"]);
+    agent.once().fails(3, &["cannot read `assignments/web-1.json`"]);
     assert!(agent.run(&["status"]).works().contains("trouble  since"));
     world.serve_again();
     let agent = world.command_agent("web-1", "true");

@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use npc_agent::clock::SystemClock;
-use npc_agent::machine::Target;
-use npc_agent::poll::{Names, Pace, Poller};
+use npc_agent::poll::{Names, News, Pace, Poller, Told};
 use npc_agent::settings::Settings;
 use npc_agent::state::{Replay, StateDirectory};
 use npc_core::Timestamp;
@@ -140,8 +139,8 @@ impl Host {
         let state = StateDirectory::create(&folder.join(format!("state-{number}"))).expect("a state directory");
         let (replay, _) = Replay::open(&state, settings).expect("a memory");
         let store = open(&settings.store, hasty()).await.expect("a store");
-        let (anchor, following) = (settings.anchor.clone(), settings.following.clone());
-        let poller = Poller::new(store, anchor, following, Names::Anything, PACE);
+        let told = Told::open(&state, &replay.floors, settings.assignment.clone(), settings.following.clone());
+        let poller = Poller::new(store, settings.anchor.clone(), told, Names::Anything, PACE);
         Self { poller, replay, state, known: 0 }
     }
 
@@ -154,8 +153,9 @@ impl Host {
             truth.polls.set(truth.polls.get() + 1);
             let was_calm = !begun.is_stormy && begun.storms == truth.storms.get();
             match polled {
-                Ok(found) => {
-                    self.judge(found.as_deref(), truth, begun);
+                Ok(News::Assignment { .. }) => unreachable!("nobody assigned this host"),
+                Ok(news) => {
+                    self.judge(&news, truth, begun);
                     if was_calm {
                         caught_up.set(begun.storms);
                     }
@@ -174,8 +174,8 @@ impl Host {
     }
 
     /// Whatever the weather: what is believed was published, is no older than what was seen before, and is not missed.
-    fn judge(&mut self, found: Option<&Target>, truth: &Truth, begun: Moment) {
-        if let Some(target) = found {
+    fn judge(&mut self, news: &News, truth: &Truth, begun: Moment) {
+        if let News::Release(target) = news {
             let serial = target.serial.get();
             assert_eq!(truth.published.borrow().get(&serial), Some(&target.archive.sha256), "serial {serial}");
             assert!(serial >= self.known, "serial {serial} after {}", self.known);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use npc_agent::clock::SystemClock;
 use npc_agent::machine::Target;
-use npc_agent::poll::{Names, Pace, PollError, Poller};
+use npc_agent::poll::{Names, News, Pace, PollError, Poller, Told};
 use npc_agent::settings::Settings;
 use npc_agent::state::{Replay, StateDirectory};
 use npc_core::store::{Options, Patience, Retries, open};
@@ -22,7 +22,8 @@ fn through_a_proxy(agent: &Agent<'_>, garage: &Garage, seed: u64) -> FaultProxy 
     let text = fs::read_to_string(agent.path("agent.toml")).expect("read");
     let through = text.replace(&format!("{}/", garage.endpoint()), &format!("http://{}/", proxy.address()));
     assert_ne!(text, through, "the address of the store is in the settings");
-    fs::write(agent.path("agent.toml"), through).expect("written");
+    // What is asked in which order is known, and whether a fault met a question or a report would not be.
+    fs::write(agent.path("agent.toml"), format!("{through}\n[report]\nenable = false\n")).expect("written");
     proxy
 }
 
@@ -111,8 +112,8 @@ fn an_agent_that_a_download_failed_has_caught_up_an_interval_after_the_store_is_
     let agent = world.command_agent("web-1", "true");
     let proxy = through_a_proxy(&agent, &garage, 1);
     world.publish();
-    // The release, the first trust, and that there is no second one.
-    proxy.script(&[Fault::None, Fault::None, Fault::None]);
+    // That there is no assignment, the release, the first trust, and that there is no second one.
+    proxy.script(&[Fault::None, Fault::None, Fault::None, Fault::None]);
     proxy.storm(OUTAGE);
     let running = agent.start();
     eventually("the download fails", || (agent.outcome()? == "failed unavailable").then_some(()));
@@ -153,12 +154,17 @@ impl Asked {
         let patience = Patience { connect: Duration::from_secs(5), stall: Duration::from_secs(3) };
         let store = open(&settings.store, Options { token: None, retries, patience }).await.expect("a store");
         let pace = Pace::every(settings.poll_interval);
-        let poller = Poller::new(store, settings.anchor.clone(), settings.following.clone(), Names::Anything, pace);
+        let told = Told::open(&state, &replay.floors, settings.assignment.clone(), settings.following.clone());
+        let poller = Poller::new(store, settings.anchor.clone(), told, Names::Anything, pace);
         Self { poller, replay, state }
     }
 
     async fn poll(&mut self) -> Result<Option<Box<Target>>, PollError> {
-        self.poller.poll(&mut self.replay, &self.state, &SystemClock).await
+        match self.poller.poll(&mut self.replay, &self.state, &SystemClock).await? {
+            News::Release(target) => Ok(Some(target)),
+            News::Nothing => Ok(None),
+            News::Assignment { .. } => unreachable!("nobody assigned this host"),
+        }
     }
 
     async fn sees(&mut self) -> Option<u64> {
@@ -166,7 +172,8 @@ impl Asked {
     }
 }
 
-/// Publishes a release, has the first answers about it be spoilt so, and asks until one poll meets no fault.
+/// Publishes a release, has the first answers about it be spoilt so, and asks until one poll meets no fault. The first
+/// question is always for the assignment, of which there is none.
 async fn spoil_once(faults: &[Fault]) {
     let Some(garage) = Garage::find() else { return };
     let world = World::new(&Kind::Garage(garage.clone()));
@@ -186,17 +193,22 @@ async fn spoil_once(faults: &[Fault]) {
 
 #[tokio::test]
 async fn a_page_in_place_of_a_release_is_forgotten_with_the_next_poll() {
+    spoil_once(&[Fault::None, Fault::Portal]).await;
+}
+
+#[tokio::test]
+async fn a_page_in_place_of_an_assignment_is_forgotten_with_the_next_poll() {
     spoil_once(&[Fault::Portal]).await;
 }
 
 #[tokio::test]
 async fn a_page_in_place_of_the_trust_is_forgotten_with_the_next_poll() {
-    spoil_once(&[Fault::None, Fault::Portal]).await;
+    spoil_once(&[Fault::None, Fault::None, Fault::Portal]).await;
 }
 
 #[tokio::test]
 async fn a_spoilt_body_under_its_true_tag_is_forgotten_with_the_next_poll() {
-    spoil_once(&[Fault::Garbled]).await;
+    spoil_once(&[Fault::None, Fault::Garbled]).await;
 }
 
 /// Has the agent's connection fall silent between two polls, after an outage of so many polls.

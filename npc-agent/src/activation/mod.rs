@@ -23,6 +23,11 @@ pub(crate) use reboot::USERS;
 use crate::dead_man::DeadMan;
 use crate::machine::{Attempt, Baseline, Built, Ended, Failed, Found, Target};
 
+/// The boot that lasts (random(4)).
+pub(crate) fn boot_id() -> Option<String> {
+    system::Host::boot_id()
+}
+
 /// What a platform is told about the host.
 #[derive(Debug, Clone)]
 pub struct PlatformSettings {

@@ -4,13 +4,18 @@ use std::path::Path;
 
 use jiff::SignedDuration;
 use npc_core::Timestamp;
+use npc_core::document::Standing;
 
 use super::data;
 use crate::cli::Set;
 use crate::failure::Failure;
-use crate::state::{Local, Lock, Pause, StateDirectory};
+use crate::state::{HeldAssignment, Local, Lock, Pause, StateDirectory};
 
 pub(super) fn set(state: &Path, set: Set) -> Result<(), Failure> {
+    let is_assigned = StateDirectory::open(state).ok().and_then(|state| HeldAssignment::kept(&state));
+    if let Some(HeldAssignment { serial, says: Standing::Present(_), .. }) = is_assigned {
+        tracing::warn!("the host obeys assignment {serial}: its own settings rule again once that is removed");
+    }
     change(state, |local| {
         if set.reset {
             (local.remote, local.configuration) = (None, None);

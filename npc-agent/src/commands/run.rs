@@ -1,9 +1,11 @@
 //! `npc-agent run`: follows the remote.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
-use npc_core::store::{self, Options};
+use npc_core::explain;
+use npc_core::store::{self, Options, Store};
 use tokio::runtime::Runtime;
 use tokio::task::LocalSet;
 
@@ -14,7 +16,8 @@ use crate::dead_man::DeadMan;
 use crate::driver::{Driver, Parts, Signals};
 use crate::failure::Failure;
 use crate::metrics::{self, Metrics};
-use crate::poll::{Names, Pace, Poller};
+use crate::poll::{Names, Pace, Poller, Told};
+use crate::report::{Account, Identity, Reporter, Signer};
 use crate::settings::{Activation, Settings};
 use crate::state::{Instance, Local, Lock, Replay, StateDirectory};
 use crate::supervisor::Supervisor;
@@ -86,8 +89,9 @@ impl PlatformUse for Following<'_> {
         let mut signals = Signals::listen().map_err(Failure::other)?;
         let local = Local::read(&state)?;
         let store = store::open(&settings.store, Options::default()).await.map_err(Failure::usage)?;
-        let following = local.following(&settings.following);
-        let (instance, remote) = (self.instance.id(), &following.remote);
+        let own = local.following(&settings.following);
+        let told = Told::open(&state, &self.replay.floors, settings.assignment.clone(), own);
+        let (instance, remote) = (self.instance.id(), &told.instructions().following.remote);
         tracing::info!(instance, store = %settings.store, %remote, "npc-agent begins");
         let names = match settings.activation {
             Activation::NixOs { .. } => Names::Configuration,
@@ -95,13 +99,18 @@ impl PlatformUse for Following<'_> {
         };
         let pace = Pace::every(settings.poll_interval);
         let metrics = Rc::new(Metrics::default());
+        let journal = state.recover_journal()?;
+        let poller = Poller::new(Arc::clone(&store), settings.anchor.clone(), told, names, pace);
+        let trust = poller.trust(&self.replay);
+        let account = Account { journal: journal.clone(), paused: false, obeyed: None, running: None, trust };
         let parts = Parts {
-            journal: state.recover_journal()?,
+            journal,
+            reporter: reporter(settings, &state, self.instance, store, account),
             replay: self.replay,
             local,
             configured: settings.following.clone(),
             policy: settings.policy.clone(),
-            poller: Poller::new(store, settings.anchor.clone(), following, names, pace),
+            poller,
             platform,
             probation: settings.probation,
             keep: settings.keep,
@@ -116,7 +125,9 @@ impl PlatformUse for Following<'_> {
         }
         let mut driver = Driver::new(parts);
         if self.once {
-            return driver.run_once(&mut signals).await;
+            let ended = driver.run_once(&mut signals).await;
+            driver.end().await;
+            return ended;
         }
         if let Some(listen) = settings.metrics.clone() {
             tokio::task::spawn_local(async move {
@@ -124,8 +135,35 @@ impl PlatformUse for Following<'_> {
                 tracing::error!(kind = "metrics", %error, "the figures cannot be served");
             });
         }
-        driver.run(&mut signals).await
+        let ended = driver.run(&mut signals).await;
+        driver.end().await;
+        ended
     }
+}
+
+/// Begins to report, if the settings say so.
+fn reporter(
+    settings: &Settings,
+    state: &StateDirectory,
+    instance: &Instance,
+    store: Arc<dyn Store>,
+    account: Account,
+) -> Option<Reporter> {
+    let reporting = settings.report?;
+    let root = match &settings.activation {
+        Activation::NixOs { root, .. } => root.clone(),
+        Activation::Command(_) => PathBuf::from("/"),
+    };
+    let (fleet, host) = (settings.anchor.fleet.clone(), settings.host.clone());
+    let signer = match Signer::open(state, &host) {
+        Ok(signer) => signer,
+        Err(error) => {
+            tracing::error!(kind = "state", "cannot report to the store: {}", explain::in_one_line(&error));
+            return None;
+        }
+    };
+    let identity = Identity { fleet, host, instance: instance.id().to_owned(), root };
+    Some(Reporter::begin(store, signer, identity, reporting, account))
 }
 
 /// Runs on the agent's only thread: a reactor that hangs gives no signs of life.

@@ -9,8 +9,9 @@ use serde_json::json;
 use super::data;
 use crate::failure::Failure;
 use crate::machine::{Journal, Phase};
-use crate::settings::Settings;
-use crate::state::{Instance, Local, Lock, StateDirectory};
+use crate::poll::Instructions;
+use crate::settings::{Following, Settings};
+use crate::state::{HeldAssignment, Instance, Local, Lock, Replay, StateDirectory};
 
 pub(super) fn status(config: &Path, state: &Path, as_json: bool) -> Result<(), Failure> {
     let settings = Settings::read(config)?;
@@ -20,14 +21,22 @@ pub(super) fn status(config: &Path, state: &Path, as_json: bool) -> Result<(), F
     let local = Local::read(&state)?;
     let journal = state.read_journal()?;
     let pid = Lock::holder(&state);
-    let following = local.following(&settings.following);
-    let paused = local.is_paused(Timestamp::now());
+    let held = HeldAssignment::read(&state, &Replay::floors_in(&state), &settings.assignment);
+    let instructions = Instructions::new(held.as_ref(), &local.following(&settings.following));
+    let following = &instructions.following;
+    let paused = local.is_paused(Timestamp::now()) || instructions.paused;
     if as_json {
         let text = serde_json::to_string_pretty(&json!({
             "instance": instance.as_ref().map(Instance::id),
             "process": pid,
             "store": settings.store.to_string(),
-            "follows": { "remote": following.remote, "configuration": following.configuration },
+            "host": settings.host,
+            "follows": {
+                "remote": following.remote,
+                "configuration": following.configuration,
+                "assignment": instructions.assignment,
+                "pin": instructions.pin,
+            },
             "paused": paused,
             "journal": journal,
         }));
@@ -35,10 +44,7 @@ pub(super) fn status(config: &Path, state: &Path, as_json: bool) -> Result<(), F
     }
     let running = pid.map_or("not running".to_owned(), |pid| format!("running as process {pid}"));
     data(format_args!("agent    {running}{}", if paused { ", paused" } else { "" }))?;
-    data(format_args!(
-        "follows  {} of {}, configuration {}",
-        following.remote, settings.store, following.configuration
-    ))?;
+    data(format_args!("follows  {}", follows(&settings, &instructions)))?;
     data(format_args!("runs     {}", runs(&journal)))?;
     data(format_args!("phase    {}", phase(&journal)))?;
     if let Some(by_hand) = &journal.by_hand {
@@ -57,6 +63,19 @@ pub(super) fn status(config: &Path, state: &Path, as_json: bool) -> Result<(), F
         data(format_args!("refuses  {system} since {}: {}", entry.at, entry.reason))?;
     }
     journal.outcomes.iter().enumerate().try_for_each(|(place, outcome)| show(outcome, place == 0))
+}
+
+fn follows(settings: &Settings, instructions: &Instructions) -> String {
+    let Following { remote, configuration } = &instructions.following;
+    let release = match instructions.pin {
+        Some(pin) => format!("{remote}@{} and no other", pin.serial),
+        None => remote.to_string(),
+    };
+    let by = match instructions.assignment {
+        Some(serial) => format!(", by assignment {}@{serial}", settings.assignment),
+        None => String::new(),
+    };
+    format!("{release} of {}, configuration {configuration}{by}", settings.store)
 }
 
 fn runs(journal: &Journal) -> String {

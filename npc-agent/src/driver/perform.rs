@@ -112,7 +112,9 @@ impl<P: Platform> Driver<P> {
     /// Whether the store answers within the time that a probation would leave it.
     async fn store_answers(&self) -> bool {
         let patience = self.parts.probation.store.max(LEAST_PATIENCE);
-        tokio::time::timeout(patience, self.parts.poller.store_answers()).await.is_ok_and(|answer| answer.is_ok())
+        tokio::time::timeout(patience, self.parts.poller.store_answers(&self.parts.replay))
+            .await
+            .is_ok_and(|answer| answer.is_ok())
     }
 
     async fn arm(&self, attempt: &Attempt, stage: Stage) -> Performed {
@@ -149,7 +151,7 @@ impl<P: Platform> Driver<P> {
             has_systemd: self.has_systemd(),
             probation: parts.probation,
         };
-        watch.prove(async || parts.poller.store_answers().await).await
+        watch.prove(async || parts.poller.store_answers(&parts.replay).await).await
     }
 
     /// Takes the lock that the timer's rescuer takes too, if it is not ours yet: from a commit to going back on it.

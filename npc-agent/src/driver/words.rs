@@ -41,6 +41,8 @@ pub(super) fn poll_failure(error: PollError) -> Failure {
             }
         }
         error @ PollError::State(_) => Failure::new(Exit::Other, error).hint("make room for the state directory"),
+        error @ PollError::AssignmentLost(_) => Failure::new(Exit::Store, error)
+            .hint("the host stays as it is until the store shows an assignment; make the old one anew if it is gone"),
         error => {
             let kind = error.kind();
             let hint =

@@ -28,6 +28,11 @@ pub use watch::{Probation, UNITS_FAILED, UNITS_RESTARTING, Watch};
 
 use crate::machine::{CheckBefore, Failed, UnitsBefore};
 
+/// The units of systemd's that have failed.
+pub(crate) async fn failed_units() -> Result<impl IntoIterator<Item = String>, Failed> {
+    Ok(units::observe().await?.baseline().failed)
+}
+
 /// How the host is before an activation, as far as its units and its own checks go. Units that cannot be seen before could
 /// not be compared with afterwards.
 pub async fn baseline(

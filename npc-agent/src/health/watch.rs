@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use npc_core::explain;
-use npc_core::store::StoreError;
 use tokio::time::Instant;
 
 use super::check::Check;
 use super::file::HostFile;
 use super::units::{self, Observed};
 use crate::machine::{Baseline, Failed, STORE_UNREACHABLE};
+use crate::poll::PollError;
 
 /// The kind of a probation in which units failed.
 pub const UNITS_FAILED: &str = "units-failed";
@@ -55,7 +55,7 @@ pub struct Watch<'a> {
 
 impl Watch<'_> {
     /// Watches until the host has proved itself, and gives remarks; or says in what it is not well.
-    pub async fn prove(&self, store_answers: impl AsyncFn() -> Result<(), StoreError>) -> Result<Vec<String>, Failed> {
+    pub async fn prove(&self, store_answers: impl AsyncFn() -> Result<(), PollError>) -> Result<Vec<String>, Failed> {
         let overrun = |_| {
             let message = format!("the host had not proved itself after {} s", self.probation.limit.as_secs());
             Err(Failed::new("probation-overrun", message))
@@ -63,7 +63,7 @@ impl Watch<'_> {
         tokio::time::timeout(self.probation.limit, self.watch(store_answers)).await.unwrap_or_else(overrun)
     }
 
-    async fn watch(&self, store_answers: impl AsyncFn() -> Result<(), StoreError>) -> Result<Vec<String>, Failed> {
+    async fn watch(&self, store_answers: impl AsyncFn() -> Result<(), PollError>) -> Result<Vec<String>, Failed> {
         self.has_booted().await;
         let begin = self.observe().await;
         let settled = Instant::now() + self.probation.settle;
@@ -77,7 +77,7 @@ impl Watch<'_> {
     }
 
     /// Whether the store still answers at the end of the settle time.
-    async fn store(&self, settled: Instant, answers: impl AsyncFn() -> Result<(), StoreError>) -> Result<(), Failed> {
+    async fn store(&self, settled: Instant, answers: impl AsyncFn() -> Result<(), PollError>) -> Result<(), Failed> {
         if !self.before.store_answers {
             return Ok(());
         }

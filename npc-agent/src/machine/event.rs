@@ -162,6 +162,20 @@ pub enum Effect {
     },
 }
 
+impl Event {
+    /// How the host was found, where that is part of what happened.
+    pub fn found(&self) -> Option<&Found> {
+        match self {
+            Self::Started(found)
+            | Self::Looked(found)
+            | Self::Overtaken(found)
+            | Self::DeadlinePassed(found)
+            | Self::Committed(found) => Some(found),
+            _ => None,
+        }
+    }
+}
+
 /// What a timer is set for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {

@@ -16,6 +16,9 @@ use crate::machine::{HandPolicy, Obstacle, Policy, RebootPolicy, RebootWhen, Win
 
 const MEBIBYTE: u64 = 1024 * 1024;
 
+/// The shortest time between two reports that say the same, in seconds.
+const LEAST_HEARTBEAT: u64 = 60;
+
 /// `[activation]`
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -150,6 +153,30 @@ pub(super) struct MetricsTable {
     listen: Option<String>,
 }
 
+/// `[report]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ReportTable {
+    enable: bool,
+    heartbeat: u64,
+    logs: bool,
+}
+
+impl Default for ReportTable {
+    fn default() -> Self {
+        Self { enable: true, heartbeat: 30 * 60, logs: true }
+    }
+}
+
+/// What a host says of itself to the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reporting {
+    /// How often it says so even if nothing has changed, on the average.
+    pub heartbeat: Duration,
+    /// Whether the ends of failed commands' logs are part of it.
+    pub logs: bool,
+}
+
 /// What is kept of the past, beside what is needed to go back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keep {
@@ -185,6 +212,7 @@ pub(super) struct Tables {
     pub(super) keep: Keep,
     pub(super) hooks: Hooks,
     pub(super) metrics: Option<Listen>,
+    pub(super) report: Option<Reporting>,
 }
 
 impl File {
@@ -217,6 +245,7 @@ impl File {
             },
             hooks: self.hooks.validated()?,
             metrics: self.metrics.listen.as_deref().map(listen).transpose()?,
+            report: self.report.validated()?,
         })
     }
 }
@@ -277,6 +306,16 @@ impl HooksTable {
             committed: hook("hooks.committed", &self.committed)?,
             rolled_back: hook("hooks.rolled_back", &self.rolled_back)?,
         })
+    }
+}
+
+impl ReportTable {
+    fn validated(&self) -> Result<Option<Reporting>, String> {
+        if self.heartbeat < LEAST_HEARTBEAT {
+            return Err(format!("report.heartbeat is {} s, and at least {LEAST_HEARTBEAT} s", self.heartbeat));
+        }
+        let heartbeat = Duration::from_secs(self.heartbeat);
+        Ok(self.enable.then_some(Reporting { heartbeat, logs: self.logs }))
     }
 }
 

@@ -5,6 +5,9 @@
 //! instance         this installation's id
 //! replay.json      the newest trust and the floors against replay; kept twice
 //! replay.copy.json
+//! assignment.json  the assignment that the host obeys
+//! report.key       the secret key that signs the host's reports
+//! report.json      the number of the last report
 //! journal.json     the phase, what is committed, what failed
 //! local.json       what `npc-agent set` and `pause` said
 //! commit.lock      held by whoever commits, or goes back in the agent's stead
@@ -13,12 +16,14 @@
 //! downloads/       archives on their way  logs/         the output of the last commands        home/  Nix's HOME
 //! ```
 
+mod assignment;
 mod instance;
 mod local;
 mod lock;
 mod replay;
 mod tree;
 
+pub use assignment::HeldAssignment;
 pub use instance::Instance;
 pub use local::{Local, Pause};
 pub use lock::{CommitLock, Held, Lock, LockError};

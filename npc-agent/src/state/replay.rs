@@ -87,6 +87,17 @@ impl Replay {
         Ok((fresh, Instance::create(state)?))
     }
 
+    /// The highest serials seen, for a look that changes nothing.
+    pub fn floors_in(state: &StateDirectory) -> Floors {
+        newest_copy(state).map(|copy| copy.floors).unwrap_or_default()
+    }
+
+    /// Whether this is news to somebody who remembers `other`.
+    pub fn is_newer_than(&self, other: &Self) -> bool {
+        let version = |replay: &Self| replay.trusted.as_ref().map(Trusted::version);
+        self.floors != other.floors || version(self) != version(other)
+    }
+
     /// A memory of nothing.
     #[cfg(test)]
     pub(crate) fn for_tests() -> Self {

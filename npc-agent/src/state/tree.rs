@@ -85,24 +85,34 @@ impl StateDirectory {
         self.path("flakes").join(archive.to_string())
     }
 
-    pub(crate) fn read_json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StateError> {
+    /// The content of a file, if it is there.
+    pub(crate) fn read_bytes(&self, name: &str) -> Result<Option<Vec<u8>>, StateError> {
         let path = self.path(name);
-        let bytes = match files::read_limited(&path, FILE_BYTES) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(StateError { action: "read", path, source }),
-        };
+        match files::read_limited(&path, FILE_BYTES) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(StateError { action: "read", path, source }),
+        }
+    }
+
+    /// Writes a file whole, durably.
+    pub(crate) fn write_bytes(&self, name: &str, bytes: &[u8], mode: u32) -> Result<(), StateError> {
+        let path = self.path(name);
+        files::write_atomically(&path, bytes, mode).map_err(|source| StateError { action: "write", path, source })
+    }
+
+    pub(crate) fn read_json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StateError> {
+        let Some(bytes) = self.read_bytes(name)? else { return Ok(None) };
         serde_json::from_slice(&bytes).map(Some).map_err(|error| {
             let source = io::Error::new(io::ErrorKind::InvalidData, error);
-            StateError { action: "read", path, source }
+            StateError { action: "read", path: self.path(name), source }
         })
     }
 
     pub(crate) fn write_json(&self, name: &str, value: &impl Serialize) -> Result<(), StateError> {
-        let path = self.path(name);
         let mut bytes = serde_json::to_vec_pretty(value).expect("state is structures with text keys");
         bytes.push(b'\n');
-        files::write_atomically(&path, &bytes, 0o644).map_err(|source| StateError { action: "write", path, source })
+        self.write_bytes(name, &bytes, 0o644)
     }
 
     /// Reads the journal.

@@ -1,4 +1,5 @@
-//! Reading an archive member by member, refusing everything that the packer would not write.
+//! Reading an archive member by member, refusing every member that the packer would not write. What lies behind the end of
+//! the tar, or of the gzip stream, counts towards the archive's digest and length and is otherwise of no account.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -126,6 +127,9 @@ pub(super) fn walk<E: From<ArchiveError>>(
             return Err(ArchiveError::TooLarge { what: "members", limit: allowed.entries }.into());
         }
         let member = member(&entry, &mut long)?;
+        if matches!(member.kind, MemberKind::File { size, .. } if size > allowed.bytes) {
+            return Err(ArchiveError::TooLarge { what: "bytes", limit: allowed.bytes }.into());
+        }
         seen.add(&member)?;
         visit(&member, &mut entry)?;
     }

@@ -258,6 +258,8 @@ fn bombs_are_refused() {
     let bomb = forged(&[("zeros", EntryType::Regular, "", &vec![0; 10_000_000])]);
     assert!(bomb.len() < 100_000);
     assert_eq!(refusal(&bomb, Limits { bytes: 1_000_000, entries: 10 }), "too-large");
+    let beginning = &bomb[..bomb.len() / 20];
+    assert_eq!(refusal(beginning, Limits { bytes: 1_000_000, entries: 10 }), "too-large", "before it is written");
     let many: Vec<String> = (0..20).map(|number| format!("f{number}")).collect();
     let many: Vec<_> = many.iter().map(|name| (name.as_str(), EntryType::Regular, "", &b""[..])).collect();
     assert_eq!(refusal(&forged(&many), Limits { bytes: 1_000_000, entries: 10 }), "too-large");

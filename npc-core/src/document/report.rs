@@ -27,6 +27,15 @@ pub struct Report {
     pub runs: Option<Running>,
     /// The phase its agent is in.
     pub phase: String,
+    /// Whether it was told to change nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
+    /// Why the store has brought nothing that could be acted upon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<Trouble>,
+    /// Systems that failed on it and are not tried again, newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quarantined: Vec<Quarantined>,
     /// The last few outcomes, newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outcomes: Vec<Outcome>,
@@ -79,6 +88,30 @@ pub struct Running {
     /// The commit it was published from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rev: Option<String>,
+}
+
+/// What is wrong with the store, or with what it holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// Since when.
+    pub since: Timestamp,
+    /// The stable kind of the error.
+    pub kind: String,
+    /// A sentence for people.
+    pub message: String,
+}
+
+/// A system that failed on a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantined {
+    /// Its store path, else its derivation, else archive and configuration.
+    pub system: String,
+    /// When it failed.
+    pub at: Timestamp,
+    /// The stable kind of the error.
+    pub kind: String,
+    /// A sentence for people.
+    pub message: String,
 }
 
 /// How an attempt ended.

@@ -1,12 +1,14 @@
 //! One file per command.
 
 mod diff;
+mod hosts;
 mod init;
 mod key;
 mod log;
 mod pack;
 mod publish;
 mod remotes;
+mod repoint;
 mod serve;
 mod trust;
 
@@ -30,6 +32,8 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Remotes(arguments)) => remotes::remotes(arguments).await,
         Some(Command::Log(arguments)) => log::log(arguments).await,
         Some(Command::Diff(arguments)) => diff::diff(arguments).await,
+        Some(Command::Repoint(arguments)) => repoint::repoint(arguments).await,
+        Some(Command::Hosts(arguments)) => hosts::hosts(arguments).await,
         Some(Command::Serve(arguments)) => serve::serve(arguments).await,
         Some(Command::Completions { shell }) => {
             clap_complete::generate(shell, &mut Cli::command(), "npc-publish", &mut io::stdout());

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use npc_core::name::{AssignmentName, HostName};
+use npc_core::name::HostName;
 use serde::{Deserialize, Serialize};
 
 /// One attack and what must come of it.
@@ -28,11 +28,9 @@ pub struct Attack {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub enum Judge {
-    /// The agent's program, which follows `prod`.
+    /// The agent's program, which is assigned to `prod` and would follow `nowhere` by its own settings.
     Agent,
-    /// npc-core's verification of an assignment with a reader's floors, since agents do not follow assignments yet.
-    Assignment(AssignmentName),
-    /// npc-core's verification of a report with a reader's floors, since agents do not write reports yet.
+    /// npc-core's verification of a report with a reader's floors.
     Report(HostName),
 }
 

@@ -5,12 +5,17 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
+use npc_core::document::{Document, Report};
+use npc_core::envelope::Envelope;
+use npc_core::key::SecretKey;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::corpus::names;
 use super::fleet::{FLEET, HOST, ROOT, anchor};
+use super::server::HostileServer;
 use super::snapshot::{self, Found};
 use super::trial::{Asked, Reader};
 use crate::parts::program;
@@ -35,7 +40,8 @@ pub(super) const SMUGGLED: &str = "smuggled";
 const APPLY: &str = "echo \"$NPC_SERIAL\" >> \"$(dirname \"$0\")/trace\"\n";
 
 /// All that an agent makes in its state directory.
-const STATE: [&str; 13] = [
+const STATE: [&str; 16] = [
+    "assignment.json",
     "commit.lock",
     "units",
     "downloads",
@@ -48,6 +54,8 @@ const STATE: [&str; 13] = [
     "logs",
     "replay.copy.json",
     "replay.json",
+    "report.json",
+    "report.key",
     "roots",
 ];
 
@@ -82,13 +90,15 @@ impl Disk {
 #[derive(Debug)]
 pub(super) struct AgentHost {
     folder: TempDir,
+    server: Arc<HostileServer>,
 }
 
 impl AgentHost {
     /// A host that has never met its store.
-    pub(super) fn new(store: &str, minimum_serial: Option<u64>, disk: Disk) -> Self {
+    pub(super) fn new(server: &Arc<HostileServer>, minimum_serial: Option<u64>, disk: Disk) -> Self {
         let folder = disk.folder();
-        let host = Self { folder };
+        let host = Self { folder, server: Arc::clone(server) };
+        let store = server.url();
         for name in ["host", "home", "tmp", "neighbour"] {
             fs::create_dir(host.path(name)).expect("created");
         }
@@ -99,8 +109,8 @@ impl AgentHost {
         let keys: Vec<_> = anchor().root_keys.iter().map(ToString::to_string).collect();
         let minimum = minimum_serial.map(|serial| format!("minimum_serials = {{ prod = {serial} }}\n"));
         let settings = format!(
-            "fleet = \"{FLEET}\"\nstore = \"{store}\"\nroot_keys = {keys:?}\nroot_threshold = {}\nremote = \"prod\"\n\
-             configuration = \"{HOST}\"\n{}[probation]\nsettle = 0\nstore = 5\nlimit = 20\n[activation]\ncommand = [\"sh\", \"{}\"]\n",
+            "fleet = \"{FLEET}\"\nstore = \"{store}\"\nroot_keys = {keys:?}\nroot_threshold = {}\nremote = \"nowhere\"\n\
+             configuration = \"{HOST}\"\nhost = \"{HOST}\"\n{}[probation]\nsettle = 0\nstore = 5\nlimit = 20\n[activation]\ncommand = [\"sh\", \"{}\"]\n",
             ROOT.len(),
             minimum.unwrap_or_default(),
             host.path("host/apply").display()
@@ -128,12 +138,23 @@ impl AgentHost {
         Ended::of(&mut command)
     }
 
-    /// What the status calls the trouble with the store, or else the error of the newest outcome.
+    /// What the host last said of itself to the store, signed with its own key.
+    fn report(&self) -> Report {
+        let bytes = self.server.written(&format!("reports/{HOST}.json")).expect("it reports, whatever the store holds");
+        let key: SecretKey =
+            fs::read_to_string(self.path("host/state/report.key")).expect("a key").parse().expect("a key");
+        let envelope = Envelope::parse(&bytes).expect("an envelope");
+        assert_eq!(envelope.signers([&key.public()]).len(), 1, "it is signed by the host");
+        let report: Document<Report> = Document::from_payload(envelope.payload()).expect("a report");
+        assert_eq!((report.header.fleet.as_str(), report.header.name.as_str()), (FLEET, HOST));
+        report.body
+    }
+
+    /// What the report calls the trouble with the store, or else the error of the newest outcome.
     fn kind(&self) -> Option<String> {
-        let status: Value = serde_json::from_str(&self.agent(&["status", "--json"]).works()).expect("JSON");
-        let journal = &status["journal"];
-        let kind = journal.pointer("/trouble/reason/kind").or_else(|| journal.pointer("/outcomes/0/error"));
-        kind.and_then(Value::as_str).map(str::to_owned)
+        let report = self.report();
+        let error = || report.outcomes.first()?.error.clone();
+        report.trouble.as_ref().map(|trouble| trouble.kind.clone()).or_else(error)
     }
 
     /// Nothing lies in the state directory but what an agent puts there, nothing half-done, and of flakes only good ones.

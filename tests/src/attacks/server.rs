@@ -1,9 +1,10 @@
-//! A web server that holds a layer, and lies as its recipe says.
+//! A web server that holds a layer, and lies as its recipe says. What hosts report to it, it keeps as it came.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use super::recipe::Behaviour;
 /// What endless bodies consist of: as JSON, nothing yet.
 const FILLER: [u8; 16 * 1024] = [b' '; 16 * 1024];
 
-/// No request's head is longer, in bytes.
+/// No request is longer, in bytes.
 const REQUEST: usize = 64 * 1024;
 
 /// A server on a port of its own, until dropped.
@@ -27,6 +28,8 @@ pub struct HostileServer {
 #[derive(Debug, Default)]
 struct Shared {
     layer: RwLock<Arc<Layer>>,
+    /// What was written last under each key.
+    written: Mutex<BTreeMap<String, Vec<u8>>>,
     sent: AtomicU64,
     asked: AtomicU64,
     ends: AtomicBool,
@@ -61,6 +64,11 @@ impl HostileServer {
         *self.shared.layer.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(layer);
     }
 
+    /// What was written last under this key.
+    pub(super) fn written(&self, key: &str) -> Option<Vec<u8>> {
+        self.shared.written.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
     /// How many bytes of bodies and heads it has got rid of so far.
     pub fn sent(&self) -> u64 {
         self.shared.sent.load(Ordering::SeqCst)
@@ -75,28 +83,50 @@ impl Drop for HostileServer {
     }
 }
 
-/// The object that a request's head asks for.
-fn key_in(head: &[u8]) -> Option<String> {
-    let head = std::str::from_utf8(head).ok()?;
-    head.strip_prefix("GET /")?.split_once(' ').map(|(key, _)| key.to_owned())
+/// What a client asks for.
+struct Request {
+    method: String,
+    key: String,
+    body: Vec<u8>,
 }
 
-fn read_head(client: &mut TcpStream) -> io::Result<Vec<u8>> {
-    let mut head = Vec::new();
+/// A header's value in a request's head.
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let headers = head.lines().filter_map(|line| line.split_once(':'));
+    headers.into_iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+}
+
+fn read_request(client: &mut TcpStream) -> io::Result<Request> {
+    let mut bytes = Vec::new();
     let mut piece = [0; 4096];
-    while !head.ends_with(b"\r\n\r\n") {
+    let mut read_on = |bytes: &mut Vec<u8>| {
         let read = client.read(&mut piece)?;
-        if read == 0 || head.len() > REQUEST {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        bytes.extend_from_slice(&piece[..read]);
+        if read == 0 || bytes.len() > REQUEST { Err(io::Error::from(io::ErrorKind::UnexpectedEof)) } else { Ok(()) }
+    };
+    let end = loop {
+        if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            break end + 4;
         }
-        head.extend_from_slice(&piece[..read]);
+        read_on(&mut bytes)?;
+    };
+    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    let length: usize = header(&head, "content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+    while bytes.len() < end + length {
+        read_on(&mut bytes)?;
     }
-    Ok(head)
+    let mut words = head.split(' ');
+    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    Ok(Request { method: method.to_owned(), key: path.trim_start_matches('/').to_owned(), body: bytes.split_off(end) })
 }
 
 impl Shared {
     fn answer(&self, mut client: TcpStream) -> io::Result<()> {
-        let key = key_in(&read_head(&mut client)?).unwrap_or_default();
+        let Request { method, key, body } = read_request(&mut client)?;
+        if method == "PUT" {
+            self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(key, body);
+            return self.status(&mut client, 204, "");
+        }
         let layer = Arc::clone(&self.layer.read().unwrap_or_else(PoisonError::into_inner));
         let bytes = layer.objects.get(&key);
         match (layer.recipe.get(&key), bytes) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::corpus::Folder;
 use super::expectation::{Before, Expected, Judge};
@@ -52,11 +53,11 @@ pub(super) trait Reader {
 ///
 /// Where the attack does more or less than its folder claims.
 pub fn run(folder: &Folder, honest: &Honest, before: Before) {
-    let server = HostileServer::start().expect("a server");
+    let server = Arc::new(HostileServer::start().expect("a server"));
     let attack = &folder.attack;
     let mut reader: Box<dyn Reader> = match &attack.judge {
-        Judge::Agent => Box::new(AgentHost::new(&server.url(), attack.minimum_serial, disk_for(folder))),
-        judge => Box::new(Verifier::new(judge, &server.url())),
+        Judge::Agent => Box::new(AgentHost::new(&server, attack.minimum_serial, disk_for(folder))),
+        Judge::Report(host) => Box::new(Verifier::new(host, &server.url())),
     };
     if before == Before::Running {
         server.hold(honest.first.clone());
@@ -80,8 +81,8 @@ pub fn run(folder: &Folder, honest: &Honest, before: Before) {
 ///
 /// Where it does not.
 pub fn ends(layer: &Layer, honest: &Honest) {
-    let server = HostileServer::start().expect("a server");
-    let mut host = AgentHost::new(&server.url(), None, Disk::Quick);
+    let server = Arc::new(HostileServer::start().expect("a server"));
+    let mut host = AgentHost::new(&server, None, Disk::Quick);
     server.hold(honest.first.clone());
     expect(&mut host, &Expected::Follows(FIRST), "before the attack");
     server.hold(honest.first.clone().under(layer));

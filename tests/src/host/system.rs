@@ -22,7 +22,7 @@ impl World {
     /// A good system for a host that follows `prod`, to make choices on.
     pub fn system(&self) -> System {
         let settings = format!(
-            "{}\nremote = \"prod\"\nconfiguration = \"{CONFIGURATION}\"\npoll_interval = 1\n\
+            "{}\nremote = \"prod\"\nconfiguration = \"{CONFIGURATION}\"\nhost = \"{CONFIGURATION}\"\npoll_interval = 1\n\
              [probation]\nsettle = 2\nstore = 3\nlimit = 10\n",
             self.host_settings()
         );

@@ -1,0 +1,258 @@
+use std::collections::BTreeMap;
+use std::fs;
+
+use npc_core::digest::Digest;
+use npc_core::document::{Archive, Header, Release, Source};
+use npc_core::key::SecretKey;
+use npc_core::name::FleetId;
+use npc_core::publish::trust::first;
+use npc_core::store::DirectoryStore;
+use serde_json::{Map, Value, json};
+use tempfile::TempDir;
+
+use super::*;
+
+/// Documents have no end unless a test says so, and so the time does not matter.
+struct Midnight;
+
+impl Clock for Midnight {
+    fn now(&self) -> Timestamp {
+        "2026-01-01T00:00:00Z".parse().expect("a time")
+    }
+}
+
+fn fleet() -> FleetId {
+    FleetId::from_random([7; 16])
+}
+
+fn serial(number: u64) -> Serial {
+    Serial::new(number).expect("a serial")
+}
+
+fn generate(name: &str) -> SecretKey {
+    SecretKey::generate(name.parse().expect("a key's name")).expect("randomness")
+}
+
+/// A store in a directory, and a host that polls it.
+struct World {
+    folder: TempDir,
+    publishing: SecretKey,
+    anchor: Anchor,
+    replay: Replay,
+    state: StateDirectory,
+    poller: Poller,
+}
+
+impl World {
+    /// A host whose own settings say `own`, with two remotes to follow.
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (root, publishing) = (generate("npc-root-1"), generate("npc-publish-1"));
+        let anchor =
+            Anchor { fleet: fleet(), root_keys: vec![root.public()], root_threshold: 1, version: Serial::FIRST };
+        let state = StateDirectory::create(&folder.path().join("state")).expect("a state directory");
+        let replay = Replay::for_tests();
+        let poller = poller(folder.path(), &anchor, &state, &replay);
+        let world = Self { folder, publishing, anchor, replay, state, poller };
+        world.hold("trust/1.json", &first(fleet(), &root, &world.publishing, Midnight.now()).bytes);
+        world.release("own", 1);
+        world.release("other", 1);
+        world
+    }
+
+    fn path(&self, key: &str) -> std::path::PathBuf {
+        self.folder.path().join("store").join(key)
+    }
+
+    fn hold(&self, key: &str, bytes: &[u8]) {
+        let path = self.path(key);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("created");
+        fs::write(path, bytes).expect("written");
+    }
+
+    fn header(name: &str, number: u64) -> Header {
+        let (created, trust) = (Midnight.now(), Serial::FIRST);
+        let (name, serial) = (name.to_owned(), serial(number));
+        Header { fleet: fleet(), name, serial, created, trust, requires: Vec::new(), expires: None }
+    }
+
+    fn archive(remote: &str, number: u64) -> Digest {
+        Digest::of(format!("{remote} {number}").as_bytes())
+    }
+
+    /// Publishes a release.
+    fn release(&self, remote: &str, number: u64) {
+        let release = Release {
+            archive: Archive { sha256: Self::archive(remote, number), size: 7 },
+            source: Source::default(),
+            configurations: BTreeMap::new(),
+            inputs: Vec::new(),
+            attempt: 0,
+            other: Map::new(),
+        };
+        let body = RemoteState::Present(Box::new(release));
+        let signed = Document { header: Self::header(remote, number), body }.sign(&[&self.publishing]);
+        self.hold(&format!("releases/{remote}/{number}.json"), &signed.bytes);
+        self.hold(&format!("remotes/{remote}.json"), &signed.bytes);
+    }
+
+    /// Assigns the host.
+    fn assign(&self, number: u64, fields: Value) {
+        let body: Assignment = serde_json::from_value(fields).expect("an assignment");
+        let signed = Document { header: Self::header("web-1", number), body }.sign(&[&self.publishing]);
+        self.hold("assignments/web-1.json", &signed.bytes);
+    }
+
+    async fn poll(&mut self) -> Result<News, PollError> {
+        self.poller.poll(&mut self.replay, &self.state, &Midnight).await
+    }
+
+    /// What is followed in the end.
+    async fn follows(&mut self) -> Option<String> {
+        loop {
+            match self.poll().await.expect("an answer") {
+                News::Assignment { .. } => {}
+                News::Nothing => return None,
+                News::Release(target) => return Some(format!("{}@{}", target.remote, target.serial)),
+            }
+        }
+    }
+
+    /// Another process of the agent's.
+    fn restart(&mut self) {
+        self.poller = poller(self.folder.path(), &self.anchor, &self.state, &self.replay);
+    }
+}
+
+fn poller(folder: &std::path::Path, anchor: &Anchor, state: &StateDirectory, replay: &Replay) -> Poller {
+    let own = Following { remote: "own".parse().expect("a name"), configuration: "web-1".parse().expect("a name") };
+    let told = Told::open(state, &replay.floors, "web-1".parse().expect("a name"), own);
+    let store = Arc::new(DirectoryStore::new(folder.join("store")));
+    Poller::new(store, anchor.clone(), told, Names::Configuration, Pace::every(Duration::from_mins(1)))
+}
+
+fn to(remote: &str) -> Value {
+    json!({ "remote": remote, "configuration": "web-1" })
+}
+
+#[tokio::test]
+async fn a_store_that_is_not_there_is_an_outage_with_a_name() {
+    let mut world = World::new();
+    fs::remove_dir_all(world.path("")).expect("removed");
+    let error = world.poll().await.expect_err("nothing there");
+    assert_eq!(error.kind(), "not-found");
+    assert!(world.poller.is_in_trouble());
+}
+
+#[tokio::test]
+async fn the_hosts_own_settings_rule_until_it_is_assigned() {
+    let mut world = World::new();
+    assert_eq!(world.follows().await.as_deref(), Some("own@1"));
+    world.assign(1, to("other"));
+    assert!(matches!(world.poll().await, Ok(News::Assignment { repointed: true })));
+    assert_eq!(world.follows().await.as_deref(), Some("other@1"));
+    assert_eq!(world.poller.obeyed().expect("a release").assignment, Some(serial(1)));
+    world.release("own", 2);
+    assert_eq!(world.follows().await, None);
+    world.assign(2, to("other"));
+    assert!(matches!(world.poll().await, Ok(News::Assignment { repointed: false })), "it says the same");
+}
+
+#[tokio::test]
+async fn an_assignment_holds_when_its_object_is_gone_and_until_it_is_removed() {
+    let mut world = World::new();
+    world.assign(1, to("other"));
+    assert_eq!(world.follows().await.as_deref(), Some("other@1"));
+    fs::remove_file(world.path("assignments/web-1.json")).expect("removed");
+    world.release("other", 2);
+    assert_eq!(world.follows().await.as_deref(), Some("other@2"));
+    world.restart();
+    assert_eq!(world.follows().await.as_deref(), Some("other@2"), "it is kept on the disk");
+    world.assign(2, json!({ "removed": true }));
+    assert_eq!(world.follows().await.as_deref(), Some("own@1"));
+    world.assign(1, to("other"));
+    assert_eq!(world.poll().await.expect_err("a replay").kind(), "rollback");
+}
+
+#[tokio::test]
+async fn a_host_that_lost_its_assignment_waits_for_the_store_to_show_it() {
+    let mut world = World::new();
+    world.assign(3, to("other"));
+    assert_eq!(world.follows().await.as_deref(), Some("other@1"));
+    fs::write(world.state.path("assignment.json"), "damaged").expect("written");
+    let signed = fs::read(world.path("assignments/web-1.json")).expect("read");
+    fs::remove_file(world.path("assignments/web-1.json")).expect("removed");
+    world.restart();
+    assert_eq!(world.poll().await.expect_err("what to follow is not known").kind(), "assignment-lost");
+    world.hold("assignments/web-1.json", &signed);
+    assert_eq!(world.follows().await.as_deref(), Some("other@1"));
+}
+
+#[tokio::test]
+async fn a_refused_assignment_leaves_everything_as_it_is() {
+    let mut world = World::new();
+    world.assign(2, to("other"));
+    assert_eq!(world.follows().await.as_deref(), Some("other@1"));
+    let refused = [("rollback", 1, to("own")), ("equivocation", 2, to("own"))];
+    for (kind, number, says) in refused {
+        world.assign(number, says);
+        assert_eq!(world.poll().await.expect_err("refused").kind(), kind);
+        assert!(world.poller.has_refused());
+    }
+    world.release("other", 2);
+    world.assign(2, to("other"));
+    assert_eq!(world.follows().await.as_deref(), Some("other@2"), "and then goes on");
+    assert!(!world.poller.has_refused());
+}
+
+#[tokio::test]
+async fn a_pinned_release_is_followed_whatever_the_remote_holds_and_however_old_it_is() {
+    let mut world = World::new();
+    world.release("own", 2);
+    world.release("own", 3);
+    assert_eq!(world.follows().await.as_deref(), Some("own@3"));
+    let pinned = |number, archive: Digest| json!({ "remote": "own", "configuration": "web-1", "pin": { "serial": number, "archive": archive } });
+    world.assign(1, pinned(2, World::archive("own", 2)));
+    assert_eq!(world.follows().await.as_deref(), Some("own@2"));
+    world.release("own", 4);
+    assert_eq!(world.follows().await, None);
+    world.assign(2, pinned(2, World::archive("own", 3)));
+    assert!(matches!(world.poll().await, Ok(News::Assignment { repointed: true })));
+    assert_eq!(world.poll().await.expect_err("another archive").kind(), "wrong-subject");
+    world.assign(3, to("own"));
+    assert_eq!(world.follows().await.as_deref(), Some("own@4"));
+}
+
+#[tokio::test]
+async fn an_assignment_sets_the_pace_within_limits_and_pauses() {
+    let mut world = World::new();
+    for (number, interval, seconds) in [(1, 1, 10), (2, 100_000, 3600), (3, 20, 20)] {
+        let says = json!({ "remote": "own", "configuration": "web-1", "poll_interval": interval, "paused": true });
+        world.assign(number, says);
+        world.follows().await;
+        assert_eq!(world.poller.pause(0.5), Duration::from_secs(seconds));
+        assert!(world.poller.instructions().paused);
+    }
+}
+
+#[tokio::test]
+async fn the_page_of_a_portal_is_no_answer_of_the_stores_and_an_old_release_is_one() {
+    let mut world = World::new();
+    world.release("own", 2);
+    world.follows().await;
+    world.release("own", 1);
+    world.poller.store_answers(&world.replay).await.expect("an old release is an answer");
+    fs::remove_file(world.path("remotes/own.json")).expect("removed");
+    world.poller.store_answers(&world.replay).await.expect("so is that it is gone");
+    world.hold("remotes/own.json", b"<html>Please log in</html>");
+    world.poller.store_answers(&world.replay).await.expect_err("a page");
+    let stranger = generate("npc-publish-1");
+    let signed = |trust| {
+        let header = Header { trust: serial(trust), ..World::header("own", 3) };
+        Document { header, body: RemoteState::Removed }.sign(&[&stranger]).bytes
+    };
+    world.hold("remotes/own.json", &signed(1));
+    world.poller.store_answers(&world.replay).await.expect_err("a stranger's release");
+    world.hold("remotes/own.json", &signed(2));
+    world.poller.store_answers(&world.replay).await.expect("keys of a newer trust, for all that is known");
+}

@@ -1,0 +1,91 @@
+//! From the agent's journal to a report.
+
+use std::path::PathBuf;
+
+use npc_core::document::{Obeyed, Outcome, Quarantined, Report, Running, Serial, Trouble};
+use serde_json::Map;
+
+use super::{Identity, facts};
+use crate::machine::Journal;
+
+/// How many outcomes a report tells of.
+const OUTCOMES: usize = 5;
+
+/// How many quarantined systems it names.
+const QUARANTINED: usize = 10;
+
+/// How things stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Where the agent is.
+    pub journal: Journal,
+    /// Whether it was told to change nothing.
+    pub paused: bool,
+    /// What it obeys; none before the first release was believed.
+    pub obeyed: Option<Obeyed>,
+    /// The system that runs.
+    pub running: Option<PathBuf>,
+    /// The newest version of the trust that it has verified, or else the one below which it believes nothing.
+    pub trust: Serial,
+}
+
+impl Account {
+    fn runs(&self) -> Option<Running> {
+        let committed = self.journal.committed.as_ref();
+        let system = self.running.as_ref().or(committed.map(|committed| &committed.system))?;
+        let target = committed.filter(|committed| committed.system == *system).map(|committed| &committed.target);
+        Some(Running {
+            archive: target.map(|target| target.archive.sha256),
+            system: system.to_string_lossy().into_owned(),
+            rev: target.and_then(|target| target.rev.clone()),
+        })
+    }
+
+    fn outcomes(&self, logs: bool) -> Vec<Outcome> {
+        let outcomes = self.journal.outcomes.iter().take(OUTCOMES).cloned();
+        outcomes.map(|outcome| Outcome { log: outcome.log.filter(|_| logs), ..outcome }).collect()
+    }
+
+    fn quarantined(&self) -> Vec<Quarantined> {
+        let entry = |(key, entry): (&crate::machine::SystemKey, &crate::machine::Quarantined)| Quarantined {
+            system: key.to_string(),
+            at: entry.at,
+            kind: entry.reason.kind.clone(),
+            message: entry.reason.message.clone(),
+        };
+        let mut quarantined: Vec<_> = self.journal.quarantine.iter().map(entry).collect();
+        quarantined.sort_by_key(|entry| std::cmp::Reverse(entry.at));
+        quarantined.truncate(QUARANTINED);
+        quarantined
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        let trouble = self.journal.trouble.as_ref()?;
+        let (kind, message) = (trouble.reason.kind.clone(), trouble.reason.message.clone());
+        Some(Trouble { since: trouble.since, kind, message })
+    }
+}
+
+impl Identity {
+    /// What there is to say now.
+    pub(super) async fn report(&self, account: Account, logs: bool) -> Report {
+        Report {
+            instance: self.instance.clone(),
+            boot_id: facts::boot_id(),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            runs: account.runs(),
+            phase: account.journal.phase.word().to_owned(),
+            paused: account.paused,
+            trouble: account.trouble(),
+            quarantined: account.quarantined(),
+            outcomes: account.outcomes(logs),
+            failed_units: facts::failed_units().await,
+            addresses: facts::addresses(),
+            ssh_host_keys: facts::ssh_host_keys(&self.root),
+            reboot_needed: account.journal.reboot.is_some(),
+            boot_unproven: account.journal.unproven.is_some(),
+            obeys: account.obeyed,
+            other: Map::new(),
+        }
+    }
+}

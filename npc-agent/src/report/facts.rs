@@ -1,0 +1,95 @@
+//! What the machine says of itself.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::IpAddr;
+use std::path::Path;
+
+use npc_core::files;
+
+use crate::activation::{self, unit};
+use crate::health;
+
+/// How many units, addresses and keys a report names of each.
+const MOST: usize = 32;
+
+/// The longest public key that is taken for one, in bytes: RSA with 16384 bits needs 2.8 kB.
+const KEY_BYTES: u64 = 8 * 1024;
+
+/// The boot that lasts; empty where Linux does not tell.
+pub(super) fn boot_id() -> String {
+    activation::boot_id().unwrap_or_default()
+}
+
+/// Units that have failed, where there is systemd to ask.
+pub(super) async fn failed_units() -> Vec<String> {
+    if !unit::is_booted() {
+        return Vec::new();
+    }
+    match health::failed_units().await {
+        Ok(units) => units.into_iter().take(MOST).collect(),
+        Err(failed) => {
+            tracing::debug!(kind = failed.kind, "{failed}");
+            Vec::new()
+        }
+    }
+}
+
+/// Addresses at which others may reach the machine.
+pub(super) fn addresses() -> Vec<IpAddr> {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
+        tracing::debug!(%error, "cannot list addresses");
+        Vec::new()
+    });
+    let addresses: BTreeSet<_> = interfaces
+        .iter()
+        .filter(|interface| !interface.is_loopback() && !interface.is_link_local())
+        .map(if_addrs::Interface::ip)
+        .collect();
+    addresses.into_iter().take(MOST).collect()
+}
+
+/// The SSH server's public keys, without the comments behind them.
+pub(super) fn ssh_host_keys(root: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(root.join("etc/ssh")) else { return Vec::new() };
+    let is_host_key = |name: &str| name.starts_with("ssh_host_") && name.ends_with("_key.pub");
+    let files = entries.flatten().filter(|entry| entry.file_name().to_str().is_some_and(is_host_key));
+    let keys: BTreeSet<_> = files.filter_map(|entry| public_key(&entry.path())).collect();
+    keys.into_iter().take(MOST).collect()
+}
+
+fn public_key(path: &Path) -> Option<String> {
+    let text = String::from_utf8(files::read_limited(path, KEY_BYTES).ok()?).ok()?;
+    let mut words = text.split_ascii_whitespace();
+    let (kind, key) = (words.next()?, words.next()?);
+    let is_kind = ["ssh-", "ecdsa-", "sk-"].iter().any(|prefix| kind.starts_with(prefix));
+    (is_kind && format!("{kind}{key}").bytes().all(|byte| byte.is_ascii_graphic())).then(|| format!("{kind} {key}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_keys_are_found_without_their_comments_and_nothing_else_is_taken_for_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let directory = folder.path().join("etc/ssh");
+        fs::create_dir_all(&directory).expect("created");
+        for (name, text) in [
+            ("ssh_host_ed25519_key.pub", "ssh-ed25519 AAAAC3 root@web-1\n"),
+            ("ssh_host_ecdsa_key.pub", "ecdsa-sha2-nistp256 AAAAE2\n"),
+            ("ssh_host_odd_key.pub", "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n"),
+            ("ssh_host_ed25519_key", "ssh-ed25519 secret\n"),
+            ("authorized_key.pub", "ssh-ed25519 AAAAC4\n"),
+        ] {
+            fs::write(directory.join(name), text).expect("written");
+        }
+        assert_eq!(ssh_host_keys(folder.path()), ["ecdsa-sha2-nistp256 AAAAE2", "ssh-ed25519 AAAAC3"]);
+        assert!(ssh_host_keys(&folder.path().join("nowhere")).is_empty());
+    }
+
+    #[test]
+    fn nobody_is_told_to_come_to_a_loopback_address() {
+        assert!(addresses().iter().all(|address| !address.is_loopback()));
+    }
+}

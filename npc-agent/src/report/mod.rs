@@ -1,0 +1,195 @@
+//! What the host says of itself to the store: `reports/<host>.json`, signed with a key of its own.
+//!
+//! A report is written soon after something has changed, and otherwise once in a while, so that silence means something. All
+//! that is a task beside the agent's work: a store that takes no reports keeps no host from anything, and whatever could not
+//! be said is said later, with everything that has changed since.
+
+mod account;
+mod facts;
+mod signer;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use npc_core::Timestamp;
+use npc_core::document::{Document, Header, Report};
+use npc_core::explain;
+use npc_core::layout;
+use npc_core::name::{FleetId, HostName};
+use npc_core::store::{Content, Precondition, Store};
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+pub use account::Account;
+pub use signer::{Signer, SignerError};
+
+use crate::settings::Reporting;
+
+/// How long to gather what changes at about the same time.
+const GATHER: Duration = Duration::from_secs(1);
+
+/// The first pause after a report that could not be written; each further failure doubles it, up to the heartbeat.
+const FIRST_PAUSE: Duration = Duration::from_secs(30);
+
+/// How long the last report may hold up the agent's end.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Who the host is, in all of its reports.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Its fleet.
+    pub fleet: FleetId,
+    /// Its name.
+    pub host: HostName,
+    /// Its installation.
+    pub instance: String,
+    /// Where its file system begins.
+    pub root: PathBuf,
+}
+
+/// A report that could not be written.
+#[derive(Debug, Error)]
+enum ReportError {
+    #[error(transparent)]
+    Signer(#[from] SignerError),
+    #[error(transparent)]
+    Store(#[from] npc_core::store::StoreError),
+}
+
+impl ReportError {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Signer(_) => "state",
+            Self::Store(error) => error.fault.kind(),
+        }
+    }
+}
+
+/// Who is told of all changes.
+#[derive(Debug)]
+pub struct Reporter {
+    accounts: watch::Sender<Account>,
+    task: JoinHandle<()>,
+}
+
+impl Reporter {
+    /// Begins to report, first of all this.
+    pub fn begin(
+        store: Arc<dyn Store>,
+        signer: Signer,
+        identity: Identity,
+        settings: Reporting,
+        account: Account,
+    ) -> Self {
+        let (accounts, heard) = watch::channel(account);
+        let scribe = Scribe { store, signer, identity, settings, written: None, failed: None };
+        Self { accounts, task: tokio::task::spawn_local(scribe.write_all(heard)) }
+    }
+
+    /// Takes note of how things stand.
+    pub fn tell(&self, account: Account) {
+        self.accounts.send_if_modified(|known| {
+            let is_news = *known != account;
+            if is_news {
+                *known = account;
+            }
+            is_news
+        });
+    }
+
+    /// Says what has not been said yet, if that does not take long.
+    pub async fn end(self) {
+        let Self { accounts, mut task } = self;
+        drop(accounts);
+        if tokio::time::timeout(LAST_WORDS, &mut task).await.is_err() {
+            tracing::warn!("the last report could not be written in time");
+            task.abort();
+        }
+    }
+}
+
+/// Whoever writes the reports.
+struct Scribe {
+    store: Arc<dyn Store>,
+    signer: Signer,
+    identity: Identity,
+    settings: Reporting,
+    /// What the store was told last, and when.
+    written: Option<(Report, Instant)>,
+    /// How often writing has failed in a row, and why.
+    failed: Option<(u32, &'static str)>,
+}
+
+impl Scribe {
+    /// Writes what there is to say until nobody can say anything more.
+    async fn write_all(mut self, mut accounts: watch::Receiver<Account>) {
+        loop {
+            gather(&mut accounts).await;
+            let account = accounts.borrow_and_update().clone();
+            let trust = account.trust;
+            let report = self.identity.report(account, self.settings.logs).await;
+            if !self.is_said(&report) {
+                let result = self.write(&report, trust).await;
+                self.note(report, result);
+            }
+            tokio::select! {
+                changed = accounts.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(self.pause()) => {}
+            }
+        }
+    }
+
+    fn is_said(&self, report: &Report) -> bool {
+        let is_recent = |at: &Instant| at.elapsed() < self.settings.heartbeat / 2;
+        self.written.as_ref().is_some_and(|(written, at)| written == report && is_recent(at))
+    }
+
+    async fn write(&mut self, report: &Report, trust: npc_core::document::Serial) -> Result<(), ReportError> {
+        let Identity { fleet, host, .. } = &self.identity;
+        let header = Header {
+            fleet: fleet.clone(),
+            name: host.to_string(),
+            serial: self.signer.next_number()?,
+            created: Timestamp::now(),
+            trust,
+            requires: Vec::new(),
+            expires: None,
+        };
+        let signed = Document { header, body: report.clone() }.sign(&[self.signer.key()]);
+        self.store.write(&layout::report(host), Content::Bytes(&signed.bytes), Precondition::None).await?;
+        Ok(())
+    }
+
+    fn note(&mut self, report: Report, result: Result<(), ReportError>) {
+        let Err(error) = result else {
+            (self.written, self.failed) = (Some((report, Instant::now())), None);
+            return;
+        };
+        let (failures, known) = self.failed.map_or((0, None), |(failures, kind)| (failures, Some(kind)));
+        // Said once: a store that takes no reports, as a plain web server, is nothing that a log must be filled with.
+        if known != Some(error.kind()) {
+            tracing::warn!(kind = error.kind(), "cannot report to the store: {}", explain::in_one_line(&error));
+        }
+        self.failed = Some((failures.saturating_add(1), error.kind()));
+    }
+
+    /// How long to wait for something new: three quarters of a heartbeat to one and a quarter, so that a fleet spreads out.
+    fn pause(&self) -> Duration {
+        let heartbeat = self.settings.heartbeat;
+        let jitter = getrandom::u32().map_or(0.5, |number| f64::from(number) / f64::from(u32::MAX));
+        let pause = match self.failed {
+            None => heartbeat,
+            Some((failures, _)) => FIRST_PAUSE.saturating_mul(1 << failures.min(16)).min(heartbeat),
+        };
+        pause.mul_f64(0.75 + jitter / 2.0)
+    }
+}
+
+/// Waits a little for what changes at the same time; not any longer once nobody can say anything more.
+async fn gather(accounts: &mut watch::Receiver<Account>) {
+    // Either it lasted long enough, or there is nothing to wait for.
+    let _ = tokio::time::timeout(GATHER, async { while accounts.changed().await.is_ok() {} }).await;
+}

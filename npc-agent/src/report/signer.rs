@@ -1,0 +1,94 @@
+//! The host's own key, made at its first start, and the number of its last report.
+
+use npc_core::document::Serial;
+use npc_core::key::{KeyError, KeyName, SecretKey};
+use npc_core::name::HostName;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::state::{StateDirectory, StateError};
+
+const KEY: &str = "report.key";
+
+const NUMBER: &str = "report.json";
+
+/// A key, or a number, that cannot be had.
+#[derive(Debug, Error)]
+pub enum SignerError {
+    /// The disk failed.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The key's file holds something else.
+    #[error("`{KEY}` in the state directory is damaged; without it, the next start makes a new key")]
+    Damaged(#[source] KeyError),
+    /// There is no randomness to be had.
+    #[error("cannot make a key")]
+    Random(#[source] getrandom::Error),
+    /// The last number is used up.
+    #[error("the host has used up the numbers of its reports")]
+    NoNumberLeft,
+}
+
+/// What signs and numbers a host's reports.
+#[derive(Debug)]
+pub struct Signer {
+    key: SecretKey,
+    state: StateDirectory,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Last {
+    number: Serial,
+}
+
+impl Signer {
+    /// Reads the key, or makes it.
+    pub fn open(state: &StateDirectory, host: &HostName) -> Result<Self, SignerError> {
+        let state = state.clone();
+        if let Some(bytes) = state.read_bytes(KEY)? {
+            let key = String::from_utf8_lossy(&bytes).parse().map_err(SignerError::Damaged)?;
+            return Ok(Self { key, state });
+        }
+        let name: KeyName = format!("npc-host-{host}").parse().expect("the name of a host suits a key");
+        let key = SecretKey::generate(name).map_err(SignerError::Random)?;
+        state.write_bytes(KEY, key.to_secret_text().as_bytes(), 0o600)?;
+        Ok(Self { key, state })
+    }
+
+    pub(super) fn key(&self) -> &SecretKey {
+        &self.key
+    }
+
+    /// A number above that of every report before, remembered before it is used.
+    pub(super) fn next_number(&self) -> Result<Serial, SignerError> {
+        let last: Option<Last> = self.state.read_json(NUMBER)?;
+        let number = match last {
+            None => Serial::FIRST,
+            Some(last) => last.number.next().ok_or(SignerError::NoNumberLeft)?,
+        };
+        self.state.write_json(NUMBER, &Last { number })?;
+        Ok(number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn the_key_is_made_once_and_nobody_else_reads_it_and_numbers_only_rise() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = StateDirectory::create(folder.path()).expect("a state directory");
+        let host = "web-1".parse().expect("a name");
+        let signer = Signer::open(&state, &host).expect("a signer");
+        assert_eq!(signer.next_number().expect("a number").get(), 1);
+        let again = Signer::open(&state, &host).expect("the same");
+        assert_eq!(again.key().public(), signer.key().public());
+        assert_eq!(again.next_number().expect("a number").get(), 2);
+        let mode = std::fs::metadata(state.path(KEY)).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        std::fs::write(state.path(KEY), "npc-host-web-1:damaged").expect("written");
+        assert!(matches!(Signer::open(&state, &host), Err(SignerError::Damaged(_))));
+    }
+}
