@@ -6,6 +6,9 @@ let
   cfg = config.services.npc-agent;
 
   format = pkgs.formats.toml { };
+
+  # When a probation must be over, in seconds; the agent's own default.
+  limit = cfg.settings.probation.limit or 600;
 in
 {
   imports = [ ./host.nix ];
@@ -26,7 +29,6 @@ in
         fleet = "0123456789abcdef0123456789abcdef";
         root_keys = [ "npc-root-1:…" ];
         remote = "prod";
-        configuration = "web-1";
       };
       description = ''
         The agent's settings: what `npc-publish init` prints, what to follow, and whatever else the README lists. They end up in
@@ -43,6 +45,14 @@ in
   };
 
   config = mkIf cfg.enable {
+    assertions = lib.mapAttrsToList (name: check: {
+      assertion = check.startPeriod < limit;
+      message = ''
+        npc.host.healthChecks.${name}: with a startPeriod of ${toString check.startPeriod} s, a probation that is over after
+        ${toString limit} s (services.npc-agent.settings.probation.limit) could never be passed.
+      '';
+    }) config.npc.host.healthChecks;
+
     environment.etc."npc-agent/config.toml".source = format.generate "npc-agent.toml" cfg.settings;
     environment.systemPackages = [ cfg.package ];
 

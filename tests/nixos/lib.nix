@@ -1,5 +1,5 @@
 # As much of nixpkgs' lib as our NixOS modules use, for machines that have no nixpkgs: options, types that check, defaults,
-# imports, conditions. Several definitions of one option are merged as sets; anything else has one.
+# imports, conditions. Several definitions of one option are merged as sets or as lists; anything else has one.
 let
   inherit (builtins)
     attrNames attrValues concatMap elem filter foldl' head isAttrs isBool isFunction isInt isList isString length listToAttrs
@@ -62,9 +62,11 @@ let
           in
           if !(isOption option) then lib.complete here option defined
           else if holds == [ ] then option.default or (throw "${describe here} is not set")
-          else option.type.merge here (if length holds == 1 then head holds else lib.merge holds);
+          else option.type.merge here (if length holds == 1 then head holds else lib.several holds);
       in
       if unknown != [ ] then throw "${describe (path ++ unknown)} is no option" else mapAttrs value options;
+
+    several = values: if builtins.all isList values then builtins.concatLists values else lib.merge values;
 
     merge = foldl' (one: other:
       one // mapAttrs (name: value: if one ? ${name} && isAttrs one.${name} && isAttrs value then lib.merge [ one.${name} value ] else value) other

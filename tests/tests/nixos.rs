@@ -77,6 +77,27 @@ fn a_check_that_lacks_what_it_needs_is_told_by_its_name() {
 }
 
 #[test]
+fn a_check_that_begins_to_count_too_late_is_told_by_its_name() {
+    let Some(nix) = Nix::find() else { return };
+    let holds = |start_period, settings: &Value| {
+        let check = json!({ "type": "tcp", "port": 22, "startPeriod": start_period });
+        let agent = json!({ "enable": true, "package": "/package", "settings": settings });
+        let definitions =
+            json!({ "npc": { "host": { "healthChecks": { "slow": check } } }, "services": { "npc-agent": agent } });
+        let evaluated = works(&nix, &definitions);
+        let assertions = evaluated["assertions"].as_array().expect("assertions").clone();
+        let failed: Vec<_> = assertions.into_iter().filter(|one| one["assertion"] == false).collect();
+        assert!(
+            failed.iter().all(|one| one["message"].as_str().is_some_and(|words| words.contains("healthChecks.slow")))
+        );
+        failed.is_empty()
+    };
+    assert!(holds(599, &json!({})));
+    assert!(!holds(600, &json!({})), "the agent's own limit is ten minutes");
+    assert!(holds(600, &json!({ "probation": { "limit": 900 } })));
+}
+
+#[test]
 fn the_agents_unit_is_not_restarted_by_its_own_switch() {
     let Some(nix) = Nix::find() else { return };
     let settings = json!({ "remote": "prod" });
