@@ -295,7 +295,7 @@ impl<P: Platform> Driver<P> {
             }
             next = match self.perform_all(effects, signals).await {
                 Performed::Nothing => None,
-                Performed::Event(event) => Some(self.unless_repointed(*event)),
+                Performed::Event(event) => Some(self.unless_repointed(*event).await),
                 Performed::Stop => return Flow::Stop,
             };
         }
@@ -326,9 +326,15 @@ impl<P: Platform> Driver<P> {
     }
 
     /// It took a while: what was said meanwhile counts before anything is activated.
-    fn unless_repointed(&mut self, event: Event) -> Event {
+    async fn unless_repointed(&mut self, event: Event) -> Event {
         if self.parts.journal.phase.must_finish() {
             return event;
+        }
+        let parts = &mut self.parts;
+        if matches!(event, Event::Built(_))
+            && parts.poller.is_repointed_meanwhile(&mut parts.replay, &parts.state, &*parts.clock).await
+        {
+            return Event::Repointed;
         }
         for said in self.reload() {
             match said {

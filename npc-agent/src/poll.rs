@@ -3,6 +3,8 @@
 //! A poll that finds nothing new is two conditional requests, answered by 304 (or one of them by 404, where there is no
 //! assignment), and touches nothing else: no disk, no Nix.
 
+mod assigned;
+mod bench;
 mod error;
 mod pace;
 mod told;
@@ -12,13 +14,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use npc_core::Timestamp;
-use npc_core::document::{Assignment, Body, Document, Obeyed, Pin, RemoteState, Serial, Standing};
+use npc_core::document::{Document, Obeyed, Pin, RemoteState, Serial, Standing};
 use npc_core::envelope::Envelope;
 use npc_core::layout::{self, ObjectKey};
 use npc_core::limits;
-use npc_core::store::{Answer, Fault, Read, Store, StoreError};
+use npc_core::store::{Answer, Fault, Read, Store};
 use npc_core::trust::{Anchor, Floors, Refusal, Subject, Trusted, Verified, verify, walk};
 
+use self::bench::Bench;
 pub use self::error::PollError;
 pub use self::pace::Pace;
 pub use self::told::{Instructions, Told};
@@ -26,7 +29,7 @@ use self::watched::Watched;
 use crate::clock::Clock;
 use crate::machine::Target;
 use crate::settings::Following;
-use crate::state::{HeldAssignment, Replay, StateDirectory};
+use crate::state::{Replay, StateDirectory};
 
 /// What a host's configuration is the name of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,13 +52,6 @@ pub enum News {
     },
     /// A release that passed every check, and had not been seen by this process.
     Release(Box<Target>),
-}
-
-/// Where a judgement is made and remembered.
-struct Bench<'a> {
-    replay: &'a mut Replay,
-    state: &'a StateDirectory,
-    clock: &'a dyn Clock,
 }
 
 /// What the last poll left behind.
@@ -146,62 +142,6 @@ impl Poller {
         polled
     }
 
-    async fn ask_for_assignment(&mut self, bench: &mut Bench<'_>) -> Result<News, PollError> {
-        let key = layout::assignment(&self.told.name);
-        let read = Read { unless: self.told.watched.etag(), wait: None, limit: limits::DOCUMENT_BYTES };
-        let (bytes, etag) = match self.store.read(&key, read).await {
-            Ok(Answer::Unchanged { .. }) => return Ok(News::Nothing),
-            Ok(Answer::Found { bytes, etag, .. }) => (bytes, etag),
-            Err(error) if matches!(error.fault, Fault::NotFound | Fault::Denied) => {
-                return self.without_assignment(bench, &error);
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let judged = self.judge_assignment(&bytes, bench).await;
-        match &judged {
-            Err(error) if error.came_before_judgement() => {}
-            Err(error) => self.told.watched.refuse(error, &bytes, etag),
-            Ok(_) => {
-                self.told.watched.believe(etag);
-                self.told.has_wondered = false;
-            }
-        }
-        judged
-    }
-
-    /// The store shows no assignment: there is none, or it is withheld.
-    fn without_assignment(&mut self, bench: &Bench<'_>, error: &StoreError) -> Result<News, PollError> {
-        let floors = &bench.replay.floors;
-        self.told.watched.forget();
-        if self.told.is_lost(floors) {
-            return Err(PollError::AssignmentLost(self.told.name.to_string()));
-        }
-        if self.told.was_seen(floors) && !self.told.has_wondered {
-            let (kind, name) = (error.fault.kind(), &self.told.name);
-            tracing::warn!(kind, "the store does not show the assignment `{name}` any more; it holds all the same");
-            self.told.has_wondered = true;
-        }
-        Ok(News::Nothing)
-    }
-
-    async fn judge_assignment(&mut self, bytes: &[u8], bench: &mut Bench<'_>) -> Result<News, PollError> {
-        // What is obeyed holds, whoever has lost the right to say it since.
-        if Envelope::parse(bytes).is_ok_and(|envelope| self.told.holds(envelope.payload())) {
-            return Ok(News::Nothing);
-        }
-        let trusted = self.walk(bench).await?;
-        let name = &self.told.name;
-        let subject = Subject::Assignment(name);
-        let verified: Verified<Assignment> = verify(bytes, subject, &trusted, &bench.replay.floors, bench.clock.now())
-            .map_err(|source| PollError::Refused { document: format!("the assignment `{name}`"), source })?;
-        HeldAssignment::keep(bench.state, bytes)?;
-        bench.raise(&verified)?;
-        let before = self.instructions().clone();
-        self.told.obey(&verified);
-        tracing::info!(serial = verified.header().serial.get(), "the assignment is new");
-        Ok(News::Assignment { repointed: self.follow_if_other(&before) })
-    }
-
     /// The object that says what to run.
     fn release_key(&self) -> ObjectKey {
         let instructions = self.instructions();
@@ -240,18 +180,6 @@ impl Poller {
             }
         }
         judged.map(|target| News::Release(Box::new(target)))
-    }
-
-    /// Ends when a store that has its clients wait has another assignment: the next poll reads it.
-    async fn assignment_changes(&self) {
-        if let Some(etag) = self.told.watched.etag().filter(|_| self.store_waits) {
-            let key = layout::assignment(&self.told.name);
-            let read = Read { unless: Some(etag), wait: Some(self.wait()), limit: limits::DOCUMENT_BYTES };
-            if let Ok(Answer::Found { .. }) = self.store.read(&key, read).await {
-                return;
-            }
-        }
-        std::future::pending::<()>().await;
     }
 
     /// Time goes on where the store does not: a release that is served for ever expires all the same.
@@ -383,26 +311,6 @@ impl Poller {
     /// The store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
-    }
-}
-
-impl Bench<'_> {
-    /// Remembers a document that passed every check, before it is acted upon.
-    fn raise<B: Body>(&mut self, verified: &Verified<B>) -> Result<(), PollError> {
-        self.remember(|replay| {
-            replay.floors.raise(B::KIND, verified.header(), verified.digest());
-        })
-    }
-
-    /// What cannot be written down has not been learned.
-    fn remember(&mut self, learn: impl FnOnce(&mut Replay)) -> Result<(), PollError> {
-        let mut learned = self.replay.clone();
-        learn(&mut learned);
-        if learned.is_newer_than(self.replay) {
-            learned.write(self.state)?;
-            *self.replay = learned;
-        }
-        Ok(())
     }
 }
 

@@ -268,12 +268,9 @@ fn sigterm_ends_building_at_once_and_nothing_is_activated() {
     assert!(agent.activations().is_empty());
 }
 
-#[test]
-fn a_pause_during_a_build_is_heeded_before_anything_is_activated() {
-    let Some(nix) = Nix::find() else { return };
-    let world = World::new(&Kind::Served);
-    world.publish();
-    let wrapper = slow_nix(&world);
+/// A Nix that says when it begins to build, and waits until it may.
+fn waiting_nix(world: &World, nix: &Nix) -> Nix {
+    let wrapper = slow_nix(world);
     let script = format!(
         "#!/bin/sh\ntouch {0}\nwhile [ ! -e {1} ]; do sleep 0.05; done\nexec {2}/nix \"$@\"\n",
         world.path("building").display(),
@@ -281,7 +278,15 @@ fn a_pause_during_a_build_is_heeded_before_anything_is_activated() {
         nix.programs.display()
     );
     fs::write(wrapper.programs.join("nix"), script).expect("written");
-    let agent = world.agent("web-1", &wrapper);
+    wrapper
+}
+
+#[test]
+fn a_pause_during_a_build_is_heeded_before_anything_is_activated() {
+    let Some(nix) = Nix::find() else { return };
+    let world = World::new(&Kind::Served);
+    world.publish();
+    let agent = world.agent("web-1", &waiting_nix(&world, &nix));
     let _running = agent.start();
     eventually("the build begins", || world.path("building").exists().then_some(()));
     agent.run(&["pause"]).works();
@@ -291,6 +296,25 @@ fn a_pause_during_a_build_is_heeded_before_anything_is_activated() {
     assert!(agent.activations().is_empty());
     agent.run(&["resume"]).works();
     agent.commits(1);
+}
+
+#[test]
+fn a_host_that_is_repointed_during_a_build_does_not_activate_what_it_left() {
+    let Some(nix) = Nix::find() else { return };
+    let world = World::new(&Kind::Served);
+    world.publish();
+    world.edit("for canaries\n");
+    world.in_fleet(&["--remote", "canary"]).works();
+    let agent = world.agent("web-1", &waiting_nix(&world, &nix));
+    let _running = agent.start();
+    eventually("the build begins", || world.path("building").exists().then_some(()));
+    world.in_fleet(&["repoint", "web-1", "--remote", "canary"]).works();
+    fs::write(world.path("go"), "").expect("written");
+    agent.commits(1);
+    assert_eq!(agent.journal().expect("a journal")["committed"]["target"]["remote"], "canary");
+    assert_eq!(agent.message(), "for canaries\n");
+    let outcomes = agent.journal().expect("a journal")["outcomes"].as_array().expect("outcomes").len();
+    assert_eq!(outcomes, 1, "nothing else was ever activated");
 }
 
 #[test]

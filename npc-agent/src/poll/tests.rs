@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use npc_core::digest::Digest;
-use npc_core::document::{Archive, Header, Release, Source};
+use npc_core::document::{Archive, Assignment, Header, Release, Source};
 use npc_core::key::SecretKey;
 use npc_core::name::FleetId;
 use npc_core::publish::trust::first;
