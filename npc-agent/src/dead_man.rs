@@ -27,8 +27,8 @@ use crate::state::{CommitLock, Held, Lock, LockError, StateDirectory};
 /// How often a process that waits looks whether it is still wanted.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// How long setting the profile may hold a commit up, beside the boot loader.
-const PROFILE_PATIENCE: Duration = Duration::from_mins(6);
+/// How long a commit may take beside the time of its boot loader: to set the profile, and to end a boot loader that hangs.
+const COMMIT_PATIENCE: Duration = Duration::from_mins(11);
 
 /// How long an agent that was ended may take to be gone.
 const AGENT_PATIENCE: Duration = Duration::from_secs(30);
@@ -214,7 +214,7 @@ impl<P: Platform> Rescue<'_, P> {
         if !self.is_wanted() {
             return Ok(());
         }
-        let commit = patiently(self.activation_timeout + PROFILE_PATIENCE, || CommitLock::take(self.state)).await;
+        let commit = patiently(self.activation_timeout + COMMIT_PATIENCE, || CommitLock::take(self.state)).await;
         if !self.is_wanted() {
             return Ok(());
         }

@@ -1,11 +1,8 @@
 //! Agents that are units of real hosts, under a real systemd.
 
-use std::path::PathBuf;
-
 use npc_tests::eventually;
 use npc_tests::host::{self, Host};
-use npc_tests::parts::HostBase;
-use npc_tests::world::{Kind, World};
+use npc_tests::world::World;
 
 const AGENT: &str = "npc-agent.service";
 
@@ -14,19 +11,7 @@ const GOOD: &str = "[Service]\nExecStart=/bin/sleep infinity\n";
 
 /// A world, and a host in it that runs a plain system.
 fn plain_host() -> Option<(World, Host)> {
-    let base = HostBase::find()?;
-    let world = host::world(&Kind::Served);
-    let host = Host::boot(&base, &world, &world.system());
-    Some((world, host))
-}
-
-/// What runs, what was booted, what the profile names and what would be booted next.
-fn systems(host: &Host) -> [Option<PathBuf>; 4] {
-    [host.running(), host.booted(), host.profile(), host.boot_default()]
-}
-
-fn waits_for_outcome(host: &Host, expected: &str) {
-    eventually(expected, || (host.outcome()? == expected).then_some(()));
+    host::running(|system| system)
 }
 
 /// The agent that runs, by its own path.
@@ -49,13 +34,13 @@ fn a_host_boots_follows_a_release_and_boots_that_after_a_power_cut() {
     let Some((world, mut host)) = plain_host() else { return };
     let first = host.running();
     assert!(first.is_some());
-    assert_eq!(systems(&host), [(); 4].map(|()| first.clone()));
+    assert_eq!(host.systems(), [(); 4].map(|()| first.clone()));
     assert_eq!(host.unit_state(AGENT), "active");
     let serial = world.publish_system(|system| system.unit("good.service", GOOD));
     host.commits(serial);
     let second = host.running();
     assert_ne!(second, first);
-    assert_eq!(systems(&host), [second.clone(), first, second.clone(), second.clone()]);
+    assert_eq!(host.systems(), [second.clone(), first, second.clone(), second.clone()]);
     assert_eq!(host.unit_state("good.service"), "active");
     assert_eq!(host.unit_state(AGENT), "active");
     let timers = host.run(["systemctl", "list-timers", "--all", "--no-legend"]).works();
@@ -63,7 +48,7 @@ fn a_host_boots_follows_a_release_and_boots_that_after_a_power_cut() {
     host.write("/run/before-the-cut", "");
     host.power_cycle();
     assert_eq!(host.read("/run/before-the-cut"), None);
-    assert_eq!(systems(&host), [(); 4].map(|()| second.clone()));
+    assert_eq!(host.systems(), [(); 4].map(|()| second.clone()));
     assert_eq!(host.unit_state("good.service"), "active");
     assert_eq!(host.unit_state(AGENT), "active");
 }
@@ -71,10 +56,10 @@ fn a_host_boots_follows_a_release_and_boots_that_after_a_power_cut() {
 #[test]
 fn a_release_whose_activation_script_fails_is_rolled_back() {
     let Some((world, host)) = plain_host() else { return };
-    let before = systems(&host);
+    let before = host.systems();
     world.publish_system(|system| system.activation("echo nothing doing; exit 7").unit("good.service", GOOD));
-    waits_for_outcome(&host, "rolled-back activation-failed");
-    assert_eq!(systems(&host), before);
+    host.comes_to("rolled-back activation-failed");
+    assert_eq!(host.systems(), before);
     assert_eq!(host.unit_state("good.service"), "inactive", "it was stopped again");
     assert_eq!(host.unit_state(AGENT), "active");
     let log = host.journal().expect("a journal")["outcomes"][0]["log"].to_string();
@@ -86,10 +71,10 @@ fn a_release_whose_activation_script_fails_is_rolled_back() {
 #[test]
 fn a_release_with_a_failing_unit_is_rolled_back() {
     let Some((world, host)) = plain_host() else { return };
-    let before = systems(&host);
+    let before = host.systems();
     world.publish_system(|system| system.failing_unit("bad.service"));
-    waits_for_outcome(&host, "rolled-back units-failed");
-    assert_eq!(systems(&host), before);
+    host.comes_to("rolled-back units-failed");
+    assert_eq!(host.systems(), before);
     assert_eq!(host.run(["systemctl", "is-system-running"]).data.trim(), "running", "no unit is left failed");
     let journal = host.journal().expect("a journal");
     assert!(journal["outcomes"][0]["message"].to_string().contains("failed: bad.service"), "{journal}");
@@ -98,19 +83,17 @@ fn a_release_with_a_failing_unit_is_rolled_back() {
 #[test]
 fn a_release_with_a_unit_that_crashes_again_and_again_is_rolled_back() {
     let Some((world, host)) = plain_host() else { return };
-    let before = systems(&host);
+    let before = host.systems();
     world.publish_system(|system| system.crash_looping_unit("loop.service"));
     eventually("a verdict", || host.outcome().filter(|outcome| outcome.starts_with("rolled-back units-")));
-    assert_eq!(systems(&host), before);
+    assert_eq!(host.systems(), before);
     assert_eq!(host.unit_state("loop.service"), "inactive");
 }
 
 /// What was broken before is not the release's fault, and mending it must stay possible.
 #[test]
 fn a_unit_that_had_failed_before_keeps_no_release_from_being_committed() {
-    let Some(base) = HostBase::find() else { return };
-    let world = host::world(&Kind::Served);
-    let host = Host::boot(&base, &world, &world.system().failing_unit("old.service"));
+    let Some((world, host)) = host::running(|system| system.failing_unit("old.service")) else { return };
     assert_eq!(host.unit_state("old.service"), "failed");
     let serial = world.publish_system(|system| system.failing_unit("old.service").unit("good.service", GOOD));
     host.commits(serial);
@@ -125,11 +108,11 @@ fn a_release_whose_health_check_fails_is_rolled_back_and_one_whose_passes_is_com
     let unit = check(r#"{"type": "unit", "unit": "good.service", "retries": 0}"#);
     let serial = world.publish_system(|system| system.unit("good.service", GOOD).etc("npc/host.json", &unit));
     host.commits(serial);
-    let before = systems(&host);
+    let before = host.systems();
     let closed = check(r#"{"type": "tcp", "port": 1, "interval": 1, "retries": 1}"#);
     world.publish_system(|system| system.unit("good.service", GOOD).etc("npc/host.json", &closed));
-    waits_for_outcome(&host, "rolled-back health-check-failed");
-    assert_eq!(systems(&host), before);
+    host.comes_to("rolled-back health-check-failed");
+    assert_eq!(host.systems(), before);
 }
 
 #[test]
@@ -139,10 +122,10 @@ fn a_release_that_cuts_the_network_is_rolled_back() {
         let good =
             world.publish_system(|system| system.unit(&format!("good-{}.service", host.activations().len()), GOOD));
         host.commits(good);
-        let before = systems(&host);
+        let before = host.systems();
         world.publish_system(|system| cut(system, "cut.service"));
-        waits_for_outcome(&host, "rolled-back store-unreachable");
-        assert_eq!(systems(&host), before);
+        host.comes_to("rolled-back store-unreachable");
+        assert_eq!(host.systems(), before);
         assert_eq!(host.unit_state("cut.service"), "inactive");
         assert_eq!(host.journal().expect("a journal")["phase"], "steady", "it is not tried again");
     }
@@ -159,7 +142,7 @@ fn a_release_that_removes_or_breaks_the_agent_is_rolled_back_by_the_timer() {
         |system| system.agent_program("/bin/false"),
         |system| system.agent_settings("nonsense ="),
     ];
-    let before = systems(&host);
+    let before = host.systems();
     for (number, break_agent) in broken.into_iter().enumerate() {
         world.publish_system(|system| break_agent(system).unit(&format!("good-{number}.service"), GOOD));
         eventually("it runs", || (host.running() != before[0]).then_some(()));
@@ -172,21 +155,19 @@ fn a_release_that_removes_or_breaks_the_agent_is_rolled_back_by_the_timer() {
             (said && journal["phase"] == "steady").then_some(())
         });
         assert_eq!(host.outcome().as_deref(), Some("rolled-back deadline-passed"));
-        assert_eq!(systems(&host), before);
+        assert_eq!(host.systems(), before);
         assert_eq!(host.unit_state(AGENT), "active");
     }
 }
 
 #[test]
 fn a_release_that_hangs_in_activation_is_ended_and_rolled_back() {
-    let Some(base) = HostBase::find() else { return };
-    let world = host::world(&Kind::Served);
     let impatient = |system: host::System| system.agent_settings("[activation]\ntimeout = 4");
-    let host = Host::boot(&base, &world, &impatient(world.system()));
-    let before = systems(&host);
+    let Some((world, host)) = host::running(impatient) else { return };
+    let before = host.systems();
     world.publish_system(|system| impatient(system).hanging_activation());
-    waits_for_outcome(&host, "rolled-back activation-failed");
-    assert_eq!(systems(&host), before);
+    host.comes_to("rolled-back activation-failed");
+    assert_eq!(host.systems(), before);
     let journal = host.journal().expect("a journal");
     assert!(journal["outcomes"][0]["message"].to_string().contains("it took too long"), "{journal}");
     let serial = world.publish_system(|system| impatient(system).unit("good.service", GOOD));
@@ -209,17 +190,17 @@ fn an_agent_killed_in_the_middle_of_a_switch_goes_on_when_it_is_back() {
 #[test]
 fn a_power_cut_during_an_activation_or_in_probation_boots_the_system_before() {
     let Some((world, mut host)) = plain_host() else { return };
-    let before = systems(&host);
+    let before = host.systems();
     world.publish_system(host::System::hanging_activation);
     eventually("it is being activated", || host.read("/run/activation-hangs"));
     host.power_cycle();
-    waits_for_outcome(&host, "rolled-back interrupted");
-    assert_eq!(systems(&host), before);
+    host.comes_to("rolled-back interrupted");
+    assert_eq!(host.systems(), before);
     world.publish_system(|system| system.unit("good.service", GOOD));
     eventually("probation", || (host.journal()?["phase"] == "probation").then_some(()));
     host.power_cycle();
-    waits_for_outcome(&host, "rolled-back interrupted");
-    assert_eq!(systems(&host), before);
+    host.comes_to("rolled-back interrupted");
+    assert_eq!(host.systems(), before);
 }
 
 #[test]
@@ -239,7 +220,7 @@ fn somebody_elses_switch_is_waited_for() {
     host.run(["systemd-run", "--quiet", "sh", "-c", script]).works();
     eventually("the lock is held", || host.read("/run/locked"));
     let serial = world.publish_system(|system| system.unit("good.service", GOOD));
-    waits_for_outcome(&host, "failed switch-in-progress");
+    host.comes_to("failed switch-in-progress");
     assert!(host.journal().expect("a journal").get("quarantine").is_none());
     host.write("/run/unlock", "");
     let agent = agent(&host);
@@ -255,7 +236,7 @@ fn a_system_activated_by_hand_is_seen_and_stays_until_the_next_release() {
     let by_hand = host.build(&world, &world.system().unit("by-hand.service", GOOD));
     host.set_profile(&by_hand);
     host.switch(&by_hand, "switch").works();
-    waits_for_outcome(&host, "failed changed-by-hand");
+    host.comes_to("failed changed-by-hand");
     npc_tests::process::for_a_while(std::time::Duration::from_secs(3));
     assert_eq!(host.running().as_ref(), Some(&by_hand), "it is not fought over");
     let serial = world.publish_system(|system| system.unit("better.service", GOOD));
@@ -266,13 +247,13 @@ fn a_system_activated_by_hand_is_seen_and_stays_until_the_next_release() {
 #[test]
 fn a_full_boot_partition_leaves_the_old_system_to_run_and_to_boot() {
     let Some((world, mut host)) = plain_host() else { return };
-    let before = systems(&host);
+    let before = host.systems();
     host.fill_boot(true);
     world.publish_system(|system| system.unit("good.service", GOOD));
-    waits_for_outcome(&host, "rolled-back boot-failed");
-    assert_eq!(systems(&host), before);
+    host.comes_to("rolled-back boot-failed");
+    assert_eq!(host.systems(), before);
     host.power_cycle();
-    assert_eq!(systems(&host), before);
+    assert_eq!(host.systems(), before);
 }
 
 fn awaits_its_boot(host: &Host) {
@@ -281,10 +262,8 @@ fn awaits_its_boot(host: &Host) {
 
 #[test]
 fn another_kernel_is_booted_when_policy_says_so_and_proved_by_its_first_boot() {
-    let Some(base) = HostBase::find() else { return };
-    let world = host::world(&Kind::Served);
     let policy = |system: host::System| system.agent_settings("[activation]\nboot_instead_of_switch = [\"kernel\"]");
-    let mut host = Host::boot(&base, &world, &policy(world.system()));
+    let Some((world, mut host)) = host::running(policy) else { return };
     let first = host.running();
     let serial = world.publish_system(|system| policy(system).kernel("6.12.0").unit("good.service", GOOD));
     awaits_its_boot(&host);
@@ -299,29 +278,27 @@ fn another_kernel_is_booted_when_policy_says_so_and_proved_by_its_first_boot() {
     awaits_its_boot(&host);
     assert_eq!(host.running(), second);
     host.power_cycle();
-    waits_for_outcome(&host, "rolled-back units-failed");
+    host.comes_to("rolled-back units-failed");
     assert_eq!([host.running(), host.profile(), host.boot_default()], [(); 3].map(|()| second.clone()));
 }
 
 /// Out of a system that could only be booted there is no way but another boot.
 #[test]
 fn a_host_that_cannot_go_back_reboots_into_the_old_system() {
-    let Some(base) = HostBase::find() else { return };
-    let world = host::world(&Kind::Served);
     let settings = "[activation]\nboot_instead_of_switch = [\"init-interface\"]\n\
                     [reboot]\nif_stranded = true\ncommand = [\"touch\", \"/var/reboots\"]";
     let policy = |system: host::System| system.agent_settings(settings);
-    let mut host = Host::boot(&base, &world, &policy(world.system()));
+    let Some((world, mut host)) = host::running(policy) else { return };
     let first = host.running();
     world.publish_system(|system| policy(system).init_interface_version(2).failing_unit("bad.service"));
     awaits_its_boot(&host);
     host.power_cycle();
-    waits_for_outcome(&host, "stranded units-failed");
+    host.comes_to("stranded units-failed");
     assert_ne!(host.running(), first);
     assert_eq!([host.profile(), host.boot_default()], [(); 2].map(|()| first.clone()));
     eventually("it reboots", || host.read("/var/reboots"));
     host.power_cycle();
-    assert_eq!(systems(&host), [(); 4].map(|()| first.clone()));
+    assert_eq!(host.systems(), [(); 4].map(|()| first.clone()));
     let serial = world.publish_system(|system| policy(system).unit("good.service", GOOD));
     host.commits(serial);
 }
@@ -336,6 +313,6 @@ fn a_host_that_comes_back_in_the_old_system_reports_that() {
     // Somebody chooses the old system in the boot loader's menu.
     host.switch(&first, "boot").works();
     host.power_cycle();
-    waits_for_outcome(&host, "rolled-back booted-old-system");
+    host.comes_to("rolled-back booted-old-system");
     assert_eq!([host.running(), host.profile(), host.boot_default()], [(); 3].map(|()| Some(first.clone())));
 }

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 
-use super::unit::{Ending, Job, Standing, Units};
+use super::unit::{Ending, InShutdown, Job, Standing, Units};
 use super::{Platform, PlatformSettings, reboot};
 use crate::dead_man::DeadMan;
 use crate::failpoint;
@@ -59,6 +59,7 @@ impl CommandPlatform {
             ],
             directory: flake.to_owned(),
             timeout: self.settings.timeout,
+            in_shutdown: InShutdown::Ended,
         }
     }
 

@@ -15,7 +15,7 @@ use tokio::process::Command;
 
 use super::process::Program;
 use super::system::Host;
-use super::unit::{Ending, Job, Standing, Units};
+use super::unit::{Ending, InShutdown, Job, Standing, Units};
 use super::{Platform, PlatformSettings, reboot};
 use crate::dead_man::DeadMan;
 use crate::failpoint;
@@ -154,7 +154,7 @@ impl NixOs {
     }
 
     /// The system's own `switch-to-configuration`, as a unit of its own.
-    fn switch(&self, name: String, system: &Path, action: &str, check: Check) -> Job {
+    fn switch(&self, name: String, system: &Path, action: Action, check: Check) -> Job {
         let mut environment = Vec::new();
         if check == Check::Skip {
             // Going back must not be refused for what the new system left behind (switch inhibitors).
@@ -164,8 +164,13 @@ impl NixOs {
             environment.push(("NPC_ROOT", self.host.root.clone().into()));
         }
         let program = system.join("bin/switch-to-configuration").into_os_string();
-        let (command, directory) = (vec![program, action.into()], PathBuf::from("/"));
-        Job { name, command, environment, directory, timeout: self.settings.timeout }
+        let (argument, in_shutdown) = match action {
+            Action::Test => ("test", InShutdown::Ended),
+            // What it leaves half done, the next boot may fail at.
+            Action::Boot => ("boot", InShutdown::Awaited),
+        };
+        let (command, directory) = (vec![program, argument.into()], PathBuf::from("/"));
+        Job { name, command, environment, directory, timeout: self.settings.timeout, in_shutdown }
     }
 
     fn units(&self, attempt: &Attempt) -> Units {
@@ -208,7 +213,7 @@ impl NixOs {
         if check == Check::Do {
             profile.clone()?;
         }
-        let job = self.switch(name, system, "boot", check);
+        let job = self.switch(name, system, Action::Boot, check);
         let ending = self.when_nobody_switches(units, &job).await?;
         failpoint::passed(failpoint::Step::BootLoaderInstalled);
         match ending.code() {
@@ -245,6 +250,15 @@ impl NixOs {
         let (log, purpose) = (self.log("root.log"), "keep the running system from garbage collection");
         Program { purpose, kind: "root-failed", command, log: &log, timeout: PROFILE_TIMEOUT }.run().await
     }
+}
+
+/// What `switch-to-configuration` is to do.
+#[derive(Debug, Clone, Copy)]
+enum Action {
+    /// Activate the system, for this boot.
+    Test,
+    /// Make it the boot loader's default.
+    Boot,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -341,7 +355,7 @@ impl Platform for NixOs {
 
     async fn activate(&self, attempt: &Attempt) -> Ended {
         let units = self.units(attempt);
-        let job = self.switch(attempt.name(), &attempt.system, "test", Check::Do);
+        let job = self.switch(attempt.name(), &attempt.system, Action::Test, Check::Do);
         if units.standing(&job.name).await == Standing::Absent && self.host.is_being_switched() {
             return Ended::NeverBegan(being_switched());
         }
@@ -394,7 +408,7 @@ impl Platform for NixOs {
 
 impl NixOs {
     async fn reactivate(&self, units: &Units, previous: &Path, name: String) -> Result<(), Failed> {
-        let job = self.switch(name, previous, "test", Check::Skip);
+        let job = self.switch(name, previous, Action::Test, Check::Skip);
         let ending = self.when_nobody_switches(units, &job).await;
         failpoint::passed(failpoint::Step::PreviousActivated);
         let runs = self.host.running().as_deref() == Some(previous);

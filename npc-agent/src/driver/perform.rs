@@ -6,10 +6,11 @@ use jiff::SignedDuration;
 use npc_core::explain;
 
 use super::{Driver, fetch};
+use crate::activation::unit::is_shutting_down;
 use crate::activation::{Platform, USERS};
 use crate::health::{self, Watch};
 use crate::hooks;
-use crate::machine::{Attempt, Baseline, DEADLINE_PASSED, Effect, Event, Failed, Mode, Stage};
+use crate::machine::{Attempt, Baseline, DEADLINE_PASSED, Effect, Ended, Event, Failed, Mode, Stage};
 use crate::state::CommitLock;
 
 /// How long to wait before users are looked for again.
@@ -67,7 +68,12 @@ impl<P: Platform> Driver<P> {
                 Err(failed) => Event::PreparationFailed(failed).into(),
             },
             Effect::Arm { attempt, stage } => self.arm(&attempt, stage).await,
-            Effect::Activate(attempt) => Event::Activated(parts.platform.activate(&attempt).await).into(),
+            Effect::Activate(attempt) => match parts.platform.activate(&attempt).await {
+                ended @ (Ended::Failed(_) | Ended::NeverBegan(_)) => {
+                    self.unless_shutting_down(Event::Activated(ended)).await
+                }
+                ended => Event::Activated(ended).into(),
+            },
             Effect::HandOver => self.hand_over().await,
             Effect::Prove(attempt) => match self.prove(&attempt).await {
                 Ok(remarks) => Event::Proved(remarks).into(),
@@ -122,7 +128,7 @@ impl<P: Platform> Driver<P> {
         let Err(failed) = dead_man.arm(attempt, stage).await else { return Performed::Nothing };
         match stage {
             // Nothing has been changed, and without a way back nothing will be.
-            Stage::Activation => Event::Activated(crate::machine::Ended::NeverBegan(failed)).into(),
+            Stage::Activation => Event::Activated(Ended::NeverBegan(failed)).into(),
             // A boot ends every timer, and this system was booted.
             Stage::Probation if attempt.mode == Mode::FirstBoot => Event::AttemptFailed(failed).into(),
             // The one that was set for the activation is still there.
@@ -186,8 +192,18 @@ impl<P: Platform> Driver<P> {
         }
         match self.parts.platform.commit(attempt).await {
             Ok(()) => Event::Committed(self.parts.platform.look(None).await).into(),
-            Err(failed) => Event::AttemptFailed(failed).into(),
+            Err(failed) => self.unless_shutting_down(Event::AttemptFailed(failed)).await,
         }
+    }
+
+    /// A shutdown ends units and lets no others begin, so what fails in one speaks against no system: the agent ends, and goes on
+    /// from the journal after the next boot.
+    async fn unless_shutting_down(&self, failure: Event) -> Performed {
+        if self.has_systemd() && is_shutting_down().await {
+            tracing::info!("the host shuts down in the middle of an attempt");
+            return Performed::Stop;
+        }
+        failure.into()
     }
 
     /// Goes back, without the timer doing so at the same time.
@@ -206,7 +222,7 @@ impl<P: Platform> Driver<P> {
         if !((rescued || was_booted) && found.running == attempt.before.running) {
             match platform.roll_back(attempt, boot).await {
                 Ok(failed) => unwell = failed,
-                Err(failed) => return Event::RollBackFailed(failed).into(),
+                Err(failed) => return self.unless_shutting_down(Event::RollBackFailed(failed)).await,
             }
         }
         let store_answers = self.store_answers().await;

@@ -13,6 +13,18 @@ use super::disk::Disk;
 use super::relay::Relay;
 use crate::eventually;
 
+/// What nspawn exits with when the host asks to be booted again, where nobody but its caller can do that (systemd-nspawn(1)).
+const BOOT_AGAIN: i32 = 133;
+
+/// What a host wants when it has ended by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// To stay off.
+    Off,
+    /// To be booted again.
+    Reboot,
+}
+
 /// A host that is on. Power is cut when it is dropped.
 ///
 /// Everything in it lives in a process namespace whose first process is nspawn: the kernel ends them all with that one, and ends
@@ -69,9 +81,10 @@ impl Boot {
         self.child.try_wait().expect("it can be waited for").is_none()
     }
 
-    /// Waits until it has switched itself off.
-    pub(super) fn wait(mut self) {
-        eventually("the host is off", || (!self.runs()).then_some(()));
+    /// Waits until it has ended by itself.
+    pub(super) fn wait(mut self) -> Wish {
+        let ended = eventually("the host ends", || self.child.try_wait().expect("it can be waited for"));
+        if ended.code() == Some(BOOT_AGAIN) { Wish::Reboot } else { Wish::Off }
     }
 
     /// The start of a command that runs inside.

@@ -33,12 +33,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
-use self::boot::Boot;
+use self::boot::{Boot, Wish};
 use self::disk::Disk;
 pub use self::system::{System, world};
 use crate::parts::HostBase;
 use crate::process::Ended;
-use crate::world::World;
+use crate::world::{Kind, World};
 use crate::{eventually, journal};
 
 /// A world's flake as seen from inside, and what to build of it.
@@ -52,6 +52,14 @@ const NAME_PREFIX: &str = "npc-host-";
 
 /// How long a command inside may take, in seconds; then its exit code is 124.
 const COMMAND_TIMEOUT: &str = "120";
+
+/// A world, and a host in it that runs a system like this, with nothing left to start.
+pub fn running(choose: impl FnOnce(System) -> System) -> Option<(World, Host)> {
+    let base = HostBase::find()?;
+    let world = world(&Kind::Served);
+    let host = Host::boot(&base, &world, &choose(world.system()));
+    Some((world, host))
+}
 
 /// A host, on or off. Nothing is left of it when it is dropped.
 #[derive(Debug)]
@@ -143,7 +151,18 @@ impl Host {
     /// Has systemd stop all units and switch the host off.
     pub fn shut_down(&mut self) {
         self.run(["systemctl", "poweroff", "--no-block"]).works();
-        self.boot.take().expect("it is on").wait();
+        assert_eq!(self.boot.take().expect("it is on").wait(), Wish::Off);
+    }
+
+    /// Has systemd stop all units and reboot, and returns when that has begun.
+    pub fn begin_reboot(&self) {
+        self.run(["systemctl", "reboot", "--no-block"]).works();
+    }
+
+    /// Waits until it reboots, whoever had it do so, and then until systemd has nothing left to start.
+    pub fn reboots(&mut self) {
+        assert_eq!(self.boot.take().expect("it is on").wait(), Wish::Reboot);
+        self.power_on();
     }
 
     /// Runs a program as root: inside while the host is on, in its files alone while it is off.
@@ -228,6 +247,11 @@ impl Host {
         self.run([if is_full { "touch" } else { "rm" }, "/boot/full"]).works();
     }
 
+    /// What runs, what was booted, what the profile names and what would be booted next.
+    pub fn systems(&self) -> [Option<PathBuf>; 4] {
+        [self.running(), self.booted(), self.profile(), self.boot_default()]
+    }
+
     /// How `switch-to-configuration` was called so far, one `action path` a line.
     pub fn activations(&self) -> Vec<String> {
         self.read("/var/log/activations").unwrap_or_default().lines().map(str::to_owned).collect()
@@ -253,6 +277,17 @@ impl Host {
     /// Kind and error of the agent's newest outcome, such as `rolled-back activation-failed`.
     pub fn outcome(&self) -> Option<String> {
         journal::outcome(&self.journal()?)
+    }
+
+    /// Waits until that is the newest outcome.
+    pub fn comes_to(&self, outcome: &str) {
+        eventually(outcome, || (self.outcome()? == outcome).then_some(()));
+    }
+
+    /// Has the agent try again what failed.
+    pub fn retry(&self) {
+        let process = self.unit_property("npc-agent.service", "MainPID");
+        self.run([&format!("/proc/{process}/exe"), "retry"]).works();
     }
 
     fn link(&self, path: &str) -> Option<PathBuf> {

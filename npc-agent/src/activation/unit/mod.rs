@@ -14,7 +14,7 @@ use std::time::Duration;
 
 pub use detached::perform;
 pub use ending::{Ending, Standing};
-pub(crate) use systemd::{ask, tell};
+pub(crate) use systemd::{ask, is_shutting_down, tell};
 pub use systemd::{is_booted, own_unit, show};
 
 use crate::machine::Failed;
@@ -48,6 +48,17 @@ pub struct Job {
     pub directory: PathBuf,
     /// How long it may take.
     pub timeout: Duration,
+    /// What a shutdown does to it.
+    pub in_shutdown: InShutdown,
+}
+
+/// What becomes of a program that runs when the host shuts down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InShutdown {
+    /// It is ended like any other: the next boot undoes what it did.
+    Ended,
+    /// The shutdown waits for it, since half of what it does would be in the next boot's way.
+    Awaited,
 }
 
 /// How units are run on this host.
@@ -126,9 +137,18 @@ impl Units {
     /// Runs a job to its end, and anew if it has ended before.
     pub async fn repeat(&self, job: &Job) -> Result<Ending, Failed> {
         if matches!(self.standing(&job.name).await, Standing::Ended(_)) {
+            self.clear_away(&job.name).await;
             Ending::forget(&self.state, &job.name);
         }
         self.finish(job).await
+    }
+
+    /// Waits until what is left of a unit that ended is gone, so that there can be another of its name.
+    async fn clear_away(&self, name: &str) {
+        match self.manager {
+            Manager::Systemd => systemd::clear_away(name).await,
+            Manager::None => drop(detached::ended(&self.state, name).await),
+        }
     }
 
     /// Ends a unit that still runs, with everything that it started.

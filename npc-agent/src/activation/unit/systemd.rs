@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
-use super::{Ending, Job, inherited};
+use super::{Ending, InShutdown, Job, inherited};
 use crate::machine::Failed;
 use crate::state::StateDirectory;
 
@@ -19,6 +19,12 @@ const LOOKS: u32 = 10;
 
 /// A manager that does not answer within this time does not answer.
 const PATIENCE: Duration = Duration::from_secs(90);
+
+/// How long a unit may take to end after SIGTERM.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The longest that a shutdown waits for a program which it must not end.
+const SHUTDOWN_PATIENCE: Duration = Duration::from_mins(5);
 
 /// How many of the last lines of a unit's output are read.
 const LOG_LINES: &str = "100";
@@ -65,9 +71,19 @@ pub async fn show(unit: &str, property: &str) -> String {
     }
 }
 
+/// Whether systemd is taking the host down: it starts no units any more.
+pub(crate) async fn is_shutting_down() -> bool {
+    // Its exit code says no more than that it is not running as usual.
+    ask("systemctl", ["is-system-running"]).await.is_ok_and(|output| output.stdout.starts_with(b"stopping"))
+}
+
 pub(super) async fn runs(name: &str) -> bool {
-    let state = show(&format!("{name}.service"), "ActiveState").await;
-    matches!(state.as_str(), "active" | "activating" | "deactivating" | "reloading" | "refreshing")
+    is_there(&format!("{name}.service")).await
+}
+
+/// Whether anything of a unit is left. A manager that does not answer has not said that it is gone.
+async fn is_there(unit: &str) -> bool {
+    !matches!(show(unit, "ActiveState").await.as_str(), "inactive" | "failed")
 }
 
 pub(super) async fn start(state: &StateDirectory, agent: &Path, job: &Job) -> Result<(), Failed> {
@@ -81,6 +97,13 @@ pub(super) async fn start(state: &StateDirectory, agent: &Path, job: &Job) -> Re
     property("RuntimeMaxSec", OsStr::new(&format!("{}s", job.timeout.as_secs())));
     property("WorkingDirectory", job.directory.as_os_str());
     property("ExecStopPost", &note_end(state, agent, &job.name));
+    if job.in_shutdown == InShutdown::Awaited {
+        // Whoever stops the unit only waits for it; `stop` sends what does end it.
+        property("KillMode", OsStr::new("mixed"));
+        property("KillSignal", OsStr::new("SIGCONT"));
+        let patience = job.timeout.min(SHUTDOWN_PATIENCE);
+        property("TimeoutStopSec", OsStr::new(&format!("{}s", patience.as_secs())));
+    }
     arguments.push(format!("--unit={}", job.name).into());
     for (name, value) in inherited().chain(job.environment.iter().cloned()) {
         let mut setting = OsString::from(format!("--setenv={name}="));
@@ -118,19 +141,37 @@ pub(super) async fn ended(state: &StateDirectory, name: &str) -> Option<Ending> 
 }
 
 pub(super) async fn stop(name: &str) {
-    let unit = format!("{name}.service");
-    if !runs(name).await {
-        return;
-    }
-    let stop = async || tell("systemctl", ["stop", unit.as_str()]).await;
-    if let Err(failed) = stop().await {
-        tracing::warn!(kind = failed.kind, "{failed}");
-        let kill = ["kill", "--signal=SIGKILL", unit.as_str()];
-        for result in [tell("systemctl", kill).await, stop().await] {
-            if let Err(failed) = result {
-                tracing::error!(kind = failed.kind, "{failed}");
-            }
+    end(&format!("{name}.service")).await;
+}
+
+/// Ends a unit by signals rather than by a stop: one that a shutdown waits for heeds nothing else.
+pub(crate) async fn end(unit: &str) {
+    for (signal, patience) in [("--signal=SIGTERM", GRACE), ("--signal=SIGKILL", PATIENCE)] {
+        if !is_there(unit).await {
+            return;
         }
+        // It may have ended by itself meanwhile.
+        if let Err(failed) = tell("systemctl", ["kill", signal, unit]).await {
+            tracing::warn!(kind = failed.kind, "{failed}");
+        }
+        if tokio::time::timeout(patience, gone(unit)).await.is_ok() {
+            return;
+        }
+    }
+    tracing::error!(kind = "systemd", unit, "a unit could not be ended");
+}
+
+/// A unit's word about its end comes before its end, and what it started may be there for longer than either.
+pub(super) async fn clear_away(name: &str) {
+    let unit = format!("{name}.service");
+    if tokio::time::timeout(GRACE, gone(&unit)).await.is_err() {
+        end(&unit).await;
+    }
+}
+
+async fn gone(unit: &str) {
+    while is_there(unit).await {
+        tokio::time::sleep(LOOK).await;
     }
 }
 
