@@ -1,7 +1,9 @@
-//! What befalls real hosts in the middle of an attempt: shutdowns, and boot loaders that hang.
+//! What befalls real hosts in the middle of an attempt: shutdowns, agents that stay dead, other people's switches.
 
 use npc_tests::eventually;
 use npc_tests::host::{self, Host, System};
+
+const AGENT: &str = "npc-agent.service";
 
 /// Runs for as long as it is told to.
 const GOOD: &str = "[Service]\nExecStart=/bin/sleep infinity\n";
@@ -57,4 +59,93 @@ fn a_boot_loader_that_hangs_is_ended_and_rolled_back() {
     assert_eq!(host.systems(), before);
     let journal = host.journal().expect("a journal");
     assert!(journal["outcomes"][0]["message"].to_string().contains("it took too long"), "{journal}");
+}
+
+/// Kills the agent, and has systemd not start it again.
+fn kill_for_good(host: &Host) {
+    host.write(&format!("/run/systemd/system/{AGENT}.d/dies.conf"), "[Service]\nRestart=no\n");
+    host.run(["systemctl", "daemon-reload"]).works();
+    host.run(["systemctl", "kill", "--signal=SIGKILL", AGENT]).works();
+    eventually("it is dead", || (host.unit_state(AGENT) == "failed").then_some(()));
+}
+
+/// Has the dead-man timer go off before its time, and waits until the agent that it starts again has noted what came of `serial`.
+fn time_is_up(host: &Host, timer: &str, serial: u64) {
+    let journal = host.journal().expect("a journal");
+    let attempt = journal["unit"].as_str().expect("an attempt");
+    host.run(["systemctl", "start", "--no-block", &format!("{attempt}-{timer}.service")]).works();
+    eventually("the verdict", || {
+        let journal = host.journal()?;
+        let said = journal["outcomes"][0]["message"].as_str()?.contains(&format!("prod@{serial}"));
+        (said && journal["phase"] == "steady").then_some(())
+    });
+    assert_eq!(host.outcome().as_deref(), Some("rolled-back deadline-passed"));
+    assert_eq!(host.unit_state(AGENT), "active");
+}
+
+#[test]
+fn the_timer_ends_an_activation_that_hangs_while_the_agent_is_dead() {
+    let Some((world, host)) = host::running(|system| system) else { return };
+    let before = host.systems();
+    let hangs =
+        world.publish_system(|system| system.activation("trap '' TERM\ntouch /run/activation-hangs\nsleep infinity"));
+    eventually("it is being activated", || host.read("/run/activation-hangs"));
+    kill_for_good(&host);
+    time_is_up(&host, "dead-man", hangs);
+    assert_eq!(host.systems(), before);
+}
+
+#[test]
+fn the_timer_ends_a_boot_loader_that_hangs_while_the_agent_is_dead() {
+    let Some((world, host)) = host::running(|system| system) else { return };
+    let before = host.systems();
+    let hangs = world.publish_system(|system| boot_loader(system, "trap '' TERM\nsleep infinity"));
+    is_installing_the_boot_loader(&host);
+    kill_for_good(&host);
+    time_is_up(&host, "dead-man-probation", hangs);
+    assert_eq!(host.systems(), before);
+}
+
+/// A system whose activation lasts until somebody else waits for the lock of `switch-to-configuration`.
+fn activation_until_locked(system: System) -> System {
+    system.activation("touch /run/activation-begins\nwhile [ ! -e /run/lock-is-wanted ]; do sleep 0.1; done")
+}
+
+/// Has somebody hold that lock from the end of the activation on, until told to let go.
+fn lock_after_activation(host: &Host) {
+    eventually("it is being activated", || host.read("/run/activation-begins"));
+    let script = "touch /run/lock-is-wanted; exec flock /run/nixos/switch-to-configuration.lock \
+                  sh -c 'touch /run/locked; while [ ! -e /run/unlock ]; do sleep 0.1; done'";
+    host.run(["systemd-run", "--quiet", "sh", "-c", script]).works();
+    eventually("it is locked", || host.read("/run/locked"));
+}
+
+/// Waits until the agent waits in this phase, and has the lock let go.
+fn waits_for_the_lock(host: &Host, phase: &str) {
+    eventually("it waits", || host.log().contains("waiting for somebody else's switch").then_some(()));
+    assert_eq!(host.journal().expect("a journal")["phase"], phase);
+    host.write("/run/unlock", "");
+}
+
+#[test]
+fn a_commit_waits_for_somebody_elses_switch() {
+    let Some((world, host)) = host::running(|system| system) else { return };
+    let before = host.boot_default();
+    let serial = world.publish_system(|system| activation_until_locked(system).unit("good.service", GOOD));
+    lock_after_activation(&host);
+    waits_for_the_lock(&host, "committing");
+    host.commits(serial);
+    assert_ne!(host.boot_default(), before);
+    assert_eq!(host.boot_default(), host.running());
+}
+
+#[test]
+fn a_roll_back_waits_for_somebody_elses_switch() {
+    let Some((world, host)) = host::running(|system| system) else { return };
+    let before = host.systems();
+    world.publish_system(|system| activation_until_locked(system).failing_unit("bad.service"));
+    lock_after_activation(&host);
+    waits_for_the_lock(&host, "rolling-back");
+    host.comes_to("rolled-back units-failed");
+    assert_eq!(host.systems(), before);
 }
