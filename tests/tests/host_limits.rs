@@ -1,7 +1,7 @@
-//! Real hosts that run out of something: disks that are full, and stay so.
+//! Real hosts that run out of something: of disk, for good, and of what a build may take.
 
 use npc_tests::eventually;
-use npc_tests::host::{self, Host};
+use npc_tests::host::{self, Host, System};
 use npc_tests::world::World;
 
 const AGENT: &str = "npc-agent.service";
@@ -70,7 +70,7 @@ fn a_disk_that_is_full_from_the_middle_of_an_activation_on_keeps_no_host_from_go
 }
 
 #[test]
-fn a_disk_that_is_full_from_the_middle_of_a_probation_on_leaves_the_old_system_or_the_new_one() {
+fn a_disk_that_is_full_from_the_middle_of_a_probation_on_leads_back_to_the_old_system() {
     let Some((world, host)) = host_with_tiny_disk() else { return };
     let before = host.systems();
     world.publish_system(|system| system.unit("good.service", GOOD));
@@ -79,5 +79,57 @@ fn a_disk_that_is_full_from_the_middle_of_a_probation_on_leaves_the_old_system_o
     is_back(&host, &before);
     make_room(&host);
     let serial = world.publish_system(|system| system.unit("better.service", GOOD));
+    host.commits(serial);
+}
+
+/// A system whose build waits until somebody writes the agent's program into a pipe.
+fn slow_build(system: System) -> System {
+    system.agent_program(PIPE)
+}
+
+const PIPE: &str = "/run/slow-program";
+
+/// The scope of the build that runs, and the processes in it.
+fn build(host: &Host) -> Option<(String, String)> {
+    let scopes = host.run(["systemctl", "list-units", "--plain", "--no-legend", "--state=active", "npc-build-*"]).data;
+    let [scope] = scopes.lines().map(|line| line.split_whitespace().next()).collect::<Option<Vec<_>>>()?[..] else {
+        return None;
+    };
+    let processes = host.run(["sh", "-c", "pgrep --full '^cp '; true"]).works();
+    (!processes.is_empty()).then(|| (scope.to_owned(), processes))
+}
+
+#[test]
+fn a_build_has_a_bound_and_does_not_run_beside_that_of_an_agent_that_was_killed() {
+    let bounded = |system: System| system.agent_settings("[build]\nmemory_max = \"512M\"");
+    let Some((world, host)) = host::running(bounded) else { return };
+    host.run(["mkfifo", "--mode=755", PIPE]).works();
+    let serial = world.publish_system(|system| slow_build(bounded(system)));
+    let (scope, first) = eventually("it builds", || build(&host));
+    assert_eq!(host.unit_property(&scope, "MemoryMax"), (512 << 20).to_string());
+    let agent = host.unit_property(AGENT, "MainPID");
+    host.run(["systemctl", "kill", "--signal=SIGKILL", AGENT]).works();
+    let (_, second) = eventually("another build", || build(&host).filter(|(_, processes)| *processes != first));
+    assert_eq!([first.lines().count(), second.lines().count()], [1, 1], "one after the other");
+    assert_ne!(host.unit_property(AGENT, "MainPID"), agent);
+    host.run(["sh", "-c", &format!("cat /opt/npc/npc-agent >{PIPE}")]).works();
+    host.commits(serial);
+}
+
+/// As the kernel does where a build takes more memory than it may.
+#[test]
+fn a_build_that_is_killed_fails_and_leaves_the_agent_alone() {
+    let bounded = |system: System| system.agent_settings("[build]\nmemory_max = \"512M\"");
+    let Some((world, host)) = host::running(bounded) else { return };
+    host.run(["mkfifo", "--mode=755", PIPE]).works();
+    let serial = world.publish_system(|system| slow_build(bounded(system)));
+    let (scope, _) = eventually("it builds", || build(&host));
+    let agent = host.unit_property(AGENT, "MainPID");
+    host.run(["systemctl", "kill", "--signal=SIGKILL", &scope]).works();
+    host.comes_to("failed build-failed");
+    assert_eq!(host.unit_property(AGENT, "MainPID"), agent);
+    host.retry();
+    eventually("another build", || build(&host));
+    host.run(["sh", "-c", &format!("cat /opt/npc/npc-agent >{PIPE}")]).works();
     host.commits(serial);
 }

@@ -3,15 +3,17 @@
 //! The order of the NixOS manual's `nixos-rebuild switch` is turned around: `test` first, which changes nothing about the
 //! next boot; profile and boot loader only once the host has proved itself. A power cut in between boots the old system.
 
+mod build;
+
 use std::ffi::OsString;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::Deserialize;
 use tokio::process::Command;
+
+pub use self::build::Build;
 
 use super::process::Program;
 use super::system::Host;
@@ -22,12 +24,6 @@ use crate::failpoint;
 use crate::failure::Failure;
 use crate::machine::{Activation, Attempt, Baseline, Built, Ended, Failed, Found, Mode, Target};
 use crate::state::StateDirectory;
-
-/// `nix build --json` for one installable is short.
-const BUILD_JSON_BYTES: u64 = 1024 * 1024;
-
-/// What Nix 2.8 says of an attribute path that begins with a dot.
-const UNKNOWN_DOT: &str = "..nixosConfigurations";
 
 /// The flake registry that Nix is given: none, so that a flake without a lock cannot reach outside.
 const EMPTY_REGISTRY: &str = r#"{"flakes":[],"version":2}"#;
@@ -55,28 +51,6 @@ pub struct NixOs {
     units: Units,
     dead_man: DeadMan,
     settings: PlatformSettings,
-}
-
-/// What bounds a build.
-#[derive(Debug, Clone)]
-pub struct Build {
-    /// How long it may take.
-    pub timeout: Duration,
-    /// How much memory it may take, as systemd's `MemoryMax` has it; without systemd, there is no bound.
-    pub memory_max: Option<String>,
-}
-
-/// One element of `nix build --json`.
-#[derive(Debug, Deserialize)]
-struct BuildResult {
-    #[serde(rename = "drvPath")]
-    drv_path: PathBuf,
-    outputs: Outputs,
-}
-
-#[derive(Debug, Deserialize)]
-struct Outputs {
-    out: PathBuf,
 }
 
 impl NixOs {
@@ -121,35 +95,6 @@ impl NixOs {
         ] {
             command.env_remove(variable);
         }
-        command
-    }
-
-    /// A leading dot keeps Nix from looking for the attribute in `packages` first: the publisher, too, evaluates without that,
-    /// and the archive may lack what it would read.
-    fn build_command(&self, target: &Target, flake: &Path, root: &Path, dot: &str) -> Command {
-        let mut installable = OsString::from("path:");
-        installable.push(flake);
-        installable
-            .push(format!("#{dot}nixosConfigurations.{}.config.system.build.toplevel", target.configuration.quoted()));
-        let mut command = match &self.settings.build.memory_max {
-            Some(limit) if self.units.has_systemd() => {
-                let mut scope = self.nix("systemd-run");
-                let property = format!("--property=MemoryMax={limit}");
-                scope.args(["--scope", "--quiet", "--collect", &property, "--", "nix"]);
-                scope
-            }
-            _ => self.nix("nix"),
-        };
-        command
-            .args(["--extra-experimental-features", "nix-command flakes", "build", "--json"])
-            // Without `--no-write-lock-file`, beside which Nix takes missing locks for allowed as long as it keeps them in mind.
-            .args(["--no-update-lock-file", "--option", "pure-eval", "true"])
-            .args(["--option", "accept-flake-config", "false", "--option", "use-registries", "false"])
-            .args(["--option", "flake-registry"])
-            .arg(self.registry())
-            .arg("--out-link")
-            .arg(root)
-            .arg(installable);
         command
     }
 
@@ -303,32 +248,7 @@ impl Platform for NixOs {
     }
 
     async fn build(&self, target: &Target, flake: &Path) -> Result<Built, Failed> {
-        let failed = |error: io::Error| Failed::new("build-failed", format!("could not build the system: {error}"));
-        let link = self.state.path("roots").join(format!("built-{}", target.archive.sha256.short()));
-        let log = self.log("build.log");
-        let nix_build = |dot| {
-            let (purpose, kind) = ("build the system", "build-failed");
-            let command = self.build_command(target, flake, &link, dot);
-            Program { purpose, kind, command, log: &log, timeout: self.settings.build.timeout }.output(BUILD_JSON_BYTES)
-        };
-        let json = match nix_build(".").await {
-            Err(failed) if failed.log.as_deref().is_some_and(|log| log.contains(UNKNOWN_DOT)) => nix_build("").await?,
-            done => done?,
-        };
-        let [built]: [BuildResult; 1] = serde_json::from_slice(&json).map_err(|error| failed(error.into()))?;
-        let expected = target.drv_path.as_deref().filter(|expected| built.drv_path != Path::new(expected));
-        let unexpected = expected.map(|expected| {
-            let found = built.drv_path.display();
-            let message = format!(
-                "its configuration evaluates to {found} here and to {expected} at the publisher: another Nix, another \
-                 system, or tampering"
-            );
-            Failed::new("derivation-mismatch", message)
-        });
-        if !built.outputs.out.join("bin/switch-to-configuration").exists() {
-            return Err(Failed::new("build-failed", format!("{} is not a NixOS system", built.outputs.out.display())));
-        }
-        Ok(Built { system: built.outputs.out, unexpected })
+        self.build_system(target, flake).await
     }
 
     async fn survey(&self, system: &Path) -> Result<Baseline, Failed> {

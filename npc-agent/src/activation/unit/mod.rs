@@ -14,7 +14,7 @@ use std::time::Duration;
 
 pub use detached::perform;
 pub use ending::{Ending, Standing};
-pub(crate) use systemd::{ask, is_shutting_down, tell};
+pub(crate) use systemd::{ask, end, is_shutting_down, tell};
 pub use systemd::{is_booted, own_unit, show};
 
 use crate::machine::Failed;
