@@ -159,6 +159,12 @@ impl System {
         self.with("/system/preSwitchChecks", fails_with(reason))
     }
 
+    /// Has these switch inhibitors: refuses to be switched to from a system with others, unless checks are skipped.
+    #[must_use]
+    pub fn switch_inhibitors(self, inhibitors: &[&str]) -> Self {
+        self.with("/system/switch/inhibitors", inhibitors)
+    }
+
     /// Fails to become the boot default, for this reason.
     #[must_use]
     pub fn fail_boot_loader(self, reason: &str) -> Self {

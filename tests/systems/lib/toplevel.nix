@@ -29,6 +29,17 @@ let
     text = replaceStrings [ "@system@" "@path@" ] [ (placeholder "out") lib.path ]
       (readFile ./scripts/prelude.sh + readFile file);
   };
+  # The first of the checks, which are given the system and the action.
+  inhibited = ''
+    case $2 in
+      switch | test)
+        if ! cmp -s /run/current-system/switch-inhibitors "$1/switch-inhibitors"; then
+          echo "The switch inhibitors differ" >&2
+          exit 1
+        fi
+        ;;
+    esac
+  '';
   snippet = text: { executable = true; text = "#!/bin/sh\nset -eu\n${text}\n"; };
 in
 {
@@ -36,6 +47,8 @@ in
   activation.snippet = "";
   # Shell that must work before a switch begins; is given the system and the action.
   system.preSwitchChecks = "";
+  # What cannot be changed while the host runs: a system with others refuses to be switched to.
+  system.switch.inhibitors = [ ];
   # Shell that must work before the boot loader is changed.
   boot.loader.check = "";
   # A running system takes over another one only if both have the same.
@@ -61,7 +74,8 @@ in
       kernel-modules.source = modules;
       kernel-params.text = concatStringsSep " " config.boot.kernelParams;
       nixos-version.text = config.system.nixos.version;
-      pre-switch-checks = snippet config.system.preSwitchChecks;
+      pre-switch-checks = snippet (inhibited + config.system.preSwitchChecks);
+      switch-inhibitors.text = concatStringsSep "\n" config.system.switch.inhibitors;
       system.text = lib.system;
     };
 }
