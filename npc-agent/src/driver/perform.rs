@@ -213,9 +213,11 @@ impl<P: Platform> Driver<P> {
         }
         let platform = &self.parts.platform;
         let found = platform.look(Some(attempt)).await;
-        if !attempt.owns(&found) {
+        if !attempt.owns_running(&found) {
             return Event::Overtaken(found).into();
         }
+        // A boot default that a human has set meanwhile stays; what failed does not run on because of that.
+        let boot = boot && attempt.owns_boot_default(&found);
         let mut unwell = None;
         // After a power cut the system before has just been booted: nothing has to be activated again.
         let was_booted = !boot && found.boot_id != attempt.before.boot_id;

@@ -39,9 +39,22 @@ pub struct Attempt {
 impl Attempt {
     /// Whether what runs, and what would be booted, are this attempt's doing or were there before it.
     pub fn owns(&self, found: &Found) -> bool {
-        let ours = |system: &PathBuf| *system == self.system || Some(system) == self.before.running.as_ref();
-        let boots = |profile: &PathBuf| ours(profile) || Some(profile) == self.before.profile.as_ref();
-        found.running.as_ref().is_none_or(ours) && found.profile.as_ref().is_none_or(boots)
+        self.owns_running(found) && self.owns_boot_default(found)
+    }
+
+    /// Whether what runs is this attempt's doing or ran before it.
+    pub fn owns_running(&self, found: &Found) -> bool {
+        found.running.as_ref().is_none_or(|running| self.is_ours(running))
+    }
+
+    /// Whether what would be booted is this attempt's doing or would have been before it.
+    pub fn owns_boot_default(&self, found: &Found) -> bool {
+        let boots = |profile: &PathBuf| self.is_ours(profile) || Some(profile) == self.before.profile.as_ref();
+        found.profile.as_ref().is_none_or(boots)
+    }
+
+    fn is_ours(&self, system: &PathBuf) -> bool {
+        *system == self.system || Some(system) == self.before.running.as_ref()
     }
 
     /// Whether the host is what a commit takes for granted.

@@ -275,9 +275,10 @@ impl Host {
 
     fn roll_back(&mut self, attempt: &Attempt, boot: bool, rescued: bool) -> Event {
         let found = self.found(None);
-        if !attempt.owns(&found) {
+        if !attempt.owns_running(&found) {
             return Event::Overtaken(found);
         }
+        let boot = boot && attempt.owns_boot_default(&found);
         let previous = attempt.before.running.clone().expect("a system ran");
         if !rescued || self.running != previous {
             if boot {

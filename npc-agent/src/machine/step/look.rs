@@ -1,5 +1,7 @@
 //! Holding the journal against what is so: at the start, in between, and when the dead-man timer goes off.
 
+use std::path::PathBuf;
+
 use npc_core::document::OutcomeKind;
 
 use super::prepare::boots_next;
@@ -32,10 +34,10 @@ impl Turn<'_> {
                 }
             }
             Phase::RollingBack { attempt, reason, boot, rescued } => {
-                if attempt.owns(found) {
+                if attempt.owns_running(found) {
                     Phase::RollingBack { attempt, reason, boot, rescued }
                 } else {
-                    self.give_way(&attempt, found)
+                    self.give_way(&attempt, found, true)
                 }
             }
             phase => phase,
@@ -46,7 +48,7 @@ impl Turn<'_> {
     fn resumed_activation(&mut self, attempt: Attempt, found: &Found) -> Phase {
         let during = "while the system was being activated";
         match &found.activation {
-            _ if !attempt.owns(found) => self.give_way(&attempt, found),
+            _ if !attempt.owns_running(found) => self.give_way(&attempt, found, false),
             // What ended in another boot says nothing about this one.
             _ if attempt.before.boot_id != found.boot_id => {
                 Phase::RollingBack { attempt, reason: interrupted(during), boot: false, rescued: false }
@@ -76,11 +78,11 @@ impl Turn<'_> {
     fn resumed(&mut self, attempt: Attempt, found: &Found, boot: bool, during: &str) -> Phase {
         if found.running.as_ref() == Some(&attempt.system) {
             Phase::Probation(attempt)
-        } else if attempt.owns(found) {
-            let boot = boot || attempt.mode == Mode::FirstBoot;
+        } else if attempt.owns_running(found) {
+            let boot = (boot || attempt.mode == Mode::FirstBoot) && attempt.owns_boot_default(found);
             Phase::RollingBack { attempt, reason: interrupted(during), boot, rescued: false }
         } else {
-            self.give_way(&attempt, found)
+            self.give_way(&attempt, found, false)
         }
     }
 
@@ -119,7 +121,7 @@ impl Turn<'_> {
         self.journal.phase = if attempt.owns(found) {
             Phase::RollingBack { attempt, reason, boot: true, rescued: false }
         } else {
-            self.give_way(&attempt, found)
+            self.give_way(&attempt, found, true)
         };
     }
 
@@ -134,23 +136,28 @@ impl Turn<'_> {
             // What runs until the next boot is what ran before.
             return;
         }
-        let awaited = self.journal.unproven.as_ref().map(|unproven| &unproven.attempt.system);
-        let runs_another = found.running.as_ref().filter(|running| **running != committed.system);
-        let boots_another =
-            found.profile.as_ref().filter(|profile| **profile != committed.system && Some(*profile) != awaited);
-        let Some(system) = runs_another.or(boots_another) else {
+        let Some(other) = self.other_system(found) else {
             self.journal.by_hand = None;
             return;
         };
-        if self.journal.by_hand.as_ref().is_none_or(|known| known.system != *system) {
-            let verb = if runs_another.is_some() { "activated" } else { "made the boot default" };
-            let message = format!("{} was {verb} by hand", system.display());
+        if self.journal.by_hand.as_ref().is_none_or(|known| known.system != *other) {
+            let verb = if found.running.as_ref() == Some(other) { "activated" } else { "made the boot default" };
+            let message = format!("{} was {verb} by hand", other.display());
             self.record_failure(&committed.target, OutcomeKind::Failed, Failed::new(CHANGED_BY_HAND, message));
-            self.journal.by_hand = Some(ByHand { system: system.clone(), since: self.context.now });
+            self.journal.by_hand = Some(ByHand { system: other.clone(), since: self.context.now });
             if self.context.policy.by_hand == HandPolicy::Enforce && self.journal.phase == Phase::Steady {
                 self.journal.phase = Phase::Fetched { target: committed.target };
             }
         }
+    }
+
+    /// What runs, or else would be booted, in place of what was committed.
+    fn other_system<'a>(&self, found: &'a Found) -> Option<&'a PathBuf> {
+        let committed = self.journal.committed.as_ref().map(|committed| &committed.system);
+        let awaited = self.journal.unproven.as_ref().map(|unproven| &unproven.attempt.system);
+        let runs = found.running.as_ref().filter(|running| Some(*running) != committed);
+        let boots = || found.profile.as_ref().filter(|profile| ![committed, awaited].contains(&Some(*profile)));
+        runs.or_else(boots)
     }
 
     fn note_reboot(&mut self, found: &Found) {
@@ -166,7 +173,10 @@ impl Turn<'_> {
     pub(super) fn overtaken(&mut self, found: &Found) {
         let phase = std::mem::take(&mut self.journal.phase);
         self.journal.phase = match phase.attempt() {
-            Some(attempt) => self.give_way(attempt, found),
+            Some(attempt) => {
+                let has_failed = matches!(phase, Phase::RollingBack { .. });
+                self.give_way(attempt, found, has_failed)
+            }
             None => phase,
         };
     }
@@ -181,7 +191,10 @@ impl Turn<'_> {
         };
         self.journal.phase = match phase.attempt().cloned() {
             None => phase,
-            Some(attempt) if !attempt.owns(found) => self.give_way(&attempt, found),
+            Some(attempt) if !attempt.owns_running(found) => {
+                let has_failed = matches!(phase, Phase::RollingBack { .. });
+                self.give_way(&attempt, found, has_failed)
+            }
             Some(attempt) => {
                 let during = phase.word();
                 let message = format!("nobody had ended the attempt in time; it was {during}");
@@ -189,22 +202,34 @@ impl Turn<'_> {
                     Phase::RollingBack { reason, .. } => reason,
                     _ => Failed::new(DEADLINE_PASSED, message),
                 };
-                Phase::RollingBack { attempt, reason, boot: was_changing_boot, rescued: false }
+                let boot = was_changing_boot && attempt.owns_boot_default(found);
+                Phase::RollingBack { attempt, reason, boot, rescued: false }
             }
         };
     }
 
-    /// A human's word is the last.
-    fn give_way(&mut self, attempt: &Attempt, found: &Found) -> Phase {
-        let system = found.running.clone().unwrap_or_default();
-        let message = format!("{} was activated by hand in the middle of the attempt, and stays", system.display());
+    /// A human's word is the last, unless the operator says that npc's is.
+    fn give_way(&mut self, attempt: &Attempt, found: &Found, has_failed: bool) -> Phase {
+        let shown = |system: &Option<PathBuf>| system.clone().unwrap_or_default().display().to_string();
+        let message = if attempt.owns_running(found) {
+            let (boots, runs) = (shown(&found.profile), shown(&found.running));
+            format!("{boots} was made the boot default by hand in the middle of the attempt, and stays; {runs} runs")
+        } else {
+            format!("{} was activated by hand in the middle of the attempt, and stays", shown(&found.running))
+        };
         self.record_failure(&attempt.target, OutcomeKind::Failed, Failed::new(CHANGED_BY_HAND, message));
-        self.journal.by_hand = Some(ByHand { system, since: self.context.now });
         if attempt.mode == Mode::FirstBoot {
             self.journal.unproven = None;
         }
+        let system = self.other_system(found).cloned().unwrap_or_default();
+        self.journal.by_hand = Some(ByHand { system, since: self.context.now });
         self.disarm(attempt);
         self.once.push(Effect::HandOver);
-        Phase::Steady
+        if self.context.policy.by_hand == HandPolicy::Respect {
+            return Phase::Steady;
+        }
+        let committed = self.journal.committed.as_ref().map(|committed| &committed.target);
+        let wanted = if has_failed { committed } else { Some(&attempt.target) };
+        wanted.map_or(Phase::Steady, |target| Phase::Fetched { target: target.clone() })
     }
 }

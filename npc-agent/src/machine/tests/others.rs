@@ -90,3 +90,76 @@ fn where_the_operator_says_enforce_the_committed_system_comes_back_at_once() {
     let (_, effect) = step(journal, Event::Surveyed(baseline("c")), &context);
     assert!(matches!(effect, Some(Effect::Activate(_))));
 }
+
+/// `system` runs, and a human has made `c` the boot default.
+fn boots_c_by_hand(running: &str) -> Found {
+    Found { profile: Some(system("c")), activation: Activation::Ended(Ended::Well), ..found(running) }
+}
+
+#[test]
+fn a_boot_default_that_a_human_sets_in_probation_ends_it_by_no_means_and_keeps_the_system_from_being_committed() {
+    for restarts in [false, true] {
+        let mut journal = committed("a");
+        run(&mut journal, up_to_activation(2, "b", "a"));
+        run(&mut journal, [Event::Activated(Ended::Well)]);
+        if restarts {
+            let effect = run(&mut journal, [Event::Started(boots_c_by_hand("b"))]);
+            assert!(matches!(effect, Some(Effect::Prove(_))), "{effect:?}");
+        }
+        let Some(Effect::Commit(attempt)) = run(&mut journal, [Event::Proved(Vec::new())]) else {
+            panic!("{journal:?}")
+        };
+        assert!(!attempt.may_commit(&boots_c_by_hand("b")));
+        assert_eq!(run(&mut journal, [Event::Overtaken(boots_c_by_hand("b"))]), None);
+        assert_eq!(journal.phase, Phase::Steady);
+        let outcome = &journal.outcomes[0];
+        assert_eq!((outcome.kind, outcome.error.as_deref()), (OutcomeKind::Failed, Some(CHANGED_BY_HAND)));
+        assert!(outcome.message.contains("/nix/store/c was made the boot default by hand"), "{outcome:?}");
+        assert!(journal.quarantine.is_empty(), "the release is not to blame");
+        let outcomes = journal.outcomes.len();
+        assert_eq!(run(&mut journal, [Event::Looked(boots_c_by_hand("b")), Event::Release(target(2, "b"))]), None);
+        assert_eq!(journal.outcomes.len(), outcomes, "it is told once");
+    }
+}
+
+#[test]
+fn a_system_that_fails_probation_is_rolled_back_though_a_human_has_set_the_boot_default() {
+    let failed = || Event::AttemptFailed(Failed::new("units-failed", "failed: web.service"));
+    for (event, boot) in [(failed(), false), (Event::DeadlinePassed(boots_c_by_hand("b")), false)] {
+        let mut journal = committed("a");
+        run(&mut journal, up_to_activation(2, "b", "a"));
+        run(&mut journal, [Event::Activated(Ended::Well), Event::Started(boots_c_by_hand("b"))]);
+        let effect = run(&mut journal, [event]);
+        assert!(matches!(effect, Some(Effect::RollBack { boot: put_back, .. }) if put_back == boot), "{effect:?}");
+        let effect = run(&mut journal, [Event::Started(boots_c_by_hand("b"))]);
+        assert!(matches!(effect, Some(Effect::RollBack { .. })), "an agent that is killed goes on: {effect:?}");
+        run(
+            &mut journal,
+            [Event::RolledBack { store_answers: true, unwell: None }, Event::Looked(boots_c_by_hand("a"))],
+        );
+        assert_eq!(journal.quarantine.len(), 1);
+        assert_eq!(journal.by_hand.as_ref().map(|by_hand| &by_hand.system), Some(&system("c")));
+    }
+}
+
+#[test]
+fn the_timer_leaves_a_boot_default_alone_that_a_human_has_set_while_a_system_was_committed() {
+    let mut journal = committed("a");
+    run(&mut journal, up_to_activation(2, "b", "a"));
+    run(&mut journal, [Event::Activated(Ended::Well), Event::Proved(Vec::new())]);
+    let effect = run(&mut journal, [Event::DeadlinePassed(boots_c_by_hand("b"))]);
+    assert!(matches!(effect, Some(Effect::RollBack { boot: false, .. })), "{effect:?}");
+}
+
+#[test]
+fn where_the_operator_says_enforce_an_attempt_that_a_human_broke_off_is_begun_anew() {
+    let policy = Policy { by_hand: HandPolicy::Enforce, ..Policy::default() };
+    let mut journal = committed("a");
+    run(&mut journal, up_to_activation(2, "b", "a"));
+    run(&mut journal, [Event::Activated(Ended::Well), Event::Proved(Vec::new())]);
+    let (_, effect) = step(journal.clone(), Event::Overtaken(found("c")), &under(&policy, 0));
+    assert!(matches!(effect, Some(Effect::Fetch(target)) if target.serial.get() == 2));
+    run(&mut journal, [Event::AttemptFailed(Failed::new("boot-failed", "no space left"))]);
+    let (_, effect) = step(journal, Event::Overtaken(found("c")), &under(&policy, 0));
+    assert!(matches!(effect, Some(Effect::Fetch(target)) if target.serial.get() == 1), "what failed is no way out");
+}
