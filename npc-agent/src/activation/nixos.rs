@@ -22,7 +22,7 @@ use super::{Platform, PlatformSettings, reboot};
 use crate::dead_man::DeadMan;
 use crate::failpoint;
 use crate::failure::Failure;
-use crate::machine::{Activation, Attempt, Baseline, Built, Ended, Failed, Found, Mode, Target};
+use crate::machine::{Activation, Attempt, Baseline, Built, Ended, Failed, Found, Mode, NEEDS_REBOOT, Target};
 use crate::state::StateDirectory;
 
 /// The flake registry that Nix is given: none, so that a flake without a lock cannot reach outside.
@@ -35,7 +35,7 @@ const PROFILE_TIMEOUT: Duration = Duration::from_mins(5);
 const SOME_UNITS_FAILED: i32 = 4;
 
 /// Its exit code when only a reboot leads into the system.
-const NEEDS_REBOOT: i32 = 100;
+const ASKS_FOR_REBOOT: i32 = 100;
 
 /// Its exit code when somebody else is switching: `EAGAIN`, as it comes.
 const BEING_SWITCHED: i32 = 11;
@@ -145,7 +145,7 @@ impl NixOs {
                 let failed = failed("activation-failed").await;
                 Ended::SomeUnitsFailed(Failed { message: "some of its units did not start at once".into(), ..failed })
             }
-            Some(NEEDS_REBOOT) if is_unchanged => Ended::NeedsReboot(failed("needs-reboot").await),
+            Some(ASKS_FOR_REBOOT) if is_unchanged => Ended::NeedsReboot(failed(NEEDS_REBOOT).await),
             Some(BEING_SWITCHED) if is_unchanged => Ended::NeverBegan(being_switched()),
             _ => Ended::Failed(failed("activation-failed").await),
         }
@@ -263,14 +263,14 @@ impl Platform for NixOs {
         if let Some(object) = store_object(agent) {
             self.keep(&object).await?;
         }
-        Ok(Baseline {
+        let baseline = Baseline {
             running,
             profile: self.host.boot_default(),
             boot_id: Host::boot_id(),
             agent: Some(agent.to_owned()),
-            obstacle: self.host.obstacle(system),
             ..Baseline::default()
-        })
+        };
+        Ok(baseline.with_obstacles(self.host.obstacles(system)))
     }
 
     async fn activate(&self, attempt: &Attempt) -> Ended {

@@ -1,7 +1,10 @@
 //! What the files of a NixOS host say: which system runs, which was booted, and what tells two systems apart.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
 
 use crate::machine::Obstacle;
 
@@ -39,14 +42,17 @@ impl Host {
     }
 
     /// What speaks against activating `system` while the host runs.
-    pub(super) fn obstacle(&self, system: &Path) -> Option<Obstacle> {
-        let inhibitors = |system: &Path| fs::read(system.join("switch-inhibitors")).ok();
-        let running = self.running()?;
-        match (inhibitors(&running), inhibitors(system)) {
-            // `system.switch.inhibitors` of NixOS: a system that names others than the running one refuses to be activated.
-            (Some(before), Some(after)) if before != after => Some(Obstacle::Inhibited),
-            _ => self.needs_reboot(system).then_some(Obstacle::Kernel),
-        }
+    pub(super) fn obstacles(&self, system: &Path) -> BTreeSet<Obstacle> {
+        let Some(running) = self.running() else { return BTreeSet::new() };
+        let init_interface = |system: &Path| fs::read(system.join("init-interface-version")).ok();
+        let has_other_init =
+            init_interface(system).is_some_and(|new| init_interface(&running).unwrap_or_default() != new);
+        let found = [
+            (Obstacle::Inhibited, inhibits_switching(&running, system)),
+            (Obstacle::InitInterface, has_other_init),
+            (Obstacle::Kernel, self.needs_reboot(system)),
+        ];
+        found.into_iter().filter(|(_, is_there)| *is_there).map(|(obstacle, _)| obstacle).collect()
     }
 
     /// Whether somebody is switching at this moment: what `switch-to-configuration` locks.
@@ -58,6 +64,21 @@ impl Host {
     /// The boot that lasts (random(4)).
     pub(super) fn boot_id() -> Option<String> {
         Some(fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned())
+    }
+}
+
+/// Whether NixOS would refuse to switch from one system to the other: where a name that both have in `system.switch.inhibitors`
+/// stands for something else. One that is new, or is gone, forbids nothing.
+fn inhibits_switching(running: &Path, system: &Path) -> bool {
+    let read = |system: &Path| fs::read(system.join("switch-inhibitors")).ok();
+    let (Some(before), Some(after)) = (read(running), read(system)) else { return false };
+    let named = |text: &[u8]| serde_json::from_slice::<Map<String, Value>>(text).ok();
+    match (named(&before), named(&after)) {
+        (Some(before), Some(after)) => {
+            before.iter().any(|(name, value)| after.get(name).is_some_and(|other| other != value))
+        }
+        // What is not understood must at least not have changed.
+        _ => before != after,
     }
 }
 
@@ -98,20 +119,41 @@ mod tests {
         assert!(!host.needs_reboot(&system(root, "b", "6.6", "quiet", None)));
         assert!(host.needs_reboot(&system(root, "c", "6.12", "quiet", None)));
         assert!(host.needs_reboot(&system(root, "d", "6.6", "quiet panic=1", None)));
-        assert_eq!(host.obstacle(&root.join("b")), None);
-        assert_eq!(host.obstacle(&root.join("c")), Some(Obstacle::Kernel));
+        assert_eq!(host.obstacles(&root.join("b")), [].into());
+        assert_eq!(host.obstacles(&root.join("c")), [Obstacle::Kernel].into());
     }
 
     #[test]
-    fn other_inhibitors_are_seen_before_anything_is_activated() {
+    fn only_inhibitors_that_both_systems_name_and_that_differ_count() {
         let folder = tempfile::tempdir().expect("a folder");
         let root = folder.path();
-        let booted = system(root, "a", "6.6", "", Some("/nix/store/systemd-257"));
+        let booted = system(root, "a", "6.6", "", Some(r#"{"systemd": "257", "dbus-implementation": "dbus"}"#));
         let host = host(root, &booted);
-        let obstacle = |name: &str, text| host.obstacle(&system(root, name, "6.6", "", text));
-        assert_eq!(obstacle("b", Some("/nix/store/systemd-257")), None);
-        assert_eq!(obstacle("c", Some("/nix/store/systemd-258")), Some(Obstacle::Inhibited));
-        assert_eq!(obstacle("d", None), None, "an older NixOS knows no inhibitors");
+        let inhibited = |name: &str, text| !host.obstacles(&system(root, name, "6.6", "", text)).is_empty();
+        assert!(!inhibited("b", Some(r#"{"dbus-implementation": "dbus", "systemd": "257"}"#)));
+        assert!(inhibited("c", Some(r#"{"systemd": "258", "dbus-implementation": "dbus"}"#)));
+        assert!(!inhibited("d", Some(r#"{"systemd": "257", "zfs": "2.3"}"#)), "one more, one less");
+        assert!(!inhibited("e", None), "an older NixOS knows no inhibitors");
+        assert!(inhibited("f", Some("/nix/store/systemd-257")), "what is not understood");
+    }
+
+    #[test]
+    fn one_obstacle_hides_no_other() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path();
+        let versioned = |name: &str, kernel: &str, systemd: &str, init: &str| {
+            let system = system(root, name, kernel, "", Some(&format!("{{\"systemd\": \"{systemd}\"}}")));
+            fs::write(system.join("init-interface-version"), init).expect("written");
+            system
+        };
+        let host = host(root, &versioned("a", "6.6", "257", "1"));
+        let obstacles = |name: &str, kernel: &str, systemd: &str, init: &str| {
+            host.obstacles(&versioned(name, kernel, systemd, init)).into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(obstacles("b", "6.6", "257", "1"), []);
+        assert_eq!(obstacles("c", "6.6", "257", "2"), [Obstacle::InitInterface]);
+        let all = [Obstacle::Inhibited, Obstacle::Kernel, Obstacle::InitInterface];
+        assert_eq!(obstacles("d", "6.12", "258", "2"), all);
     }
 
     #[test]

@@ -117,9 +117,21 @@ pub struct Baseline {
     /// Its health checks.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub checks: BTreeMap<String, CheckBefore>,
-    /// Why the new system cannot, or by policy should not, be activated while the host runs.
+    /// The first of `obstacles`, for agents that know of one alone. Nothing is decided by it here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub obstacle: Option<Obstacle>,
+    /// What speaks against activating the new system while the host runs.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub obstacles: BTreeSet<Obstacle>,
+}
+
+impl Baseline {
+    /// The same, with these obstacles.
+    #[must_use]
+    pub fn with_obstacles(self, obstacles: impl IntoIterator<Item = Obstacle>) -> Self {
+        let obstacles: BTreeSet<_> = obstacles.into_iter().collect();
+        Self { obstacle: obstacles.first().copied(), obstacles, ..self }
+    }
 }
 
 /// The units that were not well before an activation: activating a system resets their states.
@@ -153,11 +165,28 @@ pub enum Obstacle {
     Inhibited,
     /// Its kernel, initrd or parameters are not the running ones.
     Kernel,
-    /// Its `switch-to-configuration` asked for a reboot (exit code 100).
+    /// Its `switch-to-configuration` asks for a reboot (exit code 100), since its init has another interface.
     InitInterface,
 }
 
 impl Obstacle {
+    /// Whether it makes activating the system impossible, rather than only leaving a part of it to the next boot.
+    pub fn forbids_switching(self) -> bool {
+        match self {
+            Self::Inhibited | Self::InitInterface => true,
+            Self::Kernel => false,
+        }
+    }
+
+    /// The word that settings have for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Inhibited => "inhibited",
+            Self::Kernel => "kernel",
+            Self::InitInterface => "init-interface",
+        }
+    }
+
     /// In words.
     pub fn words(self) -> &'static str {
         match self {

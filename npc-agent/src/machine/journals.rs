@@ -64,7 +64,7 @@ fn samples() -> BTreeMap<&'static str, Journal> {
     run(&mut journal, [Event::Built(Built { system: system("b"), unexpected })]);
     all.insert("built", journal.clone());
     boots(&mut all, &journal);
-    run(&mut journal, [Event::Surveyed(surveyed(None))]);
+    run(&mut journal, [Event::Surveyed(surveyed(&[]))]);
     all.insert("activating", journal.clone());
     let units = Ended::SomeUnitsFailed(Failed::new("activation-failed", "some units did not start"));
     run(&mut journal, [Event::Activated(units)]);
@@ -88,9 +88,9 @@ fn samples() -> BTreeMap<&'static str, Journal> {
     all
 }
 
-fn surveyed(obstacle: Option<Obstacle>) -> Baseline {
+fn surveyed(obstacles: &[Obstacle]) -> Baseline {
     let check = CheckBefore { definition: npc_core::digest::Digest::of(b"a check"), passed: true };
-    Baseline {
+    let baseline = Baseline {
         running: Some(system("a")),
         store_answers: true,
         profile: Some(system("a")),
@@ -102,15 +102,16 @@ fn surveyed(obstacle: Option<Obstacle>) -> Baseline {
             restarting: ["loop.service".to_owned()].into(),
         },
         checks: [("web".to_owned(), check)].into(),
-        obstacle,
-    }
+        ..Baseline::default()
+    };
+    baseline.with_obstacles(obstacles.iter().copied())
 }
 
 /// The journals of a system that proves itself by its first boot.
 fn boots(all: &mut BTreeMap<&'static str, Journal>, built: &Journal) {
     let policy = Policy { boot_instead: [Obstacle::Kernel].into(), ..Policy::default() };
     let context = super::tests::under(&policy, 0);
-    let (journal, effects) = step(built.clone(), Event::Surveyed(surveyed(Some(Obstacle::Kernel))), &context);
+    let (journal, effects) = step(built.clone(), Event::Surveyed(surveyed(&[Obstacle::Kernel])), &context);
     assert!(matches!(&effects[..], [Effect::Commit(attempt)] if attempt.mode == Mode::Boot), "{effects:?}");
     all.insert("committing-boot", journal.clone());
     let boot = |id: &str| Some(id.to_owned());

@@ -40,7 +40,9 @@ pub use journal::{
 pub use policy::{HandPolicy, Policy};
 pub use reboot::{RebootPolicy, RebootWhen, WindowError, Windows};
 pub(crate) use step::waits;
-pub use step::{BOOTED_OLD_SYSTEM, CHANGED_BY_HAND, DEADLINE_PASSED, INTERRUPTED, STORE_UNREACHABLE, step};
+pub use step::{
+    BOOTED_OLD_SYSTEM, CHANGED_BY_HAND, DEADLINE_PASSED, INTERRUPTED, NEEDS_REBOOT, STORE_UNREACHABLE, step,
+};
 
 use serde::{Deserialize, Serialize};
 

@@ -218,14 +218,14 @@ impl Host {
 
     fn survey(&self, new: &PathBuf) -> Baseline {
         let is_other = (*new == system(OTHER_KERNEL)) != (self.booted == system(OTHER_KERNEL));
-        Baseline {
+        let baseline = Baseline {
             running: Some(self.running.clone()),
             store_answers: self.store,
             profile: Some(self.profile.clone()),
             boot_id: Some(self.boot.to_string()),
-            obstacle: is_other.then_some(Obstacle::Kernel),
             ..Baseline::default()
-        }
+        };
+        baseline.with_obstacles(is_other.then_some(Obstacle::Kernel))
     }
 
     fn activate(&mut self, attempt: &Attempt) -> Ended {

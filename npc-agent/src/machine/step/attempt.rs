@@ -43,23 +43,32 @@ impl Turn<'_> {
                 attempt.remarks.push(failed.message);
                 Phase::Probation(attempt)
             }
-            Ended::NeverBegan(failed) => {
+            Ended::NeverBegan(failed) => self.never_began(attempt, failed),
+            Ended::NeedsReboot(said) => self.needs_reboot(attempt, said),
+            Ended::Failed(reason) => Phase::RollingBack { attempt, reason, boot: false, rescued: false },
+        }
+    }
+
+    fn needs_reboot(&mut self, mut attempt: Attempt, said: Failed) -> Phase {
+        attempt.before.obstacles.insert(Obstacle::InitInterface);
+        match self.context.policy.mode_for(&attempt.before.obstacles) {
+            Err(failed) => self.never_began(attempt, Failed { log: said.log, ..failed }),
+            Ok(mode) => {
                 self.disarm(&attempt);
-                let built = Built { system: attempt.system, unexpected: attempt.unexpected };
-                let phase = Phase::Built { target: attempt.target, built };
-                self.back_off(&phase, OutcomeKind::Failed, failed);
-                phase
-            }
-            Ended::NeedsReboot(_) if self.context.policy.boot_instead.contains(&Obstacle::InitInterface) => {
-                self.disarm(&attempt);
-                attempt.mode = Mode::Boot;
+                attempt.mode = mode;
                 attempt.remarks.push(Obstacle::InitInterface.words().to_owned());
                 Phase::Committing(attempt)
             }
-            Ended::NeedsReboot(reason) | Ended::Failed(reason) => {
-                Phase::RollingBack { attempt, reason, boot: false, rescued: false }
-            }
         }
+    }
+
+    /// Nothing was changed, so nobody is to blame; it is tried again.
+    fn never_began(&mut self, attempt: Attempt, failed: Failed) -> Phase {
+        self.disarm(&attempt);
+        let built = Built { system: attempt.system, unexpected: attempt.unexpected };
+        let phase = Phase::Built { target: attempt.target, built };
+        self.back_off(&phase, OutcomeKind::Failed, failed);
+        phase
     }
 
     fn committed(&mut self, attempt: Attempt, found: Found) -> Phase {

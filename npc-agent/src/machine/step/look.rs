@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use npc_core::document::OutcomeKind;
 
 use super::prepare::boots_next;
-use super::{BOOTED_OLD_SYSTEM, CHANGED_BY_HAND, DEADLINE_PASSED, Turn, interrupted};
+use super::{BOOTED_OLD_SYSTEM, CHANGED_BY_HAND, DEADLINE_PASSED, NEEDS_REBOOT, Turn, interrupted};
 use crate::machine::{
     Activation, Attempt, ByHand, Effect, Failed, Found, HandPolicy, Mode, Phase, RebootWanted, Unproven,
 };
@@ -42,7 +42,16 @@ impl Turn<'_> {
             }
             phase => phase,
         };
+        self.look_at_obstacles_again();
         self.looked(found);
+    }
+
+    /// An agent begins with settings anew, or after a boot: what stood in the way then may do so no more.
+    fn look_at_obstacles_again(&mut self) {
+        let last = self.journal.outcomes.first().and_then(|outcome| outcome.error.as_deref());
+        if matches!(self.journal.phase, Phase::Built { .. }) && last == Some(NEEDS_REBOOT) {
+            self.journal.back_off = None;
+        }
     }
 
     fn resumed_activation(&mut self, attempt: Attempt, found: &Found) -> Phase {

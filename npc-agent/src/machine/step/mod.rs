@@ -28,6 +28,9 @@ pub const DEADLINE_PASSED: &str = "deadline-passed";
 /// The kind of a boot that ended in the old system.
 pub const BOOTED_OLD_SYSTEM: &str = "booted-old-system";
 
+/// The kind of a system that can only be booted, where policy does not allow that.
+pub const NEEDS_REBOOT: &str = "needs-reboot";
+
 /// The kind of what was found to be another system than the agent's doing.
 pub const CHANGED_BY_HAND: &str = "changed-by-hand";
 

@@ -131,7 +131,14 @@ impl Turn<'_> {
         if self.context.paused {
             return Phase::Built { target, built };
         }
-        self.begin(target, built, before)
+        match self.context.policy.mode_for(&before.obstacles) {
+            Ok(mode) => self.begin(target, built, before, mode),
+            Err(failed) => {
+                let phase = Phase::Built { target, built };
+                self.back_off(&phase, OutcomeKind::Failed, failed);
+                phase
+            }
+        }
     }
 
     fn is_there_already(&self, built: &Built, before: &Baseline) -> bool {
@@ -141,22 +148,23 @@ impl Turn<'_> {
         is_committed && runs && boots && boots_next(&self.journal).is_none()
     }
 
-    fn begin(&mut self, target: Target, built: Built, before: Baseline) -> Phase {
+    fn begin(&mut self, target: Target, built: Built, before: Baseline, mode: Mode) -> Phase {
         self.journal.attempts += 1;
         let number = self.journal.attempts;
-        let boots = before.obstacle.filter(|obstacle| self.context.policy.boot_instead.contains(obstacle));
+        let is_booted = mode == Mode::Boot;
+        let reasons = before.obstacles.iter().filter(|_| is_booted).map(|obstacle| obstacle.words().to_owned());
         let attempt = Attempt {
             number,
             target,
             system: built.system,
             since: self.context.now,
+            remarks: reasons.collect(),
             before,
             unexpected: built.unexpected,
             unit: Some(format!("npc-activation-{number}-{:08x}", self.context.nonce)),
-            mode: if boots.is_some() { Mode::Boot } else { Mode::Switch },
-            remarks: boots.map(|obstacle| obstacle.words().to_owned()).into_iter().collect(),
+            mode,
         };
-        if boots.is_some() { Phase::Committing(attempt) } else { Phase::Activating(attempt) }
+        if is_booted { Phase::Committing(attempt) } else { Phase::Activating(attempt) }
     }
 }
 

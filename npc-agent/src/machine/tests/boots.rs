@@ -2,15 +2,15 @@
 
 use super::*;
 
-fn obstructed(obstacle: Obstacle) -> Baseline {
-    Baseline { obstacle: Some(obstacle), boot_id: Some("one".into()), ..baseline("a") }
+fn obstructed<const COUNT: usize>(obstacles: [Obstacle; COUNT]) -> Baseline {
+    Baseline { boot_id: Some("one".into()), ..baseline("a") }.with_obstacles(obstacles)
 }
 
 /// A journal with a system that is the boot default and waits for its first boot.
 fn awaiting_its_boot(policy: &Policy) -> Journal {
     let mut journal = committed("a");
     run(&mut journal, [Event::Release(target(2, "b")), Event::Unpacked, Event::Built(system("b").into())]);
-    let (journal, effect) = step(journal, Event::Surveyed(obstructed(Obstacle::Inhibited)), &under(policy, 0));
+    let (journal, effect) = step(journal, Event::Surveyed(obstructed([Obstacle::Inhibited])), &under(policy, 0));
     assert!(matches!(effect, Some(Effect::Commit(_))), "{effect:?}");
     let booted = Found { profile: Some(system("b")), boot_id: Some("one".into()), ..found("a") };
     let (journal, _) = step(journal, Event::Committed(booted), &under(policy, 0));
@@ -43,17 +43,66 @@ fn a_system_that_cannot_be_switched_to_is_booted_where_policy_says_so() {
     assert!(journal.outcomes[0].message.contains("booted"));
 }
 
-#[test]
-fn without_that_policy_an_obstacle_is_left_to_the_system_itself() {
+/// A host with a system that is built, and to which these obstacles are in the way.
+fn is_surveyed<const COUNT: usize>(obstacles: [Obstacle; COUNT], policy: &Policy) -> (Journal, Option<Effect>) {
     let mut journal = committed("a");
     run(&mut journal, [Event::Release(target(2, "b")), Event::Unpacked, Event::Built(system("b").into())]);
-    let effect = run(&mut journal, [Event::Surveyed(obstructed(Obstacle::Inhibited))]);
+    step(journal, Event::Surveyed(obstructed(obstacles)), &under(policy, 0))
+}
+
+#[test]
+fn what_cannot_be_switched_to_waits_for_another_policy_and_is_held_against_nobody() {
+    let (journal, effect) = is_surveyed([Obstacle::Inhibited], &Policy::default());
+    assert_eq!(effect, None);
+    assert!(matches!(journal.phase, Phase::Built { .. }) && journal.back_off.is_some(), "{journal:?}");
+    assert!(journal.quarantine.is_empty());
+    let outcome = &journal.outcomes[0];
+    assert_eq!((outcome.kind, outcome.error.as_deref()), (OutcomeKind::Failed, Some(NEEDS_REBOOT)));
+    assert!(matches!(step(journal.clone(), Event::Woke, &at(60)).1, Some(Effect::Survey { .. })), "it is tried again");
+    // Other settings take another start of the agent, and a boot another agent.
+    let policy = booting();
+    let (journal, effect) = step(journal, starts("a"), &under(&policy, 1));
+    assert!(matches!(effect, Some(Effect::Survey { .. })), "{effect:?}");
+    let (_, effect) = step(journal, Event::Surveyed(obstructed([Obstacle::Inhibited])), &under(&policy, 1));
+    assert!(matches!(effect, Some(Effect::Commit(_))), "{effect:?}");
+}
+
+#[test]
+fn every_obstacle_takes_a_word_of_its_own() {
+    let both = [Obstacle::Kernel, Obstacle::Inhibited];
+    for (allowed, missing) in [(&[][..], "inhibited, kernel"), (&both[..1], "inhibited"), (&both[1..], "kernel")] {
+        let policy = Policy { boot_instead: allowed.iter().copied().collect(), ..Policy::default() };
+        let (journal, effect) = is_surveyed(both, &policy);
+        assert_eq!(effect, None, "{allowed:?}");
+        let message = &journal.outcomes[0].message;
+        assert!(message.contains(&format!("does not allow at: {missing};")), "{message}");
+    }
+    let policy = Policy { boot_instead: both.into(), ..Policy::default() };
+    let Some(Effect::Commit(attempt)) = is_surveyed(both, &policy).1 else { panic!("it is booted") };
+    assert_eq!(attempt.remarks.len(), 2, "{attempt:?}");
+    let (_, effect) = is_surveyed([Obstacle::Kernel], &Policy::default());
+    assert!(matches!(effect, Some(Effect::Activate(_))), "another kernel alone is left to the next boot");
+}
+
+#[test]
+fn a_system_that_asks_for_a_reboot_when_it_is_activated_is_booted_or_waits() {
+    let needs = || Event::Activated(Ended::NeedsReboot(Failed::new(NEEDS_REBOOT, "exit status: 100")));
+    let (journal, effect) = is_surveyed([], &Policy::default());
     assert!(matches!(effect, Some(Effect::Activate(_))));
-    let needs = Ended::NeedsReboot(Failed::new("needs-reboot", "exit status: 100"));
-    let (back, effect) = step(journal.clone(), Event::Activated(needs.clone()), &at(0));
-    assert!(matches!(effect, Some(Effect::RollBack { boot: false, .. })), "{back:?}");
-    let (_, effect) = step(journal, Event::Activated(needs), &under(&booting(), 0));
-    assert!(matches!(effect, Some(Effect::Commit(_))), "exit code 100 is heeded likewise");
+    let (waits, effects) = decide(journal.clone(), needs(), &at(0));
+    assert!(matches!(effects[..], [Effect::Disarm(_)]), "{effects:?}");
+    assert!(
+        matches!(waits.phase, Phase::Built { .. }) && waits.quarantine.is_empty(),
+        "nothing was changed: {waits:?}"
+    );
+    let (_, effect) = step(journal, needs(), &under(&booting(), 0));
+    assert!(matches!(effect, Some(Effect::Commit(_))), "{effect:?}");
+    let (journal, _) = is_surveyed([Obstacle::Kernel], &booting());
+    assert_eq!(
+        step(journal, needs(), &under(&booting(), 0)).1,
+        None,
+        "another kernel takes a word of its own here too"
+    );
 }
 
 #[test]
