@@ -184,7 +184,7 @@ impl<P: Platform> Driver<P> {
     }
 
     async fn begin(&mut self, signals: &mut Signals) -> Flow {
-        let found = self.parts.platform.look(self.parts.journal.phase.attempt()).await;
+        let found = self.look_around(self.parts.journal.phase.attempt()).await;
         self.began_under.clone_from(&found.running);
         self.parts.metrics.reflect(&self.parts.journal, self.context().paused);
         let retried = self.parts.local.retried.map(|at| Event::Retried { at });
@@ -263,7 +263,7 @@ impl<P: Platform> Driver<P> {
 
     /// Has a look at what runs, before anything is decided upon it.
     async fn look(&mut self, event: Event, signals: &mut Signals) -> Flow {
-        let found = self.parts.platform.look(None).await;
+        let found = self.look_around(None).await;
         self.handle_all([Event::Looked(found), event], signals).await
     }
 

@@ -282,6 +282,33 @@ fn another_kernel_is_booted_when_policy_says_so_and_proved_by_its_first_boot() {
     assert_eq!([host.running(), host.profile(), host.boot_default()], [(); 3].map(|()| second.clone()));
 }
 
+#[test]
+fn a_unit_that_fails_at_every_boot_keeps_no_kernel_from_being_committed() {
+    let Some(base) = HostBase::find() else { return };
+    let world = host::world(&Kind::Served);
+    let early = "[Service]\nType=oneshot\nRemainAfterExit=true\nExecStart=/bin/sh -c 'test -e /run/later'\n";
+    let mut host = Host::boot(&base, &world, &world.system().unit("early.service", early));
+    let first = world.publish_system(|system| system.unit("early.service", early).unit("good.service", GOOD));
+    host.commits(first);
+    host.power_cycle();
+    eventually("the boot is noted", || {
+        let failed = host.journal()?.pointer("/good_boot/failed/0")?.clone();
+        (failed == "early.service").then_some(())
+    });
+    // Somebody mends it every time, so that nothing has failed when the next release comes.
+    host.write("/run/later", "");
+    host.run(["systemctl", "restart", "early.service"]).works();
+    let second = world.publish_system(|system| system.unit("early.service", early).kernel("6.12.0"));
+    host.commits(second);
+    host.power_cycle();
+    eventually("it has proved itself by its boot", || {
+        let journal = host.journal()?;
+        (journal.get("unproven").is_none() && journal["phase"] == "steady").then_some(())
+    });
+    assert_eq!(host.committed(), Some(second));
+    assert_eq!(host.unit_state("early.service"), "failed");
+}
+
 /// Out of a system that could only be booted there is no way but another boot.
 #[test]
 fn a_host_that_cannot_go_back_reboots_into_the_old_system() {

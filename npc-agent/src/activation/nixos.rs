@@ -239,6 +239,7 @@ impl Platform for NixOs {
             profile,
             boot_id: Host::boot_id(),
             activation,
+            failed_at_boot: None,
         }
     }
 

@@ -10,7 +10,7 @@ use crate::activation::unit::is_shutting_down;
 use crate::activation::{Platform, USERS};
 use crate::health::{self, Watch};
 use crate::hooks;
-use crate::machine::{Attempt, Baseline, DEADLINE_PASSED, Effect, Ended, Event, Failed, Mode, Stage};
+use crate::machine::{Attempt, Baseline, DEADLINE_PASSED, Effect, Ended, Event, Failed, Found, Mode, Stage};
 use crate::state::CommitLock;
 
 /// How long to wait before users are looked for again.
@@ -108,6 +108,15 @@ impl<P: Platform> Driver<P> {
         baseline.store_answers = store;
         (baseline.units, baseline.checks) = observed?;
         Ok(baseline)
+    }
+
+    /// How the host is, with what the journal wants to know of the boot.
+    pub(super) async fn look_around(&self, attempt: Option<&Attempt>) -> Found {
+        let mut found = self.parts.platform.look(attempt).await;
+        if self.has_systemd() && self.parts.journal.knows_too_little_of_boot(&found) {
+            found.failed_at_boot = health::failed_at_boot().await;
+        }
+        found
     }
 
     /// Whether there are units of systemd's to watch.

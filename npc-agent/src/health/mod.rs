@@ -16,7 +16,7 @@ mod file;
 mod units;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use futures_util::future::join_all;
@@ -53,4 +53,13 @@ pub async fn baseline(
         (name.clone(), CheckBefore { definition: check.definition(), passed })
     }));
     Ok((units, results.await.into_iter().collect()))
+}
+
+/// The units that have failed, once the host has booted. `None` as long as that cannot be told.
+pub async fn failed_at_boot() -> Option<BTreeSet<String>> {
+    if units::is_starting().await {
+        return None;
+    }
+    let observed = units::observe().await;
+    Some(observed.ok()?.baseline().failed)
 }

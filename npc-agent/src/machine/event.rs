@@ -1,5 +1,6 @@
 //! What can happen, and what can be done about it.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use npc_core::Timestamp;
@@ -22,6 +23,8 @@ pub struct Found {
     pub reboot_needed: bool,
     /// How the activation that the journal tells of stands.
     pub activation: Activation,
+    /// The units that had failed when the host had booted. It is asked only where the journal wants to know.
+    pub failed_at_boot: Option<BTreeSet<String>>,
 }
 
 /// How far an activation got, as the unit itself left it behind.

@@ -1,6 +1,6 @@
 //! The journal: where the agent is, in a form that the version before can still read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use npc_core::Timestamp;
@@ -9,7 +9,7 @@ use npc_core::document::{Archive, Outcome, Serial};
 use npc_core::name::{ConfigurationName, RemoteName};
 use serde::{Deserialize, Serialize};
 
-use super::{Attempt, Failed};
+use super::{Attempt, Failed, Found};
 
 /// How many outcomes are remembered.
 const OUTCOMES: usize = 10;
@@ -268,6 +268,16 @@ pub struct Unproven {
     pub boots: u32,
 }
 
+/// A boot into a system that was committed already, and how that ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GoodBoot {
+    /// The boot.
+    pub boot_id: String,
+    /// The units that had failed by its end: whatever fails at every boot is no fault of a system that is booted first.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub failed: BTreeSet<String>,
+}
+
 /// A reboot that is needed, or has been asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RebootWanted {
@@ -309,6 +319,9 @@ pub struct Journal {
     /// A boot default that has not been booted yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unproven: Option<Unproven>,
+    /// The last boot into a committed system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub good_boot: Option<GoodBoot>,
     /// A reboot that is due, or will be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reboot: Option<RebootWanted>,
@@ -327,6 +340,14 @@ pub struct Journal {
 }
 
 impl Journal {
+    /// Whether the host lives through a boot into its committed system about which nothing has been noted yet.
+    pub fn knows_too_little_of_boot(&self, found: &Found) -> bool {
+        let is_known = self.good_boot.as_ref().map(|boot| &boot.boot_id) == found.boot_id.as_ref();
+        let booted = found.booted.as_ref().or(found.running.as_ref());
+        let is_committed = booted.is_some() && booted == self.committed.as_ref().map(|committed| &committed.system);
+        !is_known && is_committed && !self.phase.must_finish()
+    }
+
     pub(super) fn record(&mut self, outcome: Outcome) {
         self.outcomes.insert(0, outcome);
         self.outcomes.truncate(OUTCOMES);

@@ -109,9 +109,13 @@ fn surveyed(obstacles: &[Obstacle]) -> Baseline {
 
 /// The journals of a system that proves itself by its first boot.
 fn boots(all: &mut BTreeMap<&'static str, Journal>, built: &Journal) {
+    let mut built = built.clone();
+    let failed_at_boot = Some(["old.service".to_owned()].into());
+    let boots_a = Found { boot_id: Some("one".into()), booted: Some(system("a")), failed_at_boot, ..found("a") };
+    run(&mut built, [Event::Looked(boots_a)]);
     let policy = Policy { boot_instead: [Obstacle::Kernel].into(), ..Policy::default() };
     let context = super::tests::under(&policy, 0);
-    let (journal, effects) = step(built.clone(), Event::Surveyed(surveyed(&[Obstacle::Kernel])), &context);
+    let (journal, effects) = step(built, Event::Surveyed(surveyed(&[Obstacle::Kernel])), &context);
     assert!(matches!(&effects[..], [Effect::Commit(attempt)] if attempt.mode == Mode::Boot), "{effects:?}");
     all.insert("committing-boot", journal.clone());
     let boot = |id: &str| Some(id.to_owned());

@@ -129,6 +129,7 @@ impl Host {
             boot_id: Some(self.boot.to_string()),
             reboot_needed: other_kernel(&self.profile) != other_kernel(&self.booted),
             activation: ended.map_or(Activation::Absent, Activation::Ended),
+            ..Found::default()
         }
     }
 

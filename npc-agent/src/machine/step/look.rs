@@ -7,7 +7,7 @@ use npc_core::document::OutcomeKind;
 use super::prepare::boots_next;
 use super::{BOOTED_OLD_SYSTEM, CHANGED_BY_HAND, DEADLINE_PASSED, NEEDS_REBOOT, Turn, interrupted};
 use crate::machine::{
-    Activation, Attempt, ByHand, Effect, Failed, Found, HandPolicy, Mode, Phase, RebootWanted, Unproven,
+    Activation, Attempt, ByHand, Effect, Failed, Found, GoodBoot, HandPolicy, Mode, Phase, RebootWanted, Unproven,
 };
 
 /// A system that is booted so often without ever proving itself is given up.
@@ -72,15 +72,23 @@ impl Turn<'_> {
     }
 
     /// The commit may have got as far as the boot loader, and the host have booted since.
-    fn resumed_boot_default(&mut self, mut attempt: Attempt, found: &Found) -> Phase {
+    fn resumed_boot_default(&mut self, attempt: Attempt, found: &Found) -> Phase {
         if found.running.as_ref() != Some(&attempt.system) {
             return Phase::Committing(attempt);
         }
         let previous = self.journal.committed.clone();
         let unproven = Unproven { attempt: attempt.clone(), boot_id: found.boot_id.clone(), previous, boots: 1 };
         self.journal.unproven = Some(unproven);
+        Phase::Probation(self.first_boot(attempt))
+    }
+
+    /// The attempt as its system is booted for the first time. It is held against the last good boot as well: since then,
+    /// activations may have made systemd forget what had failed.
+    fn first_boot(&self, mut attempt: Attempt) -> Attempt {
         attempt.mode = Mode::FirstBoot;
-        Phase::Probation(attempt)
+        let failed = self.journal.good_boot.iter().flat_map(|boot| boot.failed.iter().cloned());
+        attempt.before.units.failed.extend(failed);
+        attempt
     }
 
     /// Goes on if the new system runs. If another one does, as after a power cut, this one has not proved itself.
@@ -109,7 +117,7 @@ impl Turn<'_> {
         unproven.boots += 1;
         self.journal.reboot = None;
         let boots = unproven.boots;
-        let mut attempt = unproven.attempt.clone();
+        let attempt = self.first_boot(unproven.attempt.clone());
         self.journal.unproven = Some(unproven);
         // Whatever was being attempted beside it ended with the boot before.
         if let Some(current) = current {
@@ -117,7 +125,6 @@ impl Turn<'_> {
             let reason = interrupted("in the middle of the attempt");
             self.record_failure(&current.target, OutcomeKind::Failed, reason);
         }
-        attempt.mode = Mode::FirstBoot;
         let reason = if !is_booted {
             let message = "the host was to boot the new system and came back in the old one";
             Failed::new(BOOTED_OLD_SYSTEM, message)
@@ -140,6 +147,7 @@ impl Turn<'_> {
             return;
         }
         self.note_reboot(found);
+        self.note_boot(found);
         let Some(committed) = self.journal.committed.clone() else { return };
         if boots_next(&self.journal).is_some_and(|unproven| unproven.attempt.is_awaited(found)) {
             // What runs until the next boot is what ran before.
@@ -167,6 +175,14 @@ impl Turn<'_> {
         let runs = found.running.as_ref().filter(|running| Some(*running) != committed);
         let boots = || found.profile.as_ref().filter(|profile| ![committed, awaited].contains(&Some(*profile)));
         runs.or_else(boots)
+    }
+
+    fn note_boot(&mut self, found: &Found) {
+        if let (Some(boot_id), Some(failed)) = (&found.boot_id, &found.failed_at_boot)
+            && self.journal.knows_too_little_of_boot(found)
+        {
+            self.journal.good_boot = Some(GoodBoot { boot_id: boot_id.clone(), failed: failed.clone() });
+        }
     }
 
     fn note_reboot(&mut self, found: &Found) {

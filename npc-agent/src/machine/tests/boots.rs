@@ -23,7 +23,7 @@ fn booting() -> Policy {
     Policy { boot_instead: [Obstacle::Inhibited, Obstacle::InitInterface].into(), ..Policy::default() }
 }
 
-fn boots(system_name: &str) -> Event {
+fn boots_into(system_name: &str) -> Event {
     let booted = Some(system(system_name));
     Event::Started(Found { booted, profile: Some(system("b")), boot_id: Some("two".into()), ..found(system_name) })
 }
@@ -34,7 +34,7 @@ fn a_system_that_cannot_be_switched_to_is_booted_where_policy_says_so() {
     let journal = awaiting_its_boot(&policy);
     let (same, effect) = step(journal.clone(), Event::Release(target(2, "b")), &under(&policy, 0));
     assert_eq!((effect, same.phase), (None, Phase::Steady), "it waits for its boot");
-    let (journal, effect) = step(journal, boots("b"), &under(&policy, 0));
+    let (journal, effect) = step(journal, boots_into("b"), &under(&policy, 0));
     assert!(matches!(effect, Some(Effect::Prove(_))), "its first boot is a probation");
     let (journal, _) = step(journal, Event::Proved(Vec::new()), &under(&policy, 0));
     let (journal, _) = step(journal, Event::Committed(found("b")), &under(&policy, 0));
@@ -108,7 +108,7 @@ fn a_system_that_asks_for_a_reboot_when_it_is_activated_is_booted_or_waits() {
 #[test]
 fn a_host_that_comes_back_in_the_old_system_says_so_and_boots_the_old_one_from_now_on() {
     let policy = booting();
-    let (journal, effect) = step(awaiting_its_boot(&policy), boots("a"), &under(&policy, 0));
+    let (journal, effect) = step(awaiting_its_boot(&policy), boots_into("a"), &under(&policy, 0));
     let Some(Effect::RollBack { boot: true, .. }) = effect else { panic!("{effect:?}") };
     let rolled_back = Event::RolledBack { store_answers: true, unwell: None };
     let (journal, _) = step(journal, rolled_back, &under(&policy, 0));
@@ -129,7 +129,7 @@ fn a_system_that_never_gets_through_its_first_boot_is_given_up() {
         assert!(matches!(effect, Some(Effect::Prove(_))), "{effect:?}");
         journal = next;
     }
-    let (_, effect) = step(journal, boots("b"), &under(&policy, 0));
+    let (_, effect) = step(journal, boots_into("b"), &under(&policy, 0));
     assert!(matches!(effect, Some(Effect::RollBack { boot: true, .. })), "{effect:?}");
 }
 
@@ -144,11 +144,42 @@ fn the_first_boot_of_another_kernel_is_a_probation_too() {
         system("b"),
         "it has proved itself, but for a boot"
     );
-    assert!(matches!(run(&mut journal, [boots("b")]), Some(Effect::Prove(_))));
+    assert!(matches!(run(&mut journal, [boots_into("b")]), Some(Effect::Prove(_))));
     let effect = run(&mut journal, [Event::AttemptFailed(Failed::new("units-failed", "failed: web.service"))]);
     assert!(matches!(effect, Some(Effect::RollBack { boot: true, .. })), "{effect:?}");
     run(&mut journal, [Event::RolledBack { store_answers: true, unwell: None }]);
     assert_eq!(journal.committed.expect("committed").system, system("a"));
+}
+
+/// The host has come through a boot into `a`, in which this had failed.
+fn has_booted(boot: &str, booted: &str, failed: &str) -> Event {
+    let failed_at_boot = Some([failed.to_owned()].into());
+    Event::Looked(Found { boot_id: Some(boot.into()), booted: Some(system(booted)), failed_at_boot, ..found("a") })
+}
+
+#[test]
+fn what_failed_in_the_last_good_boot_is_held_against_no_system_that_is_booted_first() {
+    let failed = |boots: &[Event]| {
+        let mut journal = committed("a");
+        run(&mut journal, boots.to_vec());
+        run(&mut journal, [Event::Release(target(2, "b")), Event::Unpacked, Event::Built(system("b").into())]);
+        let mut before = obstructed([Obstacle::Inhibited]);
+        before.units.failed = ["web.service".to_owned()].into();
+        let policy = booting();
+        let (journal, _) = step(journal, Event::Surveyed(before), &under(&policy, 0));
+        let awaited = Found { profile: Some(system("b")), boot_id: Some("one".into()), ..found("a") };
+        let (journal, _) = step(journal, Event::Committed(awaited), &under(&policy, 0));
+        let (_, effect) = step(journal, boots_into("b"), &under(&policy, 0));
+        let Some(Effect::Prove(attempt)) = effect else { panic!("{effect:?}") };
+        attempt.before.units.failed.into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(failed(&[]), ["web.service"]);
+    assert_eq!(failed(&[has_booted("one", "a", "old.service")]), ["old.service", "web.service"]);
+    let later = [has_booted("one", "a", "old.service"), has_booted("one", "a", "late.service")];
+    assert_eq!(failed(&later), ["old.service", "web.service"], "how it was at the end of the boot");
+    let again = [has_booted("zero", "a", "older.service"), has_booted("one", "a", "old.service")];
+    assert_eq!(failed(&again), ["old.service", "web.service"], "the last one");
+    assert_eq!(failed(&[has_booted("one", "c", "bad.service")]), ["web.service"], "another system was booted");
 }
 
 #[test]
