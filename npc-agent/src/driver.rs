@@ -283,8 +283,10 @@ impl<P: Platform> Driver<P> {
             if let Some(found) = event.found() {
                 self.running.clone_from(&found.running);
             }
+            // What is done is done, and is not repeated because a disk takes no notes of it.
+            let is_done = matches!(event, Event::ErrandDone(_));
             let (journal, effects) = step(self.parts.journal.clone(), event, &self.context());
-            if !self.remember(journal) {
+            if !self.remember(journal, is_done) {
                 return Flow::GoOn;
             }
             if !matches!(self.parts.journal.phase, Phase::Committing(_) | Phase::RollingBack { .. }) {
@@ -327,7 +329,7 @@ impl<P: Platform> Driver<P> {
 
     /// It took a while: what was said meanwhile counts before anything is activated.
     async fn unless_repointed(&mut self, event: Event) -> Event {
-        if self.parts.journal.phase.must_finish() {
+        if self.parts.journal.phase.must_finish() || matches!(event, Event::ErrandDone(_)) {
             return event;
         }
         let parts = &mut self.parts;
@@ -341,7 +343,7 @@ impl<P: Platform> Driver<P> {
                 Event::Repointed => return Event::Repointed,
                 said => {
                     let (journal, _) = step(self.parts.journal.clone(), said, &self.context());
-                    self.remember(journal);
+                    self.remember(journal, false);
                 }
             }
         }
@@ -364,14 +366,14 @@ impl<P: Platform> Driver<P> {
     ///
     /// If it cannot be written, nothing new begins; but what has begun goes on, since the older journal on the disk leads
     /// back to the old system, and stopping half way would not.
-    fn remember(&mut self, journal: Journal) -> bool {
+    fn remember(&mut self, journal: Journal, is_done: bool) -> bool {
         if journal == self.parts.journal {
             return true;
         }
         self.unwritten = self.parts.state.write_journal(&journal).err();
         if let Some(error) = &self.unwritten {
             tracing::error!(kind = "state", error = error as &dyn std::error::Error, "cannot write the journal");
-            if !self.parts.journal.phase.must_finish() {
+            if !self.parts.journal.phase.must_finish() && !is_done {
                 self.parts.poller.forget();
                 return false;
             }
@@ -429,7 +431,11 @@ impl<P: Platform> Driver<P> {
         let is_over = !self.is_paused(now) && !waits(journal, now);
         let left = |due: Timestamp| Duration::try_from(due.duration_since(now)).unwrap_or(Duration::ZERO);
         let due = due.map(|due| if is_over { Duration::ZERO } else { left(due) });
-        let may_reboot = journal.reboot.is_some() && self.parts.policy.reboot.when != RebootWhen::Never;
+        let policy = &self.parts.policy;
+        let may_reboot = journal.reboot.as_ref().is_some_and(|wanted| match wanted.stranded_in {
+            Some(_) => policy.reboot_when_stranded,
+            None => policy.reboot.when != RebootWhen::Never,
+        });
         let reboot = (may_reboot && journal.phase == Phase::Steady).then_some(REBOOT_LOOK);
         // A disk that takes no notes of failures must not have them repeated at once.
         let least = if self.unwritten.is_some() { UNWRITTEN_PAUSE } else { Duration::ZERO };

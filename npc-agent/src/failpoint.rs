@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::machine::Effect;
+use crate::machine::{Effect, Errand};
 
 /// Gives each pattern of a type its word, and a list of all words: what compiles has a word and is in the list.
 macro_rules! words {
@@ -54,13 +54,13 @@ words! { EFFECTS, effect_word(Effect):
     Effect::Survey { .. } => "survey",
     Effect::Arm { .. } => "arm",
     Effect::Activate(_) => "activate",
-    Effect::HandOver => "hand-over",
+    Effect::HandOver | Effect::Errand(Errand::HandOver) => "hand-over",
     Effect::Prove(_) => "prove",
     Effect::Commit(_) => "commit",
     Effect::RollBack { .. } => "roll-back",
     Effect::Disarm(_) => "disarm",
-    Effect::TidyUp => "tidy-up",
-    Effect::RunHook(_) => "run-hook",
+    Effect::Errand(Errand::TidyUp) => "tidy-up",
+    Effect::Errand(Errand::Tell(_)) => "run-hook",
     Effect::Reboot { .. } => "reboot",
 }
 

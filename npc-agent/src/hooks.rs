@@ -2,6 +2,8 @@
 //!
 //! They are told in their environment: `NPC_OUTCOME` (`committed` or `rolled-back`), `NPC_REMOTE`, `NPC_SERIAL`,
 //! `NPC_CONFIGURATION`, and after a failure `NPC_ERROR` and `NPC_MESSAGE`. What becomes of them decides nothing.
+//!
+//! Each is run at least once: an agent that ends before it has noted that a program ran has the next one run it again.
 
 use std::time::Duration;
 

@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 
 use npc_tests::eventually;
 use npc_tests::parts::Nix;
 use npc_tests::process::Background;
 use npc_tests::world::{Agent, Kind, World};
+use rustix::process::Signal;
 
 /// A NixOS host that runs the first release, with these settings; probations take a while.
 fn host<'world>(world: &'world World, nix: &Nix, settings: &str) -> Agent<'world> {
@@ -72,4 +74,26 @@ fn what_fails_probation_is_rolled_back_though_the_boot_default_was_set_by_hand()
     assert_eq!(journal["outcomes"][1]["error"], "health-check-failed", "{journal:#}");
     assert_eq!(agent.running(), first);
     assert_eq!(fs::canonicalize(agent.profile()).expect("a profile"), by_hand);
+}
+
+/// An agent that is killed before it has told the operator's program anything, or before it has noted that it did.
+#[test]
+fn a_hook_is_run_by_the_next_agent_where_the_one_before_may_not_have() {
+    for (place, runs) in [("before-run-hook", 1), ("after-run-hook", 2)] {
+        let world = World::new(&Kind::Directory);
+        world.publish();
+        let agent = world.command_agent("web-1", "true");
+        let told = agent.path("told");
+        let path = agent.path("agent.toml");
+        let script = format!("echo \"$NPC_OUTCOME $NPC_SERIAL\" >> {}", told.display());
+        let hooks = format!("\n[hooks]\ncommitted = [\"sh\", \"-c\", {script:?}]\n");
+        fs::write(&path, fs::read_to_string(&path).expect("read") + &hooks).expect("written");
+        let mut command = agent.command();
+        command.args(["run", "--once"]).env("NPC_FAIL_AT", place);
+        assert_eq!(command.status().expect("it ran").signal(), Some(Signal::KILL.as_raw()), "{place}");
+        agent.once().works();
+        assert_eq!(fs::read_to_string(&told).expect("told"), "committed 1\n".repeat(runs), "{place}");
+        agent.once().works();
+        assert_eq!(fs::read_to_string(&told).expect("told"), "committed 1\n".repeat(runs), "and not again");
+    }
 }

@@ -10,7 +10,7 @@ use crate::activation::unit::is_shutting_down;
 use crate::activation::{Platform, USERS};
 use crate::health::{self, Watch};
 use crate::hooks;
-use crate::machine::{Attempt, Baseline, DEADLINE_PASSED, Effect, Ended, Event, Failed, Found, Mode, Stage};
+use crate::machine::{Attempt, Baseline, DEADLINE_PASSED, Effect, Ended, Errand, Event, Failed, Found, Mode, Stage};
 use crate::state::CommitLock;
 
 /// How long to wait before users are looked for again.
@@ -87,16 +87,23 @@ impl<P: Platform> Driver<P> {
                 }
                 Performed::Nothing
             }
-            Effect::TidyUp => {
-                self.tidy_up();
-                Performed::Nothing
-            }
-            Effect::RunHook(hook) => {
-                hooks::run(&parts.hooks, &hook, &parts.state).await;
-                Performed::Nothing
-            }
+            Effect::Errand(errand) => self.run_errand(errand).await,
             Effect::Reboot { insist } => self.reboot(insist).await,
         }
+    }
+
+    async fn run_errand(&self, errand: Errand) -> Performed {
+        let parts = &self.parts;
+        match &errand {
+            Errand::Tell(hook) => hooks::run(&parts.hooks, hook, &parts.state).await,
+            Errand::TidyUp => self.tidy_up(),
+            Errand::HandOver => {
+                if let Performed::Stop = self.hand_over().await {
+                    return Performed::Stop;
+                }
+            }
+        }
+        Event::ErrandDone(errand).into()
     }
 
     async fn survey(&self, system: &std::path::Path) -> Result<Baseline, Failed> {
@@ -233,7 +240,10 @@ impl<P: Platform> Driver<P> {
         if !((rescued || was_booted) && found.running == attempt.before.running) {
             match platform.roll_back(attempt, boot).await {
                 Ok(failed) => unwell = failed,
-                Err(failed) => return self.unless_shutting_down(Event::RollBackFailed(failed)).await,
+                Err(failed) => {
+                    let failed = Event::RollBackFailed { failed, boot_id: found.boot_id };
+                    return self.unless_shutting_down(failed).await;
+                }
             }
         }
         let store_answers = self.store_answers().await;

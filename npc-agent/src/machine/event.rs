@@ -102,9 +102,16 @@ pub enum Event {
         unwell: Option<Failed>,
     },
     /// Not even that worked.
-    RollBackFailed(Failed),
+    RollBackFailed {
+        /// Why.
+        failed: Failed,
+        /// The boot in which it did not.
+        boot_id: Option<String>,
+    },
     /// The dead-man timer went off.
     DeadlinePassed(Found),
+    /// This was done.
+    ErrandDone(Errand),
     /// Rebooting has to wait, or did not work.
     RebootPutOff {
         /// Until when.
@@ -154,10 +161,8 @@ pub enum Effect {
     },
     /// The timer has no purpose any more.
     Disarm(Attempt),
-    /// Remove what is kept for no purpose any more.
-    TidyUp,
-    /// Tell the operator's own program.
-    RunHook(Hook),
+    /// Do what the journal has as pending.
+    Errand(Errand),
     /// Reboot.
     Reboot {
         /// Whether nobody is asked any more.
@@ -179,6 +184,19 @@ impl Event {
     }
 }
 
+/// What is to be done beside the way. The journal has it as pending until it is done, so that no crash loses it; one at the wrong
+/// moment has it done twice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Errand {
+    /// Tell the operator's own program.
+    Tell(Box<Hook>),
+    /// Remove what is kept for no purpose any more.
+    TidyUp,
+    /// Let the agent of the system that runs now take over, where there is one.
+    HandOver,
+}
+
 /// What a timer is set for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
@@ -190,6 +208,7 @@ pub enum Stage {
 
 /// When the operator wants to be told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Hook {
     /// A system was committed.
     Committed(Target),

@@ -9,7 +9,7 @@ use npc_core::document::{Archive, Outcome, Serial};
 use npc_core::name::{ConfigurationName, RemoteName};
 use serde::{Deserialize, Serialize};
 
-use super::{Attempt, Failed, Found};
+use super::{Attempt, Errand, Failed, Found};
 
 /// How many outcomes are remembered.
 const OUTCOMES: usize = 10;
@@ -286,6 +286,9 @@ pub struct RebootWanted {
     /// When to try at the earliest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
+    /// The boot in which going back failed, where that is why: it is to end, whatever else is said about reboots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stranded_in: Option<String>,
 }
 
 /// Everything the agent must remember to go on after a crash.
@@ -325,6 +328,9 @@ pub struct Journal {
     /// A reboot that is due, or will be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reboot: Option<RebootWanted>,
+    /// What is still to be done beside the way, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pending: Vec<Errand>,
     /// The release that was believed last: another one is something new.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub believed: Option<Believed>,

@@ -83,6 +83,9 @@ fn samples() -> BTreeMap<&'static str, Journal> {
     all.insert("rescued", rescued);
     run(&mut failing, [Event::AttemptFailed(Failed::new("units-failed", "failed: web.service"))]);
     all.insert("rolling-back", failing.clone());
+    let reboots = Policy { reboot_when_stranded: true, ..Policy::default() };
+    let lost = Event::RollBackFailed { failed: Failed::new("rollback-failed", "words"), boot_id: Some("one".into()) };
+    all.insert("stranded", step(failing.clone(), lost, &super::tests::under(&reboots, 0)).0);
     run(&mut failing, [Event::RolledBack { store_answers: true, unwell: None }]);
     all.insert("quarantined", failing);
     all

@@ -32,7 +32,7 @@ mod simulation;
 mod tests;
 
 pub use attempt::{Attempt, Baseline, CheckBefore, Mode, Obstacle, UnitsBefore};
-pub use event::{Activation, Context, Effect, Ended, Event, Found, Hook, Stage};
+pub use event::{Activation, Context, Effect, Ended, Errand, Event, Found, Hook, Stage};
 pub use journal::{
     BackOff, Believed, Built, ByHand, Committed, GoodBoot, Journal, Phase, Quarantined, RebootWanted, SystemKey,
     Target, Trouble, Unproven,

@@ -213,7 +213,8 @@ impl Host {
                 self.cut_power();
                 None
             }
-            Effect::CheckRoom | Effect::HandOver | Effect::TidyUp | Effect::RunHook(_) => None,
+            Effect::Errand(errand) => Some(Event::ErrandDone(errand)),
+            Effect::CheckRoom | Effect::HandOver => None,
         }
     }
 

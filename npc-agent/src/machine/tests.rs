@@ -7,6 +7,7 @@ use npc_core::digest::Digest;
 use npc_core::document::{Archive, OutcomeKind, Serial};
 
 mod boots;
+mod errands;
 mod others;
 
 const START: &str = "2026-01-01T00:00:00Z";
@@ -23,16 +24,21 @@ pub(super) fn under(policy: &Policy, seconds: i64) -> Context<'_> {
     Context { now, jitter: 1.0, nonce: 7, paused: false, policy }
 }
 
-/// Decides, and gives the last effect alone, which the others lead up to.
+/// Decides, does every errand, and gives the last effect alone, which the others lead up to.
 pub(super) fn step(journal: Journal, event: Event, context: &Context<'_>) -> (Journal, Option<Effect>) {
-    let (journal, mut effects) = decide(journal, event, context);
+    let (mut journal, mut effects) = decide(journal, event, context);
+    while let Some(Effect::Errand(errand)) = effects.pop_if(|effect| matches!(effect, Effect::Errand(_))) {
+        let (next, more) = decide(journal, Event::ErrandDone(errand), context);
+        journal = next;
+        effects.extend(more);
+    }
     effects.retain(|effect| !is_aside(effect));
     (journal, effects.pop())
 }
 
 /// What is done beside the way.
 fn is_aside(effect: &Effect) -> bool {
-    matches!(effect, Effect::Disarm(_) | Effect::TidyUp | Effect::RunHook(_) | Effect::HandOver)
+    matches!(effect, Effect::Disarm(_) | Effect::Errand(_) | Effect::HandOver)
 }
 
 /// A release whose archive holds `content`.
@@ -66,6 +72,11 @@ pub(super) fn run(journal: &mut Journal, events: impl IntoIterator<Item = Event>
         (*journal, effect) = step(std::mem::take(journal), event, &at(0));
     }
     effect
+}
+
+/// Going back failed.
+fn back_failed() -> Event {
+    Event::RollBackFailed { failed: Failed::new("y", "y"), boot_id: Some("one".into()) }
 }
 
 pub(super) fn up_to_activation(serial: u64, content: &str, running: &str) -> [Event; 4] {
@@ -203,7 +214,7 @@ fn going_back_to_what_runs_needs_nothing_even_after_a_failure() {
 fn a_failed_roll_back_is_never_told_as_one_that_worked() {
     let mut journal = committed("a");
     run(&mut journal, up_to_activation(2, "b", "a"));
-    run(&mut journal, [Event::AttemptFailed(Failed::new("x", "x")), Event::RollBackFailed(Failed::new("y", "y"))]);
+    run(&mut journal, [Event::AttemptFailed(Failed::new("x", "x")), back_failed()]);
     assert_eq!(journal.outcomes[0].kind, OutcomeKind::Stranded);
     let effect = run(&mut journal, [Event::Release(target(3, "a"))]);
     assert!(matches!(effect, Some(Effect::Fetch(_))), "nobody knows what runs, so the good release is activated again");

@@ -4,7 +4,7 @@ use npc_core::document::OutcomeKind;
 
 use super::{INTERRUPTED, STORE_UNREACHABLE, Turn};
 use crate::machine::{
-    Attempt, Built, Committed, Effect, Ended, Event, Failed, Found, Hook, Mode, Obstacle, Phase, Quarantined,
+    Attempt, Built, Committed, Effect, Ended, Errand, Event, Failed, Found, Hook, Mode, Obstacle, Phase, Quarantined,
     RebootWanted, SystemKey, Unproven,
 };
 
@@ -29,8 +29,8 @@ impl Turn<'_> {
             (Phase::RollingBack { attempt, reason, boot, .. }, Event::RolledBack { store_answers, unwell }) => {
                 self.rolled_back(attempt, reason, boot, store_answers, unwell)
             }
-            (Phase::RollingBack { attempt, reason, .. }, Event::RollBackFailed(failed)) => {
-                self.stranded(&attempt, reason, &failed)
+            (Phase::RollingBack { attempt, reason, .. }, Event::RollBackFailed { failed, boot_id }) => {
+                self.stranded(&attempt, reason, &failed, boot_id)
             }
             (phase, event) => self.prepared(phase, event),
         };
@@ -75,6 +75,7 @@ impl Turn<'_> {
         self.disarm(&attempt);
         self.journal.interrupted = None;
         self.journal.by_hand = None;
+        self.journal.reboot.take_if(|wanted| wanted.stranded_in.is_some());
         match attempt.mode {
             Mode::Boot => self.boots_next(attempt, found),
             Mode::FirstBoot => {
@@ -87,13 +88,14 @@ impl Turn<'_> {
                 self.journal.unproven = found.reboot_needed.then(|| self.never_booted(attempt, found, previous));
             }
         }
-        self.once.extend([Effect::TidyUp, Effect::HandOver]);
+        self.send(Errand::TidyUp);
+        self.send(Errand::HandOver);
         Phase::Steady
     }
 
     /// The system proves itself in its first boot; until then what was committed stays so.
     fn boots_next(&mut self, attempt: Attempt, found: Found) {
-        self.journal.reboot = Some(RebootWanted { since: self.context.now, not_before: None });
+        self.journal.reboot = Some(RebootWanted { since: self.context.now, not_before: None, stranded_in: None });
         let previous = self.journal.committed.clone();
         self.journal.unproven = Some(Unproven { attempt, boot_id: found.boot_id, previous, boots: 0 });
     }
@@ -140,7 +142,8 @@ impl Turn<'_> {
             self.forget_boot_default(&attempt);
         }
         self.tell(Hook::RolledBack(attempt.target.clone(), reason.clone()));
-        self.once.extend([Effect::TidyUp, Effect::HandOver]);
+        self.send(Errand::TidyUp);
+        self.send(Errand::HandOver);
         if self.deserves_another_try(&attempt, &reason, store_answers) {
             let phase = Phase::Verified { target: attempt.target };
             self.back_off(&phase, OutcomeKind::RolledBack, reason);
@@ -161,16 +164,23 @@ impl Turn<'_> {
         }
     }
 
-    fn stranded(&mut self, attempt: &Attempt, mut reason: Failed, failed: &Failed) -> Phase {
+    fn stranded(&mut self, attempt: &Attempt, mut reason: Failed, failed: &Failed, boot_id: Option<String>) -> Phase {
         reason.message = format!("{}; and going back failed: {failed}", reason.message);
         self.disarm(attempt);
         self.tell(Hook::RolledBack(attempt.target.clone(), reason.clone()));
+        self.send(Errand::TidyUp);
         self.give_up(attempt, OutcomeKind::Stranded, reason);
         // Nobody knows what runs: the next release is activated, whatever it holds.
         self.journal.committed = None;
         self.journal.unproven = None;
-        if self.context.policy.reboot_when_stranded {
-            self.once.push(Effect::Reboot { insist: true });
+        match boot_id {
+            _ if !self.context.policy.reboot_when_stranded => {}
+            Some(boot_id) => {
+                let since = self.context.now;
+                self.journal.reboot = Some(RebootWanted { since, not_before: None, stranded_in: Some(boot_id) });
+            }
+            // Where boots cannot be told apart, nobody would know that it was done.
+            None => self.once.push(Effect::Reboot { insist: true }),
         }
         Phase::Steady
     }

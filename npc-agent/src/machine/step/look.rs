@@ -7,7 +7,7 @@ use npc_core::document::OutcomeKind;
 use super::prepare::boots_next;
 use super::{BOOTED_OLD_SYSTEM, CHANGED_BY_HAND, DEADLINE_PASSED, NEEDS_REBOOT, Turn, interrupted};
 use crate::machine::{
-    Activation, Attempt, ByHand, Effect, Failed, Found, GoodBoot, HandPolicy, Mode, Phase, RebootWanted, Unproven,
+    Activation, Attempt, ByHand, Errand, Failed, Found, GoodBoot, HandPolicy, Mode, Phase, RebootWanted, Unproven,
 };
 
 /// A system that is booted so often without ever proving itself is given up.
@@ -186,11 +186,17 @@ impl Turn<'_> {
     }
 
     fn note_reboot(&mut self, found: &Found) {
+        if let Some(RebootWanted { stranded_in: Some(boot_id), .. }) = &self.journal.reboot {
+            if found.boot_id.as_ref() == Some(boot_id) {
+                return;
+            }
+            self.journal.reboot = None;
+        }
         let is_awaited = self.journal.unproven.as_ref().is_some_and(|unproven| unproven.attempt.mode == Mode::Boot);
         if !(found.reboot_needed || is_awaited) {
             self.journal.reboot = None;
         } else if self.journal.reboot.is_none() {
-            self.journal.reboot = Some(RebootWanted { since: self.context.now, not_before: None });
+            self.journal.reboot = Some(RebootWanted { since: self.context.now, not_before: None, stranded_in: None });
         }
     }
 
@@ -249,7 +255,8 @@ impl Turn<'_> {
         let system = self.other_system(found).cloned().unwrap_or_default();
         self.journal.by_hand = Some(ByHand { system, since: self.context.now });
         self.disarm(attempt);
-        self.once.push(Effect::HandOver);
+        self.send(Errand::TidyUp);
+        self.send(Errand::HandOver);
         if self.context.policy.by_hand == HandPolicy::Respect {
             return Phase::Steady;
         }

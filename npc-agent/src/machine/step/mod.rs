@@ -8,7 +8,7 @@ mod records;
 use jiff::SignedDuration;
 use npc_core::Timestamp;
 
-use super::{Context, Effect, Event, Failed, Hook, Journal, Phase, Stage};
+use super::{Context, Effect, Errand, Event, Failed, Hook, Journal, Phase, Stage};
 
 /// The bound of the first pause after a failure; each further failure doubles it.
 const FIRST_PAUSE: SignedDuration = SignedDuration::from_secs(30);
@@ -67,6 +67,7 @@ impl Turn<'_> {
                 self.journal.back_off = None;
             }
             Event::Release(target) => self.consider(target),
+            Event::ErrandDone(errand) => self.journal.pending.retain(|pending| *pending != errand),
             Event::RebootPutOff { until, failed } => self.reboot_put_off(until, failed),
             event => self.advance(event),
         }
@@ -77,13 +78,23 @@ impl Turn<'_> {
     }
 
     fn tell(&mut self, hook: Hook) {
-        self.once.push(Effect::RunHook(hook));
+        self.send(Errand::Tell(Box::new(hook)));
+    }
+
+    /// Has it done, after what is pending already.
+    fn send(&mut self, errand: Errand) {
+        self.journal.pending.retain(|pending| *pending != errand);
+        self.journal.pending.push(errand);
     }
 }
 
-/// What the journal's phase asks for. What has begun is finished even while paused.
+/// What the journal asks for: errands, unless something must be finished first, and then what its phase does. What has begun is
+/// finished even while paused.
 fn asked_for(journal: &Journal, context: &Context<'_>) -> Vec<Effect> {
     match &journal.phase {
+        phase if !phase.must_finish() && !journal.pending.is_empty() => {
+            journal.pending.first().cloned().map(Effect::Errand).into_iter().collect()
+        }
         Phase::Steady => reboot(journal, context).into_iter().collect(),
         Phase::Activating(attempt) => {
             vec![Effect::Arm { attempt: attempt.clone(), stage: Stage::Activation }, Effect::Activate(attempt.clone())]
@@ -108,6 +119,10 @@ fn reboot(journal: &Journal, context: &Context<'_>) -> Option<Effect> {
     let wanted = journal.reboot.as_ref()?;
     let (policy, now) = (&context.policy.reboot, context.now);
     let put_off = wanted.not_before.is_some_and(|time| now < time && time.duration_since(now) <= LONGEST_PAUSE);
+    if wanted.stranded_in.is_some() {
+        let begins = context.policy.reboot_when_stranded && !put_off;
+        return begins.then_some(Effect::Reboot { insist: true });
+    }
     let begins = !context.paused && !put_off && journal.by_hand.is_none() && policy.is_due(wanted.since, now);
     begins.then(|| Effect::Reboot { insist: policy.insists(wanted.since, now) })
 }

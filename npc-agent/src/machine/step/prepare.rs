@@ -7,7 +7,8 @@ use npc_core::document::OutcomeKind;
 use super::Turn;
 use super::records::UNAVAILABLE;
 use crate::machine::{
-    Attempt, Baseline, Believed, Built, Event, Failed, Journal, Mode, Phase, Quarantined, SystemKey, Target, Unproven,
+    Attempt, Baseline, Believed, Built, Errand, Event, Failed, Journal, Mode, Phase, Quarantined, SystemKey, Target,
+    Unproven,
 };
 
 impl Turn<'_> {
@@ -63,6 +64,7 @@ impl Turn<'_> {
             committed.target = target.clone();
             let message = format!("{}@{} changes nothing here", target.remote, target.serial);
             self.record(target, OutcomeKind::Adopted, None, message);
+            self.send(Errand::TidyUp);
         }
         true
     }
@@ -118,14 +120,17 @@ impl Turn<'_> {
             if let Some(committed) = &mut self.journal.committed {
                 committed.target = target;
             }
+            self.send(Errand::TidyUp);
             return Phase::Steady;
         }
         if self.is_quarantined(&target, Some(&built.system)) {
+            self.send(Errand::TidyUp);
             return Phase::Steady;
         }
         if let Some(expires) = target.expires.filter(|expires| *expires <= self.context.now) {
             let message = format!("the release expired at {expires}, before it could be activated");
             self.record_failure(&target, OutcomeKind::Refused, Failed::new("expired", message));
+            self.send(Errand::TidyUp);
             return Phase::Steady;
         }
         if self.context.paused {

@@ -212,8 +212,20 @@ fn a_host_that_cannot_go_back_reboots_into_the_old_system_where_policy_says_so()
     let mut journal = committed("a");
     run(&mut journal, up_to_activation(2, "b", "a"));
     run(&mut journal, [Event::AttemptFailed(Failed::new("x", "x"))]);
-    let failed = Event::RollBackFailed(Failed::new("y", "y"));
-    let (_, effect) = step(journal.clone(), failed.clone(), &under(&policy, 0));
+    let (stranded, effect) = step(journal.clone(), back_failed(), &under(&policy, 0));
     assert_eq!(effect, Some(Effect::Reboot { insist: true }));
-    assert_eq!(run(&mut journal, [failed]), None);
+    assert_eq!(run(&mut journal, [back_failed()]), None);
+    // The agent may end before the host does.
+    let boot = |id: &str| Event::Started(Found { boot_id: Some(id.into()), ..found("a") });
+    let (again, effect) = step(stranded.clone(), boot("one"), &under(&policy, 10));
+    assert_eq!(effect, Some(Effect::Reboot { insist: true }));
+    assert_eq!(step(stranded.clone(), boot("one"), &at(10)).1, None, "the operator has thought better of it");
+    let (_, effect) = step(again.clone(), Event::RebootPutOff { until: at(60).now, failed: None }, &under(&policy, 10));
+    assert_eq!(effect, None);
+    let (rebooted, effect) = step(again, boot("two"), &under(&policy, 60));
+    assert_eq!((effect, rebooted.reboot), (None, None), "once is enough");
+    let mut journal = stranded;
+    run(&mut journal, up_to_activation(3, "c", "a"));
+    run(&mut journal, [Event::Activated(Ended::Well), Event::Proved(Vec::new()), Event::Committed(found("c"))]);
+    assert_eq!(journal.reboot, None, "a good system is worth no reboot");
 }
