@@ -165,7 +165,8 @@ fn main() {
         let parts = Parts {
             state,
             replay,
-            journal,
+            recovered: None,
+            journal: journal.unwrap_or_default(),
             local: Local::default(),
             configured,
             policy: Policy::default(),

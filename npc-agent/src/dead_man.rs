@@ -51,10 +51,6 @@ pub struct DeadMan {
     pub probation: Duration,
 }
 
-fn attempt_file(name: &str) -> String {
-    format!("units/{name}.attempt.json")
-}
-
 fn name_of(attempt: &Attempt, stage: Stage) -> String {
     let stage = match stage {
         Stage::Activation => "dead-man",
@@ -77,9 +73,7 @@ impl DeadMan {
         let failed = |reason: String| Failed::new("dead-man", format!("the dead-man timer cannot be set: {reason}"));
         let settings = self.settings_of(attempt);
         // What the rescuer goes by if it cannot read the journal any more.
-        self.state
-            .write_json(&attempt_file(&attempt.name()), attempt)
-            .map_err(|error| failed(explain::in_one_line(&error)))?;
+        self.state.note_attempt(attempt).map_err(|error| failed(explain::in_one_line(&error)))?;
         if !settings.exists() {
             // The settings themselves may belong to the new system a moment later.
             fs::copy(&self.config, &settings).map_err(|error| failed(error.to_string()))?;
@@ -174,6 +168,7 @@ impl DeadMan {
                 let _ = fs::remove_file(self.lease(&name));
             }
         }
+        self.state.forget_attempt(attempt);
     }
 }
 
@@ -235,14 +230,16 @@ impl<P: Platform> Rescue<'_, P> {
         self.journal().phase.attempt().is_some_and(|attempt| attempt.name() == self.attempt)
     }
 
-    /// The journal. Where it cannot be read, the attempt that the timer was set for counts as going on.
+    /// The journal. Where it is damaged or gone, the attempt that the timer was set for goes on if nobody has noted its end.
     fn journal(&self) -> Journal {
-        let error = match self.state.read_journal() {
-            Ok(journal) => return journal,
-            Err(error) => error,
-        };
-        tracing::error!(kind = "state", error = &error as &dyn std::error::Error, "the journal cannot be read");
-        match self.state.read_json(&attempt_file(self.attempt)) {
+        match self.state.find_journal() {
+            Ok(Some(journal)) => return journal,
+            Ok(None) => tracing::error!(kind = "state", "the journal is gone"),
+            Err(error) => {
+                tracing::error!(kind = "state", error = &error as &dyn std::error::Error, "the journal cannot be read");
+            }
+        }
+        match self.state.noted_attempt(self.attempt) {
             Ok(Some(attempt)) => Journal { phase: Phase::Probation(attempt), ..Journal::default() },
             Ok(None) => Journal::default(),
             Err(error) => {

@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::failpoint::UnderWay;
 use crate::failure::{Exit, Failure};
 use crate::health::Probation;
-use crate::machine::{Context, Effect, Event, Failed, Journal, Phase, Policy, RebootWhen, step, waits};
+use crate::machine::{Attempt, Context, Effect, Event, Failed, Journal, Phase, Policy, RebootWhen, step, waits};
 use crate::metrics::Metrics;
 use crate::poll::{News, PollError, Poller};
 use crate::report::{Account, Reporter};
@@ -92,6 +92,8 @@ pub struct Parts<P> {
     pub replay: Replay,
     /// Where it is.
     pub journal: Journal,
+    /// The attempt that is under way although there is no journal any more.
+    pub recovered: Option<Attempt>,
     /// What the operator said on the host.
     pub local: Local,
     /// What the configuration file says to follow.
@@ -184,11 +186,16 @@ impl<P: Platform> Driver<P> {
     }
 
     async fn begin(&mut self, signals: &mut Signals) -> Flow {
-        let found = self.look_around(self.parts.journal.phase.attempt()).await;
+        let recovered = self.parts.recovered.take();
+        let found = self.look_around(recovered.as_ref().or(self.parts.journal.phase.attempt())).await;
         self.began_under.clone_from(&found.running);
         self.parts.metrics.reflect(&self.parts.journal, self.context().paused);
         let retried = self.parts.local.retried.map(|at| Event::Retried { at });
-        self.handle_all([Event::Started(found)].into_iter().chain(retried), signals).await
+        let begun = match recovered {
+            Some(attempt) => Event::Recovered(Box::new(attempt), found),
+            None => Event::Started(found),
+        };
+        self.handle_all([begun].into_iter().chain(retried), signals).await
     }
 
     /// Asks once, does what that leads to, and says how it ended.

@@ -76,6 +76,63 @@ fn what_fails_probation_is_rolled_back_though_the_boot_default_was_set_by_hand()
     assert_eq!(fs::canonicalize(agent.profile()).expect("a profile"), by_hand);
 }
 
+/// What becomes of a journal in the middle of an attempt.
+#[derive(Debug, Clone, Copy)]
+enum Lost {
+    Damaged,
+    Gone,
+}
+
+impl Lost {
+    fn befalls(self, agent: &Agent<'_>) {
+        let journal = agent.path("state/journal.json");
+        match self {
+            Self::Damaged => fs::write(journal, "{").expect("written"),
+            Self::Gone => fs::remove_file(journal).expect("removed"),
+        }
+    }
+}
+
+#[test]
+fn a_probation_goes_on_though_the_journal_is_lost() {
+    let Some(nix) = Nix::find() else { return };
+    for lost in [Lost::Damaged, Lost::Gone] {
+        let world = World::new(&Kind::Served);
+        let agent = host(&world, &nix, "");
+        is_in_probation(&world, &agent).kill();
+        let activations = agent.activations();
+        lost.befalls(&agent);
+        let _running = agent.start();
+        eventually("a new journal", || {
+            let text = fs::read_to_string(agent.path("state/journal.json")).ok()?;
+            (text != "{").then_some(())
+        });
+        agent.commits(2);
+        let journal = agent.journal().expect("a journal");
+        assert_eq!(agent.running().expect("a system").to_str(), journal["committed"]["system"].as_str());
+        assert_eq!(agent.activations()[..activations.len()], activations);
+        let again = agent.activations()[activations.len()..].iter().any(|line| line.starts_with("test"));
+        assert!(!again, "{lost:?}: it was not activated again: {:?}", agent.activations());
+    }
+}
+
+#[test]
+fn the_timer_brings_the_system_before_back_though_the_journal_is_lost() {
+    let Some(nix) = Nix::find() else { return };
+    for lost in [Lost::Damaged, Lost::Gone] {
+        let world = World::new(&Kind::Served);
+        let agent = host(&world, &nix, "");
+        let path = agent.path("agent.toml");
+        let settings = fs::read_to_string(&path).expect("read").replace("store = 1", "store = 1\nlimit = 6");
+        fs::write(path, settings + "[activation]\ntimeout = 2\n").expect("written");
+        let first = agent.running();
+        is_in_probation(&world, &agent).kill();
+        assert_ne!(agent.running(), first);
+        lost.befalls(&agent);
+        eventually(&format!("{lost:?}: the old system runs"), || (agent.running() == first).then_some(()));
+    }
+}
+
 /// An agent that is killed before it has told the operator's program anything, or before it has noted that it did.
 #[test]
 fn a_hook_is_run_by_the_next_agent_where_the_one_before_may_not_have() {
@@ -90,7 +147,7 @@ fn a_hook_is_run_by_the_next_agent_where_the_one_before_may_not_have() {
         fs::write(&path, fs::read_to_string(&path).expect("read") + &hooks).expect("written");
         let mut command = agent.command();
         command.args(["run", "--once"]).env("NPC_FAIL_AT", place);
-        assert_eq!(command.status().expect("it ran").signal(), Some(Signal::KILL.as_raw()), "{place}");
+        assert_eq!(command.output().expect("it ran").status.signal(), Some(Signal::KILL.as_raw()), "{place}");
         agent.once().works();
         assert_eq!(fs::read_to_string(&told).expect("told"), "committed 1\n".repeat(runs), "{place}");
         agent.once().works();

@@ -99,13 +99,16 @@ impl PlatformUse for Following<'_> {
         };
         let pace = Pace::every(settings.poll_interval);
         let metrics = Rc::new(Metrics::default());
-        let journal = state.recover_journal()?;
+        let kept = state.recover_journal()?;
+        let recovered = if kept.is_none() { state.newest_attempt() } else { None };
+        let journal = kept.unwrap_or_default();
         let poller = Poller::new(Arc::clone(&store), settings.anchor.clone(), told, names, pace);
         let trust = poller.trust(&self.replay);
         let account = Account { journal: journal.clone(), paused: false, obeyed: None, running: None, trust };
         let parts = Parts {
-            journal,
             reporter: reporter(settings, &state, self.instance, store, account),
+            recovered,
+            journal,
             replay: self.replay,
             local,
             configured: settings.following.clone(),

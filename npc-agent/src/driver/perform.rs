@@ -268,6 +268,9 @@ impl<P: Platform> Driver<P> {
     /// What was tried lately can be gone back to by hand; the rest can be fetched and built again.
     fn tidy_up(&self) {
         let journal = &self.parts.journal;
+        if journal.phase.attempt().is_none() {
+            self.parts.state.forget_attempts();
+        }
         let attempts =
             journal.phase.attempt().into_iter().chain(journal.unproven.as_ref().map(|unproven| &unproven.attempt));
         let mut flakes: Vec<_> = journal.committed.iter().map(|committed| committed.target.archive.sha256).collect();

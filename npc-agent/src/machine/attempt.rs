@@ -53,6 +53,11 @@ impl Attempt {
         found.profile.as_ref().is_none_or(boots)
     }
 
+    /// Whether its system is what would be booted, and was not before: a commit has begun.
+    pub fn has_become_boot_default(&self, found: &Found) -> bool {
+        found.profile.as_ref() == Some(&self.system) && self.before.profile.as_ref() != Some(&self.system)
+    }
+
     fn is_ours(&self, system: &PathBuf) -> bool {
         *system == self.system || Some(system) == self.before.running.as_ref()
     }

@@ -59,6 +59,8 @@ pub enum Ended {
 pub enum Event {
     /// The agent began to run, and found the host like this.
     Started(Found),
+    /// The agent began to run without a journal, with this attempt under way, and found the host like this.
+    Recovered(Box<Attempt>, Found),
     /// Nothing of ours was under way, and the host was like this.
     Looked(Found),
     /// The host was told to follow something else.

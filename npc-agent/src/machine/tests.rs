@@ -9,6 +9,7 @@ use npc_core::document::{Archive, OutcomeKind, Serial};
 mod boots;
 mod errands;
 mod others;
+mod recovered;
 
 const START: &str = "2026-01-01T00:00:00Z";
 

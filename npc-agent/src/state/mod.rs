@@ -17,6 +17,7 @@
 //! ```
 
 mod assignment;
+mod attempts;
 mod instance;
 mod local;
 mod lock;

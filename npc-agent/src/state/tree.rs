@@ -117,18 +117,24 @@ impl StateDirectory {
 
     /// Reads the journal.
     pub fn read_journal(&self) -> Result<Journal, StateError> {
-        Ok(self.read_json(JOURNAL)?.unwrap_or_default())
+        Ok(self.find_journal()?.unwrap_or_default())
     }
 
-    /// Reads the journal. One that is damaged is put aside, and what it said is forgotten: the release that the
-    /// host follows is then built and activated as if for the first time, which ends in the same system.
-    pub fn recover_journal(&self) -> Result<Journal, StateError> {
-        match self.read_journal() {
+    /// Reads the journal, where there is one.
+    pub fn find_journal(&self) -> Result<Option<Journal>, StateError> {
+        self.read_json(JOURNAL)
+    }
+
+    /// Reads the journal. One that is damaged is put aside, and what it said is forgotten, but for the attempt that was under
+    /// way: `None`, if it is not there. The release that the host follows is then built and activated as if for the first time,
+    /// which ends in the same system.
+    pub fn recover_journal(&self) -> Result<Option<Journal>, StateError> {
+        match self.find_journal() {
             Err(error) if error.source.kind() == io::ErrorKind::InvalidData => {
                 tracing::error!(error = &error as &dyn std::error::Error, "the journal is damaged; starting a new one");
                 let (path, aside) = (self.path(JOURNAL), self.path("journal.damaged.json"));
                 fs::rename(&path, aside).map_err(|source| StateError { action: "put aside", path, source })?;
-                Ok(Journal::default())
+                Ok(None)
             }
             read => read,
         }

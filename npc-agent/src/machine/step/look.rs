@@ -233,14 +233,15 @@ impl Turn<'_> {
                     Phase::RollingBack { reason, .. } => reason,
                     _ => Failed::new(DEADLINE_PASSED, message),
                 };
-                let boot = was_changing_boot && attempt.owns_boot_default(found);
+                let has_changed_boot = was_changing_boot || attempt.has_become_boot_default(found);
+                let boot = has_changed_boot && attempt.owns_boot_default(found);
                 Phase::RollingBack { attempt, reason, boot, rescued: false }
             }
         };
     }
 
     /// A human's word is the last, unless the operator says that npc's is.
-    fn give_way(&mut self, attempt: &Attempt, found: &Found, has_failed: bool) -> Phase {
+    pub(super) fn give_way(&mut self, attempt: &Attempt, found: &Found, has_failed: bool) -> Phase {
         let shown = |system: &Option<PathBuf>| system.clone().unwrap_or_default().display().to_string();
         let message = if attempt.owns_running(found) {
             let (boots, runs) = (shown(&found.profile), shown(&found.running));

@@ -4,6 +4,7 @@ mod attempt;
 mod look;
 mod prepare;
 mod records;
+mod recover;
 
 use jiff::SignedDuration;
 use npc_core::Timestamp;
@@ -54,6 +55,7 @@ impl Turn<'_> {
     fn take_in(&mut self, event: Event) {
         match event {
             Event::Started(found) => self.started(&found),
+            Event::Recovered(attempt, found) => self.recovered(*attempt, &found),
             Event::Looked(found) => self.looked(&found),
             Event::Overtaken(found) => self.overtaken(&found),
             Event::DeadlinePassed(found) => self.deadline_passed(&found),
