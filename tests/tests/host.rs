@@ -284,10 +284,8 @@ fn another_kernel_is_booted_when_policy_says_so_and_proved_by_its_first_boot() {
 
 #[test]
 fn a_unit_that_fails_at_every_boot_keeps_no_kernel_from_being_committed() {
-    let Some(base) = HostBase::find() else { return };
-    let world = host::world(&Kind::Served);
     let early = "[Service]\nType=oneshot\nRemainAfterExit=true\nExecStart=/bin/sh -c 'test -e /run/later'\n";
-    let mut host = Host::boot(&base, &world, &world.system().unit("early.service", early));
+    let Some((world, mut host)) = host::running(|system| system.unit("early.service", early)) else { return };
     let first = world.publish_system(|system| system.unit("early.service", early).unit("good.service", GOOD));
     host.commits(first);
     host.power_cycle();
