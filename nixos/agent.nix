@@ -75,6 +75,8 @@ in
         Restart = "always";
         RestartSec = 1;
         WatchdogSec = 60;
+        # A host that is short of everything may take a while to say how it is.
+        TimeoutStartSec = "5min";
         KillMode = "mixed";
         # A commit that has begun is brought to its end.
         TimeoutStopSec = "45min";

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::unit::{ask, tell};
+use super::unit::{ask, is_booted, tell};
 use crate::machine::Failed;
 
 /// The kind of a reboot that waits for users to log out.
@@ -18,9 +18,10 @@ struct Session {
 /// Reboots, unless a user is logged in and nobody insists.
 pub(super) async fn begin(command: &[String], insist: bool) -> Result<(), Failed> {
     if !insist {
-        let users = users().await;
-        if !users.is_empty() {
-            return Err(Failed::new(USERS, format!("still logged in: {}", users.join(", "))));
+        match users().await {
+            Ok(users) if users.is_empty() => {}
+            Ok(users) => return Err(Failed::new(USERS, format!("still logged in: {}", users.join(", ")))),
+            Err(failed) => return Err(Failed::new(USERS, format!("who is logged in cannot be told: {failed}"))),
         }
     }
     let (program, arguments) =
@@ -29,18 +30,22 @@ pub(super) async fn begin(command: &[String], insist: bool) -> Result<(), Failed
 }
 
 /// Who is logged in. Where nobody keeps account of that, nobody.
-async fn users() -> Vec<String> {
-    let Ok(listed) = ask("loginctl", ["list-sessions", "--no-pager", "--output=json"]).await else { return Vec::new() };
+async fn users() -> Result<Vec<String>, Failed> {
+    let listed = match ask("loginctl", ["list-sessions", "--no-pager", "--output=json"]).await {
+        Ok(listed) => listed,
+        Err(_) if !is_booted() => return Ok(Vec::new()),
+        Err(failed) => return Err(failed),
+    };
     let sessions: Vec<Session> = serde_json::from_slice(&listed.stdout).unwrap_or_default();
     let mut users = Vec::new();
     for session in sessions {
         // Greeters and background services have sessions of other classes.
         let class = ask("loginctl", ["show-session", "--value", "--property=Class", &session.session]).await;
-        if class.is_ok_and(|class| class.stdout.starts_with(b"user")) {
+        if class?.stdout.starts_with(b"user") {
             users.push(session.user.unwrap_or(session.session));
         }
     }
     users.sort();
     users.dedup();
-    users
+    Ok(users)
 }

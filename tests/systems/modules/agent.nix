@@ -44,6 +44,7 @@ in
           Restart=always
           RestartSec=1
           WatchdogSec=60
+          TimeoutStartSec=5min
           KillMode=mixed
           TimeoutStopSec=45min
           StateDirectory=npc-agent
