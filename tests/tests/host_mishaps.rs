@@ -49,6 +49,27 @@ fn a_commit_that_a_shutdown_forestalls_is_undone_by_the_next_boot_and_blames_nob
     host.commits(serial);
 }
 
+/// What is checked is stopped before the agent is.
+#[test]
+fn a_shutdown_in_probation_is_no_systems_fault() {
+    let Some((world, mut host)) = host::running(|system| system) else { return };
+    let before = host.systems();
+    let lingers = "[Unit]\nAfter=npc-agent.service\n\
+                   [Service]\nExecStart=/bin/sleep infinity\nExecStop=/bin/sleep 5\n";
+    let checks = r#"{"healthChecks": {
+        "pending": {"type": "command", "command": ["/bin/false"], "interval": 1, "startPeriod": 60},
+        "good": {"type": "unit", "unit": "good.service", "interval": 1, "retries": 0}
+    }}"#;
+    let broken = |system: System| system.unit("lingers.service", lingers).etc("npc/host.json", checks);
+    world.publish_system(|system| broken(system).unit("good.service", GOOD));
+    eventually("its agent has begun", || (host.unit_property(AGENT, "NRestarts") == "1").then_some(()));
+    eventually("it runs", || (host.unit_state(AGENT) == "active").then_some(()));
+    host.begin_reboot();
+    host.reboots();
+    host.comes_to("rolled-back interrupted");
+    assert_eq!(host.systems(), before);
+}
+
 #[test]
 fn a_boot_loader_that_hangs_is_ended_and_rolled_back() {
     let impatient = |system: System| system.agent_settings("[activation]\ntimeout = 3");

@@ -77,7 +77,7 @@ impl<P: Platform> Driver<P> {
             Effect::HandOver => self.hand_over().await,
             Effect::Prove(attempt) => match self.prove(&attempt).await {
                 Ok(remarks) => Event::Proved(remarks).into(),
-                Err(failed) => Event::AttemptFailed(failed).into(),
+                Err(failed) => self.unless_shutting_down(Event::AttemptFailed(failed)).await,
             },
             Effect::Commit(attempt) => self.commit(&attempt).await,
             Effect::RollBack { attempt, boot, rescued } => self.roll_back(&attempt, boot, rescued).await,

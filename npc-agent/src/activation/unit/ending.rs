@@ -73,6 +73,8 @@ impl Ending {
 impl std::fmt::Display for Ending {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.result.as_str() {
+            // To systemd, SIGTERM is a clean end.
+            "success" if self.code().is_none() => write!(formatter, "it was ended by SIG{}", self.status),
             "success" => formatter.write_str("it succeeded"),
             "exit-code" => write!(formatter, "exit status: {}", self.status),
             "timeout" => formatter.write_str("it took too long"),

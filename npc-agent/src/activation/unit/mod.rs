@@ -48,7 +48,7 @@ pub struct Job {
     pub directory: PathBuf,
     /// How long it may take.
     pub timeout: Duration,
-    /// What a shutdown does to it.
+    /// What a shutdown does to it, where systemd runs it.
     pub in_shutdown: InShutdown,
 }
 
