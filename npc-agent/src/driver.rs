@@ -129,6 +129,8 @@ pub struct Driver<P> {
     began_under: Option<std::path::PathBuf>,
     /// The system that was found running last.
     running: Option<std::path::PathBuf>,
+    /// Whether the journal was held against the host, and what came of that could be written down.
+    has_begun: bool,
     /// Held from before a commit until the journal says that it is done.
     commit: Option<CommitLock>,
 }
@@ -136,7 +138,7 @@ pub struct Driver<P> {
 impl<P: Platform> Driver<P> {
     /// An agent that has not begun.
     pub fn new(parts: Parts<P>) -> Self {
-        Self { parts, unwritten: None, began_under: None, running: None, commit: None }
+        Self { parts, unwritten: None, began_under: None, running: None, has_begun: false, commit: None }
     }
 
     /// Lets the agent's last words be heard.
@@ -186,15 +188,9 @@ impl<P: Platform> Driver<P> {
     }
 
     async fn begin(&mut self, signals: &mut Signals) -> Flow {
-        let recovered = self.parts.recovered.take();
-        let found = self.look_around(recovered.as_ref().or(self.parts.journal.phase.attempt())).await;
-        self.began_under.clone_from(&found.running);
+        let begun = self.begin_or_look().await;
         self.parts.metrics.reflect(&self.parts.journal, self.context().paused);
         let retried = self.parts.local.retried.map(|at| Event::Retried { at });
-        let begun = match recovered {
-            Some(attempt) => Event::Recovered(Box::new(attempt), found),
-            None => Event::Started(found),
-        };
         self.handle_all([begun].into_iter().chain(retried), signals).await
     }
 
@@ -270,8 +266,8 @@ impl<P: Platform> Driver<P> {
 
     /// Has a look at what runs, before anything is decided upon it.
     async fn look(&mut self, event: Event, signals: &mut Signals) -> Flow {
-        let found = self.look_around(None).await;
-        self.handle_all([Event::Looked(found), event], signals).await
+        let looked = self.begin_or_look().await;
+        self.handle_all([looked, event], signals).await
     }
 
     async fn handle_all(&mut self, events: impl IntoIterator<Item = Event>, signals: &mut Signals) -> Flow {
@@ -292,10 +288,12 @@ impl<P: Platform> Driver<P> {
             }
             // What is done is done, and is not repeated because a disk takes no notes of it.
             let is_done = matches!(event, Event::ErrandDone(_));
+            let begins = matches!(event, Event::Started(_) | Event::Recovered(..));
             let (journal, effects) = step(self.parts.journal.clone(), event, &self.context());
             if !self.remember(journal, is_done) {
                 return Flow::GoOn;
             }
+            self.has_begun |= begins;
             if !matches!(self.parts.journal.phase, Phase::Committing(_) | Phase::RollingBack { .. }) {
                 self.commit = None;
             }
@@ -374,7 +372,7 @@ impl<P: Platform> Driver<P> {
     /// If it cannot be written, nothing new begins; but what has begun goes on, since the older journal on the disk leads
     /// back to the old system, and stopping half way would not.
     fn remember(&mut self, journal: Journal, is_done: bool) -> bool {
-        if journal == self.parts.journal {
+        if journal == self.parts.journal && self.unwritten.is_none() {
             return true;
         }
         self.unwritten = self.parts.state.write_journal(&journal).err();

@@ -117,8 +117,24 @@ impl<P: Platform> Driver<P> {
         Ok(baseline)
     }
 
+    /// Holds the journal against the host, anew for as long as a disk takes no note of what comes of that; then only looks.
+    pub(super) async fn begin_or_look(&mut self) -> Event {
+        if self.has_begun {
+            return Event::Looked(self.look_around(None).await);
+        }
+        let recovered = self.parts.recovered.clone();
+        let found = self.look_around(recovered.as_ref().or(self.parts.journal.phase.attempt())).await;
+        if self.began_under.is_none() {
+            self.began_under.clone_from(&found.running);
+        }
+        match recovered {
+            Some(attempt) => Event::Recovered(Box::new(attempt), found),
+            None => Event::Started(found),
+        }
+    }
+
     /// How the host is, with what the journal wants to know of the boot.
-    pub(super) async fn look_around(&self, attempt: Option<&Attempt>) -> Found {
+    async fn look_around(&self, attempt: Option<&Attempt>) -> Found {
         let mut found = self.parts.platform.look(attempt).await;
         if self.has_systemd() && self.parts.journal.knows_too_little_of_boot(&found) {
             found.failed_at_boot = health::failed_at_boot().await;

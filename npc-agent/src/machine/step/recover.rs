@@ -1,12 +1,18 @@
 //! Going on with an attempt when the journal is lost: how far it got, only the host can tell.
 
 use super::{Turn, interrupted};
-use crate::machine::{Activation, Attempt, Found, Mode, Phase};
+use crate::machine::{Activation, Attempt, Found, Mode, Phase, Unproven};
 
 impl Turn<'_> {
     /// The journal is lost, but this attempt was under way.
     pub(super) fn recovered(&mut self, attempt: Attempt, found: &Found) {
         self.journal.attempts = self.journal.attempts.max(attempt.number);
+        if attempt.mode == Mode::FirstBoot {
+            // If this boot ends before it has proved itself, the next one has to know.
+            let made_default = Attempt { mode: Mode::Switch, ..attempt.clone() };
+            let boot_id = found.boot_id.clone();
+            self.journal.unproven = Some(Unproven { attempt: made_default, boot_id, previous: None, boots: 1 });
+        }
         self.journal.phase = self.reconciled(attempt, found);
         self.looked(found);
     }

@@ -62,3 +62,14 @@ fn the_timer_puts_the_boot_default_back_though_the_journal_does_not_know_of_a_co
     let (_, effect) = step(journal, Event::DeadlinePassed(Found { profile: Some(system("b")), ..found("b") }), &at(0));
     assert!(matches!(effect, Some(Effect::RollBack { boot: true, .. })), "{effect:?}");
 }
+
+#[test]
+fn a_first_boot_that_is_recovered_proves_nothing_for_the_boots_after_it() {
+    let attempt = Attempt { mode: Mode::FirstBoot, ..attempt() };
+    let boots = |boot: &str| Found { boot_id: Some(boot.into()), booted: Some(system("b")), ..found("b") };
+    let (journal, _) = step(Journal::default(), Event::Recovered(Box::new(attempt), boots("two")), &at(0));
+    let (journal, effect) = step(journal, Event::Proved(Vec::new()), &at(0));
+    assert!(matches!(effect, Some(Effect::Commit(_))), "{effect:?}");
+    let (_, effect) = step(journal, Event::Started(boots("three")), &at(0));
+    assert!(matches!(effect, Some(Effect::Prove(_))), "{effect:?}");
+}
