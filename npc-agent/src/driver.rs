@@ -17,7 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 use crate::activation::Platform;
-use crate::clock::Clock;
+use crate::clock::{Clock, Jumps};
 use crate::failpoint::UnderWay;
 use crate::failure::{Exit, Failure};
 use crate::health::Probation;
@@ -131,6 +131,7 @@ pub struct Driver<P> {
     running: Option<std::path::PathBuf>,
     /// Whether the journal was held against the host, and what came of that could be written down.
     has_begun: bool,
+    jumps: Jumps,
     /// Held from before a commit until the journal says that it is done.
     commit: Option<CommitLock>,
 }
@@ -138,7 +139,15 @@ pub struct Driver<P> {
 impl<P: Platform> Driver<P> {
     /// An agent that has not begun.
     pub fn new(parts: Parts<P>) -> Self {
-        Self { parts, unwritten: None, began_under: None, running: None, has_begun: false, commit: None }
+        Self {
+            parts,
+            unwritten: None,
+            began_under: None,
+            running: None,
+            has_begun: false,
+            jumps: Jumps::default(),
+            commit: None,
+        }
     }
 
     /// Lets the agent's last words be heard.
@@ -188,6 +197,7 @@ impl<P: Platform> Driver<P> {
     }
 
     async fn begin(&mut self, signals: &mut Signals) -> Flow {
+        self.jumps.since_last(&*self.parts.clock);
         let begun = self.begin_or_look().await;
         self.parts.metrics.reflect(&self.parts.journal, self.context().paused);
         let retried = self.parts.local.retried.map(|at| Event::Retried { at });
@@ -266,8 +276,9 @@ impl<P: Platform> Driver<P> {
 
     /// Has a look at what runs, before anything is decided upon it.
     async fn look(&mut self, event: Event, signals: &mut Signals) -> Flow {
+        let jumped = self.jumps.since_last(&*self.parts.clock).map(Event::ClockJumped);
         let looked = self.begin_or_look().await;
-        self.handle_all([looked, event], signals).await
+        self.handle_all(jumped.into_iter().chain([looked, event]), signals).await
     }
 
     async fn handle_all(&mut self, events: impl IntoIterator<Item = Event>, signals: &mut Signals) -> Flow {

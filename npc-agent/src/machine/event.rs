@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use jiff::SignedDuration;
 use npc_core::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -76,6 +77,8 @@ pub enum Event {
     PollFailed(Failed),
     /// The store answered, and nothing is new.
     PollAnswered,
+    /// The clock was set, by so much.
+    ClockJumped(SignedDuration),
     /// Time has passed, or the host was resumed.
     Woke,
     /// The archive lies unpacked.

@@ -5,6 +5,7 @@ mod host;
 
 use std::collections::BTreeSet;
 
+use jiff::SignedDuration;
 use proptest::prelude::*;
 
 use super::tests::{at, system, target};
@@ -39,7 +40,8 @@ enum Happens {
     DeadMan,
     /// A human has this system run, or be booted, or both.
     Human(&'static str, Hand),
-    Clock(i64),
+    /// The clock is set, noticed or not.
+    Clock(i64, bool),
     Repointed,
     Retried,
     /// The disk takes no notes any more, or does again.
@@ -92,7 +94,7 @@ fn happens() -> impl Strategy<Value = Happens> {
         4 => Just(Happens::PowerCut),
         4 => Just(Happens::DeadMan),
         2 => (name(), hand).prop_map(|(name, hand)| Happens::Human(name, hand)),
-        4 => (-200_000..200_000_i64).prop_map(Happens::Clock),
+        4 => (-200_000..200_000_i64, any::<bool>()).prop_map(|(seconds, is_noticed)| Happens::Clock(seconds, is_noticed)),
         2 => Just(Happens::Repointed),
         2 => Just(Happens::Retried),
         3 => any::<bool>().prop_map(Happens::Disk),
@@ -122,7 +124,7 @@ impl Host {
             Happens::Store(answers) => return self.store = *answers,
             Happens::Disk(takes_notes) => return self.takes_notes = *takes_notes,
             Happens::JournalLost => return self.lose_journal(),
-            Happens::Clock(seconds) => self.now += seconds,
+            Happens::Clock(seconds, _) => self.now += seconds,
             Happens::Human(name, hand) => {
                 if *hand != Hand::Boots {
                     self.running = system(name);
@@ -142,6 +144,7 @@ impl Host {
         self.start();
         self.poll(match happens {
             Happens::Repointed => Event::Repointed,
+            Happens::Clock(seconds, true) => Event::ClockJumped(SignedDuration::from_secs(*seconds)),
             Happens::Retried => Event::Retried { at: at(self.now).now },
             _ => Event::Woke,
         });

@@ -7,6 +7,7 @@ use npc_core::digest::Digest;
 use npc_core::document::{Archive, OutcomeKind, Serial};
 
 mod boots;
+mod clocks;
 mod errands;
 mod others;
 mod recovered;

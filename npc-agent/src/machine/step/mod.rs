@@ -1,6 +1,7 @@
 //! The one function that decides.
 
 mod attempt;
+mod clocks;
 mod look;
 mod prepare;
 mod records;
@@ -46,6 +47,7 @@ struct Turn<'a> {
 pub fn step(journal: Journal, event: Event, context: &Context<'_>) -> (Journal, Vec<Effect>) {
     let mut turn = Turn { journal, context, once: Vec::new() };
     turn.take_in(event);
+    turn.nothing_begins_later();
     let mut effects = turn.once;
     effects.extend(asked_for(&turn.journal, context));
     (turn.journal, effects)
@@ -59,6 +61,7 @@ impl Turn<'_> {
             Event::Looked(found) => self.looked(&found),
             Event::Overtaken(found) => self.overtaken(&found),
             Event::DeadlinePassed(found) => self.deadline_passed(&found),
+            Event::ClockJumped(by) => self.clock_jumped(by),
             Event::Woke => {}
             Event::PollFailed(reason) => self.trouble(reason),
             Event::PollAnswered => self.answered(),
