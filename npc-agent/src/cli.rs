@@ -62,6 +62,9 @@ pub enum Command {
         /// Where to
         directory: PathBuf,
     },
+    /// Read the configuration file, and do nothing else: what the agent before asks of one that is to be booted unproved
+    #[command(hide = true)]
+    Check,
     /// Bring the system before back unless the attempt was ended: what the dead-man timer runs
     #[command(hide = true)]
     DeadMan(DeadMan),

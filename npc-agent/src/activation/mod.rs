@@ -1,5 +1,6 @@
 //! Building a system and switching to it: on NixOS, or by an operator's command.
 
+mod agent;
 mod command;
 mod nixos;
 mod process;
@@ -59,6 +60,11 @@ pub trait Platform {
     /// Makes sure that the system that runs can be gone back to, says which it is, and what speaks against activating
     /// `system` while the host runs.
     async fn survey(&self, system: &Path) -> Result<Baseline, Failed>;
+
+    /// Whether the agent that a system brings would start there with its settings. One that brings none has none to check.
+    async fn check_agent(&self, _system: &Path) -> Result<(), Failed> {
+        Ok(())
+    }
 
     /// Activates a system for this boot, or waits for the end of its activation. Dropping the future leaves it to itself.
     async fn activate(&self, attempt: &Attempt) -> Ended;

@@ -15,6 +15,7 @@ use tokio::process::Command;
 
 pub use self::build::Build;
 
+use super::agent::Agent;
 use super::process::Program;
 use super::system::Host;
 use super::unit::{Ending, InShutdown, Job, Standing, Units};
@@ -272,6 +273,13 @@ impl Platform for NixOs {
             ..Baseline::default()
         };
         Ok(baseline.with_obstacles(self.host.obstacles(system)))
+    }
+
+    async fn check_agent(&self, system: &Path) -> Result<(), Failed> {
+        match Agent::of(system) {
+            Some(agent) => agent.check(&self.log("agent-check.log")).await,
+            None => Ok(()),
+        }
     }
 
     async fn activate(&self, attempt: &Attempt) -> Ended {

@@ -109,6 +109,10 @@ impl<P: Platform> Driver<P> {
     async fn survey(&self, system: &std::path::Path) -> Result<Baseline, Failed> {
         let parts = &self.parts;
         let mut baseline = parts.platform.survey(system).await?;
+        if parts.policy.mode_for(&baseline.obstacles) == Ok(Mode::Boot) {
+            // A boot ends every timer, so nobody else could set one for it.
+            parts.platform.check_agent(system).await?;
+        }
         let has_systemd = self.has_systemd();
         let host_file = parts.platform.host_file();
         let (store, observed) = tokio::join!(self.store_answers(), health::baseline(host_file.as_deref(), has_systemd));
