@@ -11,6 +11,7 @@ mod clocks;
 mod errands;
 mod others;
 mod recovered;
+mod restarts;
 
 const START: &str = "2026-01-01T00:00:00Z";
 
@@ -169,15 +170,6 @@ fn failures_before_activation_back_off_and_quarantine_nothing() {
 }
 
 #[test]
-fn a_clock_that_jumped_back_does_not_stop_the_agent() {
-    let mut journal = Journal::default();
-    run(&mut journal, [Event::Release(target(1, "a"))]);
-    let (journal, _) = step(journal, Event::PreparationFailed(Failed::new("x", "x")), &at(0));
-    let (_, effect) = step(journal, Event::Woke, &at(-10 * 365 * 86_400));
-    assert!(matches!(effect, Some(Effect::Fetch(_))));
-}
-
-#[test]
 fn a_failed_attempt_rolls_back_and_is_quarantined() {
     for passed in 0..3 {
         let mut journal = committed("a");
@@ -298,52 +290,6 @@ pub(super) fn starts(running: &str) -> Event {
 }
 
 #[test]
-fn a_crash_while_activating_rolls_back_and_is_tried_once_more() {
-    let mut journal = committed("a");
-    run(&mut journal, up_to_activation(2, "b", "a"));
-    for attempt in 1..=2 {
-        assert!(matches!(run(&mut journal, [starts("b")]), Some(Effect::RollBack { boot: false, .. })));
-        assert!(matches!(run(&mut journal, [starts("a")]), Some(Effect::RollBack { .. })), "and again");
-        assert_eq!(run(&mut journal, [Event::RolledBack { store_answers: true, unwell: None }]), None);
-        assert_eq!(journal.outcomes[0].error.as_deref(), Some("interrupted"));
-        assert_eq!(journal.quarantine.len(), attempt - 1);
-        if attempt == 1 {
-            let (next, effect) = step(journal, Event::Woke, &at(3600));
-            assert!(matches!(effect, Some(Effect::Build(_))));
-            journal = next;
-            run(&mut journal, [Event::Built(system("b").into()), Event::Surveyed(baseline("a"))]);
-        }
-    }
-}
-
-#[test]
-fn an_agent_that_comes_back_under_the_new_system_goes_on() {
-    let mut journal = committed("a");
-    run(&mut journal, up_to_activation(2, "b", "a"));
-    run(&mut journal, [Event::Activated(Ended::Well)]);
-    assert!(matches!(run(&mut journal, [starts("b")]), Some(Effect::Prove(_))));
-    run(&mut journal, [Event::Proved(Vec::new())]);
-    assert!(matches!(run(&mut journal, [starts("b")]), Some(Effect::Commit(_))));
-}
-
-#[test]
-fn a_host_that_comes_back_under_the_old_system_commits_nothing() {
-    for proved in [false, true] {
-        let mut journal = committed("a");
-        run(&mut journal, up_to_activation(2, "b", "a"));
-        run(&mut journal, [Event::Activated(Ended::Well)]);
-        if proved {
-            run(&mut journal, [Event::Proved(Vec::new())]);
-        }
-        let Some(Effect::RollBack { boot, .. }) = run(&mut journal, [starts("a")]) else { panic!("it must roll back") };
-        assert_eq!(boot, proved, "only committing touches the boot default");
-        run(&mut journal, [Event::RolledBack { store_answers: true, unwell: None }]);
-        assert!(journal.quarantine.is_empty());
-        assert_eq!(journal.committed.as_ref().expect("committed").system, system("a"));
-    }
-}
-
-#[test]
 fn a_repointed_host_drops_what_it_had_not_begun_to_activate() {
     let mut journal = Journal::default();
     run(&mut journal, [Event::Release(target(1, "a")), Event::Unpacked]);
@@ -374,24 +320,6 @@ fn trouble_with_the_store_is_dated_from_its_beginning_and_ends_with_an_answer() 
     assert_eq!(noted(&journal), Some((at(30).now, "bad-signature".to_owned())));
     assert_eq!(noted(&step(journal.clone(), Event::PollAnswered, &at(40)).0), None);
     assert_eq!(noted(&step(journal, Event::Release(target(1, "a")), &at(40)).0), None);
-}
-
-#[test]
-fn an_activation_that_ended_while_the_agent_was_away_is_judged_by_its_own_word() {
-    let after = |activation: Activation| {
-        let mut journal = committed("a");
-        run(&mut journal, up_to_activation(2, "b", "a"));
-        let effect = run(&mut journal, [Event::Started(Found { activation, ..found("b") })]);
-        (journal.phase.word(), effect)
-    };
-    let failed = || Failed::new("activation-failed", "exit status: 1");
-    assert!(matches!(after(Activation::Running), ("activating", Some(Effect::Activate(_)))), "it is waited for");
-    assert!(matches!(after(Activation::Ended(Ended::Well)), ("probation", Some(Effect::Prove(_)))));
-    assert!(matches!(after(Activation::Ended(Ended::SomeUnitsFailed(failed()))), ("probation", _)));
-    assert!(matches!(
-        after(Activation::Ended(Ended::Failed(failed()))),
-        ("rolling-back", Some(Effect::RollBack { .. }))
-    ));
 }
 
 #[test]

@@ -87,3 +87,12 @@ fn no_trouble_begins_later_than_now() {
     let (journal, _) = step(journal, jumped(YEARS), &at(YEARS + 5));
     assert_eq!(since(&journal), at(YEARS).now);
 }
+
+#[test]
+fn a_clock_that_jumped_back_does_not_stop_the_agent() {
+    let mut journal = Journal::default();
+    run(&mut journal, [Event::Release(target(1, "a"))]);
+    let (journal, _) = step(journal, Event::PreparationFailed(Failed::new("x", "x")), &at(0));
+    let (_, effect) = step(journal, Event::Woke, &at(-10 * 365 * 86_400));
+    assert!(matches!(effect, Some(Effect::Fetch(_))));
+}
