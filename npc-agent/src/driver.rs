@@ -7,6 +7,7 @@
 mod fetch;
 mod perform;
 mod remember;
+mod tell;
 mod words;
 
 use std::rc::Rc;
@@ -24,12 +25,12 @@ use crate::health::Probation;
 use crate::machine::{Attempt, Context, Effect, Event, Failed, Journal, Phase, Policy, RebootWhen, step, waits};
 use crate::metrics::Metrics;
 use crate::poll::{News, PollError, Poller};
-use crate::report::{Account, Reporter};
+use crate::report::Reporter;
 use crate::settings::{Following, Hooks, Keep};
 use crate::state::{CommitLock, Local, Replay, StateDirectory, StateError};
 use crate::supervisor::Supervisor;
 use perform::Performed;
-use words::{judge, poll_failure, sentence};
+use words::{judge, poll_failure};
 
 /// The least pause before something is tried again while nothing can be written down.
 const UNWRITTEN_PAUSE: Duration = Duration::from_secs(30);
@@ -147,13 +148,6 @@ impl<P: Platform> Driver<P> {
             has_begun: false,
             jumps: Jumps::default(),
             commit: None,
-        }
-    }
-
-    /// Lets the agent's last words be heard.
-    pub async fn end(self) {
-        if let Some(reporter) = self.parts.reporter {
-            reporter.end().await;
         }
     }
 
@@ -419,29 +413,6 @@ impl<P: Platform> Driver<P> {
         // A disk that takes no notes of failures must not have them repeated at once.
         let least = if self.unwritten.is_some() { UNWRITTEN_PAUSE } else { Duration::ZERO };
         due.into_iter().chain(reboot).min().map(|due| due.max(least))
-    }
-
-    fn tell_store(&self) {
-        let parts = &self.parts;
-        let Some(reporter) = &parts.reporter else { return };
-        let (journal, paused) = (parts.journal.clone(), self.is_paused(parts.clock.now()));
-        let (obeyed, running) = (parts.poller.obeyed().cloned(), self.running.clone());
-        reporter.tell(Account { journal, paused, obeyed, running, trust: parts.poller.trust(&parts.replay) });
-    }
-
-    /// Says how things stand, to whoever wants to know.
-    fn tell_status(&mut self, trouble: Option<&Failed>) {
-        self.tell_store();
-        let sentence = sentence(
-            &self.parts.journal,
-            &self.parts.poller.instructions().following,
-            self.is_paused(self.parts.clock.now()),
-            trouble,
-        );
-        // Trouble stays in the status until a poll brings something else.
-        if trouble.is_some() || self.parts.journal.phase != Phase::Steady || !self.parts.poller.is_in_trouble() {
-            self.parts.supervisor.status(sentence);
-        }
     }
 }
 

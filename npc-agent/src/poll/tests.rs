@@ -19,6 +19,10 @@ impl Clock for Midnight {
     fn now(&self) -> Timestamp {
         "2026-01-01T00:00:00Z".parse().expect("a time")
     }
+
+    fn uptime(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 fn fleet() -> FleetId {
