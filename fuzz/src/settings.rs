@@ -7,12 +7,12 @@ use crate::Verdict;
 /// The text of a configuration.
 pub(crate) fn settings(bytes: &[u8]) -> Verdict {
     let Ok(text) = std::str::from_utf8(bytes) else { return Verdict::Refused };
-    let parsed = Settings::parse(text);
+    let parsed = Settings::parse(text, "web-1");
     if let Ok(settings) = &parsed {
         is_in_order(settings);
         // In front, before any table begins.
-        assert!(Settings::parse(&format!("surprise = 1\n{text}")).is_err(), "an unknown setting is ignored");
-        assert!(Settings::parse(&format!("remote = \"prod\"\n{text}")).is_err(), "a setting is given twice");
+        assert!(Settings::parse(&format!("surprise = 1\n{text}"), "web-1").is_err(), "an unknown setting is ignored");
+        assert!(Settings::parse(&format!("remote = \"prod\"\n{text}"), "web-1").is_err(), "a setting is given twice");
     }
     Verdict::of(&parsed)
 }

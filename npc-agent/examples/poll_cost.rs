@@ -148,7 +148,7 @@ fn memory(name: &str) -> String {
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, config, state, polls] = &arguments[..] else { panic!("usage: poll_cost CONFIG STATE POLLS") };
-    let settings = Settings::read(Path::new(config)).expect("a configuration");
+    let settings = Settings::read(Path::new(config), "web-1").expect("a configuration");
     let state = StateDirectory::create(Path::new(state)).expect("a state directory");
     let (replay, _) = Replay::open(&state, &settings).expect("a memory");
     let mut runtime = tokio::runtime::Builder::new_current_thread();

@@ -24,7 +24,7 @@ use crate::failure::{Exit, Failure};
 use crate::health::Probation;
 use crate::machine::{Attempt, Context, Effect, Event, Failed, Journal, Phase, Policy, RebootWhen, step, waits};
 use crate::metrics::Metrics;
-use crate::poll::{News, PollError, Poller};
+use crate::poll::{News, PollError, Poller, Ruler};
 use crate::report::Reporter;
 use crate::settings::{Following, Hooks, Keep};
 use crate::state::{CommitLock, Local, Replay, StateDirectory, StateError};
@@ -34,6 +34,9 @@ use words::{judge, poll_failure};
 
 /// The least pause before something is tried again while nothing can be written down.
 const UNWRITTEN_PAUSE: Duration = Duration::from_secs(30);
+
+/// Never is a store asked twice within this time.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How often to look whether a reboot that is due may begin.
 const REBOOT_LOOK: Duration = Duration::from_secs(30);
@@ -47,7 +50,7 @@ pub struct Signals {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
+enum Said {
     Stop,
     Reload,
 }
@@ -69,11 +72,11 @@ impl Signals {
         }
     }
 
-    async fn next(&mut self) -> Told {
+    async fn next(&mut self) -> Said {
         tokio::select! {
-            _ = self.terminate.recv() => Told::Stop,
-            _ = self.interrupt.recv() => Told::Stop,
-            _ = self.reload.recv() => Told::Reload,
+            _ = self.terminate.recv() => Said::Stop,
+            _ = self.interrupt.recv() => Said::Stop,
+            _ = self.reload.recv() => Said::Reload,
         }
     }
 }
@@ -168,8 +171,8 @@ impl<P: Platform> Driver<P> {
                 polled = Self::poll_at(&mut self.parts, next_poll) => Occurred::Polled(polled),
             };
             let flow = match occurred {
-                Occurred::Told(Told::Stop) => Flow::Stop,
-                Occurred::Told(Told::Reload) => {
+                Occurred::Told(Said::Stop) => Flow::Stop,
+                Occurred::Told(Said::Reload) => {
                     next_poll = Instant::now();
                     let events = self.reload();
                     self.parts.poller.forget();
@@ -177,8 +180,8 @@ impl<P: Platform> Driver<P> {
                 }
                 Occurred::Woke => self.look(Event::Woke, signals).await,
                 Occurred::Polled(polled) => {
-                    let is_repointed = matches!(polled, Ok(News::Assignment { .. }));
-                    let pause = if is_repointed { Duration::ZERO } else { self.parts.poller.pause(jitter()) };
+                    let is_assigned = matches!(polled, Ok(News::Assignment { .. }));
+                    let pause = if is_assigned { SHORTEST_PAUSE } else { self.parts.poller.pause(jitter()) };
                     next_poll = Instant::now() + pause;
                     self.after_poll(polled, signals).await
                 }
@@ -192,10 +195,25 @@ impl<P: Platform> Driver<P> {
 
     async fn begin(&mut self, signals: &mut Signals) -> Flow {
         self.jumps.since_last(&*self.parts.clock);
+        self.drop_what_is_not_followed().await;
         let begun = self.begin_or_look().await;
         self.parts.metrics.reflect(&self.parts.journal, self.context().paused);
         let retried = self.parts.local.retried.map(|at| Event::Retried { at });
         self.handle_all([begun].into_iter().chain(retried), signals).await
+    }
+
+    /// What was being prepared when the last agent ended is gone on with if that is still what the host is to follow.
+    async fn drop_what_is_not_followed(&mut self) {
+        let parts = &mut self.parts;
+        if parts.journal.phase.must_finish() || parts.journal.phase == Phase::Steady {
+            return;
+        }
+        parts.poller.is_repointed_meanwhile(&mut parts.replay, &parts.state, &*parts.clock).await;
+        let instructions = self.parts.poller.instructions();
+        if !self.parts.journal.phase.target().is_some_and(|target| instructions.may_lead_to(target)) {
+            let (journal, _) = step(self.parts.journal.clone(), Event::Repointed, &self.context());
+            self.remember(journal, false);
+        }
     }
 
     /// Asks once, does what that leads to, and says how it ended.
@@ -232,11 +250,19 @@ impl<P: Platform> Driver<P> {
         match self.parts.journal.outcomes.first() {
             _ if runs => Ok(()),
             _ if self.context().paused => {
-                Err(Failure::new(Exit::Failed, "the host is paused").hint("npc-agent resume"))
+                Err(Failure::new(Exit::Failed, "the host is paused").hint(self.way_out_of_a_pause()))
             }
             _ if self.parts.journal.unproven.is_some() => Ok(()),
             Some(outcome) => judge(outcome),
             None => Err(Failure::new(Exit::Failed, "the release was not activated")),
+        }
+    }
+
+    fn way_out_of_a_pause(&self) -> &'static str {
+        match self.parts.poller.instructions().by {
+            _ if self.parts.local.is_paused(self.parts.clock.now()) => "npc-agent resume",
+            Ruler::Lost => "its assignment is lost: see `npc-agent status`",
+            Ruler::Host | Ruler::Assignment(_) => "its assignment says so: see `npc-publish hosts`",
         }
     }
 
@@ -420,7 +446,7 @@ impl<P: Platform> Driver<P> {
 type Polled = Result<News, PollError>;
 
 enum Occurred {
-    Told(Told),
+    Told(Said),
     Woke,
     Polled(Polled),
 }

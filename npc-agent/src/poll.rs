@@ -14,17 +14,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use npc_core::Timestamp;
-use npc_core::document::{Document, Obeyed, Pin, RemoteState, Serial, Standing};
-use npc_core::envelope::Envelope;
+use npc_core::document::{Believed, Obeyed, Pin, RemoteState, Serial, Standing};
 use npc_core::layout::{self, ObjectKey};
 use npc_core::limits;
-use npc_core::store::{Answer, Fault, Read, Store};
+use npc_core::store::{Answer, Fault, Read, Store, read_document};
 use npc_core::trust::{Anchor, Floors, Refusal, Subject, Trusted, Verified, verify, walk};
 
 use self::bench::Bench;
 pub use self::error::PollError;
 pub use self::pace::Pace;
-pub use self::told::{Instructions, Told};
+pub use self::told::{Instructions, Ruler, Told};
 use self::watched::Watched;
 use crate::clock::Clock;
 use crate::machine::Target;
@@ -67,14 +66,26 @@ pub struct Poller {
     outages: u32,
     /// When the release that was believed last expires.
     expires: Option<Timestamp>,
-    obeyed: Option<Obeyed>,
+    /// The release that was believed last, of those that are to be followed.
+    believed: Option<Believed>,
 }
 
 impl Poller {
     /// A poller that has seen nothing yet.
     pub fn new(store: Arc<dyn Store>, anchor: Anchor, told: Told, names: Names, pace: Pace) -> Self {
         let watched = Watched::default();
-        Self { store, anchor, names, pace, told, watched, store_waits: false, outages: 0, expires: None, obeyed: None }
+        Self {
+            store,
+            anchor,
+            names,
+            pace,
+            told,
+            watched,
+            store_waits: false,
+            outages: 0,
+            expires: None,
+            believed: None,
+        }
     }
 
     /// What is followed, and how.
@@ -93,7 +104,7 @@ impl Poller {
         let repointed = !self.instructions().leads_where(before);
         if repointed {
             self.watched.forget();
-            (self.expires, self.obeyed) = (None, None);
+            (self.expires, self.believed) = (None, None);
         }
         repointed
     }
@@ -106,7 +117,8 @@ impl Poller {
 
     /// How long to pause before the next poll. `jitter` is a number from 0 to 1.
     pub fn pause(&self, jitter: f64) -> Duration {
-        self.pace().pause(self.store_waits, self.outages, jitter)
+        // What is refused is answered at once, however willing the store is to wait.
+        self.pace().pause(self.store_waits && !self.has_refused(), self.outages, jitter)
     }
 
     fn pace(&self) -> Pace {
@@ -155,8 +167,9 @@ impl Poller {
         let key = self.release_key();
         let read = Read { unless: self.watched.etag(), wait: Some(self.wait()), limit: limits::DOCUMENT_BYTES };
         let answer = tokio::select! {
-            answer = self.store.read(&key, read) => answer?,
+            biased;
             () = self.assignment_changes() => return Ok(News::Nothing),
+            answer = self.store.read(&key, read) => answer?,
         };
         let (bytes, etag) = match answer {
             Answer::Unchanged { waited } => {
@@ -168,6 +181,13 @@ impl Poller {
                 (bytes, etag)
             }
         };
+        // It may have been waited for, and the host have been assigned meanwhile.
+        if self.store_waits && self.watched.etag().is_some() {
+            match self.ask_for_assignment(bench).await? {
+                News::Nothing if !self.told.watched.is_refused() => {}
+                news => return Ok(news),
+            }
+        }
         let judged = self.judge_release(&bytes, bench).await;
         match &judged {
             Err(error) if error.came_before_judgement() => {}
@@ -175,8 +195,7 @@ impl Poller {
             Ok(target) => {
                 self.watched.believe(etag);
                 self.expires = target.expires;
-                let (assignment, remote) = (self.instructions().assignment, target.remote.clone());
-                self.obeyed = Some(Obeyed { assignment, remote, serial: target.serial, digest: target.digest });
+                self.believed = Some(Believed { serial: target.serial, digest: target.digest });
             }
         }
         judged.map(|target| News::Release(Box::new(target)))
@@ -260,27 +279,47 @@ impl Poller {
     /// the page of a portal between the host and its store is none.
     pub async fn store_answers(&self, replay: &Replay) -> Result<(), PollError> {
         let read = Read { unless: self.watched.etag(), wait: None, limit: limits::DOCUMENT_BYTES };
-        let bytes = match self.store.read(&self.release_key(), read).await {
-            Ok(Answer::Found { bytes, .. }) => bytes,
-            Ok(Answer::Unchanged { .. }) => return Ok(()),
-            Err(error) if error.fault == Fault::NotFound => return Ok(()),
-            Err(error) => return Err(error.into()),
+        let trusted = replay.trusted.as_ref();
+        let bytes = match (self.store.read(&self.release_key(), read).await, trusted) {
+            (Ok(Answer::Found { bytes, .. }), _) => bytes,
+            (Ok(Answer::Unchanged { .. }), _) => return Ok(()),
+            (Err(error), Some(trusted)) if error.fault == Fault::NotFound => return self.knows(trusted).await,
+            (Err(error), None) if error.fault == Fault::NotFound => return Ok(()),
+            (Err(error), _) => return Err(error.into()),
         };
-        let Some(trusted) = &replay.trusted else { return Ok(()) };
-        let subject = Subject::Remote(&self.instructions().following.remote);
-        match verify::<RemoteState>(&bytes, subject, trusted, &replay.floors, Timestamp::now()) {
-            // The keys may have been exchanged in this very moment, which is for the next poll to verify.
-            Err(Refusal::BadSignature { .. } | Refusal::NoRole { .. }) if is_of_a_newer_trust(&bytes, trusted) => {
-                Ok(())
+        let Some(trusted) = trusted else { return Ok(()) };
+        match self.authenticate(&bytes, trusted, replay) {
+            // The keys may have been exchanged in this very moment.
+            Err(_) => {
+                let newest = walk::newest(&*self.store, trusted.clone()).await?;
+                self.authenticate(&bytes, &newest, replay).map_err(|refusal| self.refused(refusal))
             }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Whether a release is by somebody who may speak for the remote, whatever else is wrong with it.
+    fn authenticate(&self, bytes: &[u8], trusted: &Trusted, replay: &Replay) -> Result<(), Refusal> {
+        let subject = Subject::Remote(&self.instructions().following.remote);
+        match verify::<RemoteState>(bytes, subject, trusted, &replay.floors, Timestamp::now()) {
             Err(
                 refusal @ (Refusal::TooLarge { .. }
                 | Refusal::Envelope(_)
                 | Refusal::BadSignature { .. }
                 | Refusal::NoRole { .. }),
-            ) => Err(self.refused(refusal)),
+            ) => Err(refusal),
             _ => Ok(()),
         }
+    }
+
+    /// Whether what answers is the store: it has the trust that it had, if it is.
+    async fn knows(&self, trusted: &Trusted) -> Result<(), PollError> {
+        let (bytes, _) = read_document(&*self.store, &layout::trust(trusted.version())).await?;
+        if bytes == trusted.bytes() {
+            return Ok(());
+        }
+        let (named, newest) = (trusted.version(), trusted.version());
+        Err(self.refused(Refusal::UnknownTrust { named, newest }))
     }
 
     /// The newest version of the trust that was verified, or else the one below which nothing is believed.
@@ -288,9 +327,15 @@ impl Poller {
         replay.trusted.as_ref().map_or(self.anchor.version, Trusted::version)
     }
 
-    /// What is obeyed: the assignment, and the release that it led to.
-    pub fn obeyed(&self) -> Option<&Obeyed> {
-        self.obeyed.as_ref()
+    /// What is obeyed: the assignment or the host's own settings, and the release that they lead to.
+    pub fn obeyed(&self) -> Obeyed {
+        let Instructions { following, .. } = self.instructions();
+        Obeyed {
+            assignment: self.instructions().assignment(),
+            remote: following.remote.clone(),
+            configuration: following.configuration.clone(),
+            release: self.believed,
+        }
     }
 
     /// Whether the store has the agent wait for changes, so that a poll takes as long as it likes.
@@ -305,20 +350,13 @@ impl Poller {
 
     /// Whether the last poll found something wrong.
     pub fn is_in_trouble(&self) -> bool {
-        self.outages > 0 || self.has_refused()
+        self.outages > 0 || self.has_refused() || self.instructions().by == Ruler::Lost
     }
 
     /// The store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }
-}
-
-fn is_of_a_newer_trust(bytes: &[u8], trusted: &Trusted) -> bool {
-    let header = Envelope::parse(bytes).ok().and_then(|envelope| {
-        Document::<RemoteState>::from_payload(envelope.payload()).ok().map(|document| document.header)
-    });
-    header.is_some_and(|header| header.fleet == *trusted.fleet() && header.trust > trusted.version())
 }
 
 /// Whether the release is the one that the assignment names.

@@ -163,8 +163,8 @@ pub enum Activation {
 }
 
 impl Settings {
-    /// Reads and validates `path`.
-    pub fn read(path: &Path) -> Result<Self, Failure> {
+    /// Reads and validates `path`, on a machine that is called so.
+    pub fn read(path: &Path, machine: &str) -> Result<Self, Failure> {
         let shown = path.display();
         let text = fs::read_to_string(path).map_err(|error| {
             Failure::usage(format!("cannot read `{shown}`: {error}")).hint(
@@ -175,15 +175,16 @@ impl Settings {
             Failure::usage(format!("`{shown}` is not in order: {reason}"))
                 .hint("the README lists the settings; `npc-publish init` prints those of the fleet")
         };
-        Self::parse(&text).map_err(wrong)
+        Self::parse(&text, machine).map_err(wrong)
     }
 
-    /// Reads and validates the text of a configuration. The error is a sentence about what is not in order.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        Self::validate(toml::from_str(text).map_err(|error| error.to_string())?)
+    /// Reads and validates the text of a configuration, on a machine that is called so: most flakes name a configuration after
+    /// its host. The error is a sentence about what is not in order.
+    pub fn parse(text: &str, machine: &str) -> Result<Self, String> {
+        Self::validate(toml::from_str(text).map_err(|error| error.to_string())?, machine)
     }
 
-    fn validate(file: File) -> Result<Self, String> {
+    fn validate(file: File, machine: &str) -> Result<Self, String> {
         if file.root_threshold == 0 || file.root_threshold > file.root_keys.len() {
             return Err(format!("root_threshold is {}, of {} root_keys", file.root_threshold, file.root_keys.len()));
         }
@@ -207,11 +208,13 @@ impl Settings {
         let tables = file.tables()?;
         let configuration = match file.configuration {
             Some(configuration) => configuration,
-            None => node_name().parse().map_err(|_| "configuration is not set and the host has no name")?,
+            None => own_name(machine)?.parse().map_err(|error| format!("configuration is not set, and {error}"))?,
         };
         let host = match file.host {
             Some(host) => host,
-            None => node_name().to_lowercase().parse().map_err(|error| format!("host is not set, and {error}"))?,
+            None => {
+                own_name(machine)?.to_lowercase().parse().map_err(|error| format!("host is not set, and {error}"))?
+            }
         };
         let assignment = match file.assignment {
             Some(assignment) => assignment,
@@ -242,9 +245,14 @@ impl Settings {
     }
 }
 
-/// What the machine is called: most flakes name a configuration after its host.
-fn node_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+/// Whether a machine that is called so has been given a name yet.
+pub fn is_a_name_of_its_own(machine: &str) -> bool {
+    !matches!(machine, "" | "localhost" | "(none)")
+}
+
+fn own_name(machine: &str) -> Result<&str, String> {
+    let unnamed = || "host or configuration is not set, and the machine has no name yet".to_owned();
+    is_a_name_of_its_own(machine).then_some(machine).ok_or_else(unnamed)
 }
 
 #[cfg(test)]
@@ -261,10 +269,24 @@ mod tests {
 
     #[test]
     fn the_smallest_configuration_means_nixos_and_a_minute() {
-        let settings = Settings::parse(GOOD).expect("good settings");
+        let settings = Settings::parse(GOOD, "Web-1").expect("good settings");
         assert_eq!(settings.poll_interval, Duration::from_mins(1));
         let profile = PathBuf::from("/nix/var/nix/profiles/system");
         assert_eq!(settings.activation, Activation::NixOs { root: "/".into(), profile });
+    }
+
+    #[test]
+    fn a_host_is_called_what_the_machine_is_unless_its_settings_say_so() {
+        let settings = |more: &str, machine| Settings::parse(&format!("{more}{GOOD}"), machine);
+        let named = settings("", "Web-1").expect("good settings");
+        assert_eq!((named.host.as_str(), named.assignment.as_str()), ("web-1", "web-1"));
+        let told = settings("host = \"db-1\"\n", "localhost").expect("good settings");
+        assert_eq!((told.host.as_str(), told.assignment.as_str()), ("db-1", "db-1"));
+        let shared = settings("assignment = \"workers\"\n", "w-7").expect("good settings");
+        assert_eq!((shared.host.as_str(), shared.assignment.as_str()), ("w-7", "workers"));
+        for machine in ["", "localhost"] {
+            assert!(settings("", machine).expect_err("nobody knows who this is").contains("host"));
+        }
     }
 
     #[test]
@@ -283,11 +305,11 @@ mod tests {
             ("[metrics]\nlisten = \"somewhere\"", "somewhere"),
             ("[hooks]\ncommitted = []", "empty"),
         ] {
-            let error = Settings::parse(&format!("{GOOD}\n{addition}")).expect_err(addition);
+            let error = Settings::parse(&format!("{GOOD}\n{addition}"), "web-1").expect_err(addition);
             assert!(error.contains(part), "{error}");
         }
-        let error =
-            Settings::parse(&GOOD.replace("https://store.example.org/", "nonsense")).expect_err("a bad address");
+        let error = Settings::parse(&GOOD.replace("https://store.example.org/", "nonsense"), "web-1")
+            .expect_err("a bad address");
         assert!(error.contains("nonsense"), "{error}");
     }
 }

@@ -268,6 +268,9 @@ pub(crate) struct Repoint {
     /// Say what would change, and write nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Say it again even if that is what stands in the store: hosts may have seen something newer
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 #[derive(Debug, Args)]
@@ -294,6 +297,9 @@ pub(crate) enum HostsCommand {
         /// A secret key that may assign hosts, instead of the one in npc.toml; several for a threshold
         #[arg(long, value_name = "FILE", env = "NPC_KEY")]
         key: Vec<PathBuf>,
+        /// Say so even if nothing is assigned in the store: it may have lost what hosts have seen
+        #[arg(long)]
+        force: bool,
     },
 }
 

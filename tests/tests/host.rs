@@ -285,11 +285,9 @@ fn another_kernel_is_booted_when_policy_says_so_and_proved_by_its_first_boot() {
 /// After a boot there is no timer, so nobody would bring the system before back.
 #[test]
 fn a_system_whose_agent_would_not_start_is_not_booted_unproved() {
-    let Some(base) = HostBase::find() else { return };
-    let world = host::world(&Kind::Served);
     let policy = |system: host::System| system.agent_settings("[activation]\nboot_instead_of_switch = [\"kernel\"]");
-    let host = Host::boot(&base, &world, &policy(world.system()));
-    let before = systems(&host);
+    let Some((world, host)) = host::running(policy) else { return };
+    let before = host.systems();
     let broken: [fn(host::System) -> host::System; 2] =
         [|system| system.agent_program("/bin/false"), |system| system.agent_settings("nonsense =")];
     for (number, break_agent) in broken.into_iter().enumerate() {
@@ -300,7 +298,7 @@ fn a_system_whose_agent_would_not_start_is_not_booted_unproved() {
             let last = &journal["outcomes"][0];
             (last["serial"] == serial && last["error"] == "agent-unfit").then_some(())
         });
-        assert_eq!(systems(&host), before);
+        assert_eq!(host.systems(), before);
         assert!(host.journal().expect("a journal").get("quarantine").is_none());
     }
     world.publish_system(|system| policy(system).kernel("6.12.0"));

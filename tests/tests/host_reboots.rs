@@ -91,8 +91,10 @@ fn a_system_with_other_switch_inhibitors_is_booted_into_or_refused() {
     assert_eq!(host.unit_state("good.service"), "active");
     let before = host.systems();
     world.publish_system(|system| of(system, "259").unit("good.service", GOOD));
-    host.comes_to("rolled-back activation-failed");
+    host.comes_to("failed needs-reboot");
     assert_eq!(host.systems(), before);
-    let log = host.journal().expect("a journal")["outcomes"][0]["log"].to_string();
-    assert!(log.contains("switch inhibitors differ"), "{log}");
+    let journal = host.journal().expect("a journal");
+    let message = journal["outcomes"][0]["message"].to_string();
+    assert!(message.contains("inhibited"), "{message}");
+    assert!(journal.get("quarantine").is_none(), "nothing was activated, and so nothing failed");
 }

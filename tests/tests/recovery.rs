@@ -298,23 +298,37 @@ fn a_pause_during_a_build_is_heeded_before_anything_is_activated() {
     agent.commits(1);
 }
 
-#[test]
-fn a_host_that_is_repointed_during_a_build_does_not_activate_what_it_left() {
+/// Has the host be repointed while it builds, or while it is off in the middle of that.
+fn repoint_during_a_build(is_off: bool) {
     let Some(nix) = Nix::find() else { return };
     let world = World::new(&Kind::Served);
     world.publish();
     world.edit("for canaries\n");
     world.in_fleet(&["--remote", "canary"]).works();
     let agent = world.agent("web-1", &waiting_nix(&world, &nix));
-    let _running = agent.start();
+    let mut running = Some(agent.start());
     eventually("the build begins", || world.path("building").exists().then_some(()));
+    if is_off {
+        running.take().expect("it runs").kill();
+    }
     world.in_fleet(&["repoint", "web-1", "--remote", "canary"]).works();
     fs::write(world.path("go"), "").expect("written");
+    let _running = running.unwrap_or_else(|| agent.start());
     agent.commits(1);
-    assert_eq!(agent.journal().expect("a journal")["committed"]["target"]["remote"], "canary");
+    let journal = agent.journal().expect("a journal");
+    assert_eq!(journal["committed"]["target"]["remote"], "canary");
     assert_eq!(agent.message(), "for canaries\n");
-    let outcomes = agent.journal().expect("a journal")["outcomes"].as_array().expect("outcomes").len();
-    assert_eq!(outcomes, 1, "nothing else was ever activated");
+    assert_eq!(journal["outcomes"].as_array().expect("outcomes").len(), 1, "nothing else was ever activated");
+}
+
+#[test]
+fn a_host_that_is_repointed_during_a_build_does_not_activate_what_it_left() {
+    repoint_during_a_build(false);
+}
+
+#[test]
+fn a_host_that_is_repointed_while_it_is_off_does_not_go_on_with_what_it_left() {
+    repoint_during_a_build(true);
 }
 
 #[test]

@@ -272,7 +272,7 @@ fn settings_through(world: &World, garage: &Garage, proxy: &FaultProxy) -> Setti
     let through = text.replace(&format!("{}/", garage.endpoint()), &format!("http://{}/", proxy.address()));
     assert_ne!(text, through, "the address of the store is in the settings");
     fs::write(&file, through).expect("written");
-    Settings::read(&file).expect("settings")
+    Settings::read(&file, "web-1").expect("settings")
 }
 
 /// All storms twice, and then calm until there were polls enough. Returns what was resident before the second turn, by when

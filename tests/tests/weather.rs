@@ -146,7 +146,7 @@ struct Asked {
 
 impl Asked {
     async fn new(agent: &Agent<'_>) -> Self {
-        let settings = Settings::read(&agent.path("agent.toml")).expect("settings");
+        let settings = Settings::read(&agent.path("agent.toml"), "web-1").expect("settings");
         let state = StateDirectory::create(&agent.path("state")).expect("a state directory");
         let (replay, _) = Replay::open(&state, &settings).expect("a memory");
         let pause = Duration::from_millis(2);

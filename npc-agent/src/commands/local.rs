@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::state::{HeldAssignment, Local, Lock, Pause, StateDirectory};
 
 pub(super) fn set(state: &Path, set: Set) -> Result<(), Failure> {
-    let is_assigned = StateDirectory::open(state).ok().and_then(|state| HeldAssignment::kept(&state));
+    let is_assigned = StateDirectory::open(state).ok().and_then(|state| HeldAssignment::of_any_name(&state));
     if let Some(HeldAssignment { serial, says: Standing::Present(_), .. }) = is_assigned {
         tracing::warn!("the host obeys assignment {serial}: its own settings rule again once that is removed");
     }
@@ -50,7 +50,7 @@ pub(super) fn pause(state: &Path, span: Option<SignedDuration>) -> Result<(), Fa
 pub(super) fn resume(state: &Path) -> Result<(), Failure> {
     change(state, |local| match local.pause.take() {
         Some(_) => "resumed".to_owned(),
-        None => "was not paused".to_owned(),
+        None => "was not paused here".to_owned(),
     })
 }
 

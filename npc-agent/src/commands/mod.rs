@@ -14,7 +14,7 @@ use clap::CommandFactory as _;
 use crate::cli::{Cli, Command};
 use crate::failure::{Exit, Failure};
 use crate::settings::Settings;
-use crate::state::{LockError, ReplayError, StateError};
+use crate::state::{LockError, ReplayError, StateError, current_machine_name};
 
 /// Does what the command line says.
 pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
@@ -25,7 +25,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Pause { span } => local::pause(&cli.state, span)?,
         Command::Resume => local::resume(&cli.state)?,
         Command::Retry => local::retry(&cli.state)?,
-        Command::Check => drop(Settings::read(&cli.config)?),
+        Command::Check => drop(Settings::read(&cli.config, &current_machine_name())?),
         Command::DeadMan(dead_man) => units::dead_man(&cli.config, &cli.state, &dead_man)?,
         Command::Perform { name, timeout, command } => units::perform(&cli.state, &name, timeout, &command)?,
         Command::NoteEnd { name } => units::note_end(&cli.state, &name)?,

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use npc_core::explain;
 use npc_core::store::{self, Options, Store};
+use npc_core::{Timestamp, explain};
 use tokio::runtime::Runtime;
 use tokio::task::LocalSet;
 
@@ -19,13 +19,15 @@ use crate::metrics::{self, Metrics};
 use crate::poll::{Names, Pace, Poller, Told};
 use crate::report::{Account, Identity, Reporter, Signer};
 use crate::settings::{Activation, Settings};
-use crate::state::{Instance, Local, Lock, Replay, StateDirectory};
+use crate::state::{Instance, Local, Lock, Replay, StateDirectory, current_machine_name};
 use crate::supervisor::Supervisor;
 
 pub(super) fn run(config: &Path, state: &Path, once: bool) -> Result<(), Failure> {
-    let settings = Settings::read(config)?;
+    let machine = StateDirectory::open(state).map_or_else(|_| current_machine_name(), |state| state.machine_name());
+    let settings = Settings::read(config, &machine)?;
     let state = StateDirectory::create(state)?;
     let _lock = Lock::take(&state)?;
+    state.keep_machine_name()?;
     state.remove_leftovers();
     let (replay, instance) = Replay::open(&state, &settings)?;
     let following = Following { settings: &settings, state: &state, replay, instance: &instance, once };
@@ -104,7 +106,8 @@ impl PlatformUse for Following<'_> {
         let journal = kept.unwrap_or_default();
         let poller = Poller::new(Arc::clone(&store), settings.anchor.clone(), told, names, pace);
         let trust = poller.trust(&self.replay);
-        let account = Account { journal: journal.clone(), paused: false, obeyed: None, running: None, trust };
+        let paused = local.is_paused(Timestamp::now()) || poller.instructions().paused;
+        let account = Account { journal: journal.clone(), paused, obeyed: poller.obeyed(), running: None, trust };
         let parts = Parts {
             reporter: reporter(settings, &state, self.instance, store, account),
             recovered,

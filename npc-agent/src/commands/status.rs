@@ -9,20 +9,20 @@ use serde_json::json;
 use super::data;
 use crate::failure::Failure;
 use crate::machine::{Journal, Phase};
-use crate::poll::Instructions;
+use crate::poll::{Instructions, Ruler};
 use crate::settings::{Following, Settings};
-use crate::state::{HeldAssignment, Instance, Local, Lock, Replay, StateDirectory};
+use crate::state::{Instance, Local, Lock, Replay, StateDirectory};
 
 pub(super) fn status(config: &Path, state: &Path, as_json: bool) -> Result<(), Failure> {
-    let settings = Settings::read(config)?;
     let state = StateDirectory::open(state)
         .map_err(|error| Failure::from(error).hint("no agent has run with this state directory yet"))?;
+    let settings = Settings::read(config, &state.machine_name())?;
     let instance = Instance::read(&state)?;
     let local = Local::read(&state)?;
     let journal = state.read_journal()?;
     let pid = Lock::holder(&state);
-    let held = HeldAssignment::read(&state, &Replay::floors_in(&state), &settings.assignment);
-    let instructions = Instructions::new(held.as_ref(), &local.following(&settings.following));
+    let own = local.following(&settings.following);
+    let instructions = Instructions::new(&state, &Replay::floors_in(&state), &settings.assignment, &own);
     let following = &instructions.following;
     let paused = local.is_paused(Timestamp::now()) || instructions.paused;
     if as_json {
@@ -34,7 +34,7 @@ pub(super) fn status(config: &Path, state: &Path, as_json: bool) -> Result<(), F
             "follows": {
                 "remote": following.remote,
                 "configuration": following.configuration,
-                "assignment": instructions.assignment,
+                "assignment": instructions.assignment(),
                 "pin": instructions.pin,
             },
             "paused": paused,
@@ -71,9 +71,11 @@ fn follows(settings: &Settings, instructions: &Instructions) -> String {
         Some(pin) => format!("{remote}@{} and no other", pin.serial),
         None => remote.to_string(),
     };
-    let by = match instructions.assignment {
-        Some(serial) => format!(", by assignment {}@{serial}", settings.assignment),
-        None => String::new(),
+    let name = &settings.assignment;
+    let by = match instructions.by {
+        Ruler::Assignment(serial) => format!(", by assignment {name}@{serial}"),
+        Ruler::Host => String::new(),
+        Ruler::Lost => return format!("nothing: assignment {name} was believed and is lost"),
     };
     format!("{release} of {}, configuration {configuration}{by}", settings.store)
 }

@@ -28,8 +28,8 @@ pub(super) fn note_end(state: &Path, name: &str) -> Result<(), Failure> {
 }
 
 pub(super) fn dead_man(config: &Path, state: &Path, told: &DeadMan) -> Result<(), Failure> {
-    let settings = Settings::read(config)?;
     let state = StateDirectory::open(state)?;
+    let settings = Settings::read(config, &state.machine_name())?;
     let runtime = super::run::runtime()?;
     if let (Some(after), Some(lease)) = (told.after, &told.lease)
         && !runtime.block_on(dead_man::wait(Duration::from_secs(after), lease))?

@@ -18,7 +18,7 @@ impl<P: Platform> Driver<P> {
         let parts = &self.parts;
         let Some(reporter) = &parts.reporter else { return };
         let (journal, paused) = (parts.journal.clone(), self.is_paused(parts.clock.now()));
-        let (obeyed, running) = (parts.poller.obeyed().cloned(), self.running.clone());
+        let (obeyed, running) = (parts.poller.obeyed(), self.running.clone());
         reporter.tell(Account { journal, paused, obeyed, running, trust: parts.poller.trust(&parts.replay) });
     }
 

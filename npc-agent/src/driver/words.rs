@@ -32,7 +32,8 @@ pub(super) fn sentence(journal: &Journal, following: &Following, paused: bool, t
 pub(super) fn poll_failure(error: PollError) -> Failure {
     match error {
         PollError::Store(error) => {
-            let unknown = "check `remote` in the configuration; `npc-publish remotes` lists what there is";
+            let unknown =
+                "check `remote` in the configuration, or the assignment; `npc-publish remotes` lists what there is";
             let hint = if error.fault == Fault::NotFound { Some(unknown) } else { error.fault.hint() };
             let failure = Failure::new(Exit::Store, error);
             match hint {
@@ -42,7 +43,7 @@ pub(super) fn poll_failure(error: PollError) -> Failure {
         }
         error @ PollError::State(_) => Failure::new(Exit::Other, error).hint("make room for the state directory"),
         error @ PollError::AssignmentLost(_) => Failure::new(Exit::Store, error)
-            .hint("the host stays as it is until the store shows an assignment; make the old one anew if it is gone"),
+            .hint("the host stays as it is until it is assigned anew: `npc-publish repoint HOST --remote R --force`"),
         error => {
             let kind = error.kind();
             let hint =

@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use npc_core::document::Assignment;
-use npc_core::envelope::Envelope;
 use npc_core::layout;
 use npc_core::limits;
 use npc_core::store::{Answer, Fault, Read, StoreError};
 use npc_core::trust::{Subject, Verified, verify};
 
 use super::bench::Bench;
-use super::{News, PollError, Poller};
+use super::{News, PollError, Poller, Ruler};
 use crate::clock::Clock;
 use crate::state::{HeldAssignment, Replay, StateDirectory};
 
@@ -40,7 +39,7 @@ impl Poller {
             Ok(Answer::Unchanged { .. }) => return Ok(News::Nothing),
             Ok(Answer::Found { bytes, etag, .. }) => (bytes, etag),
             Err(error) if matches!(error.fault, Fault::NotFound | Fault::Denied) => {
-                return self.without_assignment(bench, &error);
+                return self.without_assignment(&error);
             }
             Err(error) => return Err(error.into()),
         };
@@ -57,13 +56,12 @@ impl Poller {
     }
 
     /// The store shows no assignment: there is none, or it is withheld.
-    fn without_assignment(&mut self, bench: &Bench<'_>, error: &StoreError) -> Result<News, PollError> {
-        let floors = &bench.replay.floors;
+    fn without_assignment(&mut self, error: &StoreError) -> Result<News, PollError> {
         self.told.watched.forget();
-        if self.told.is_lost(floors) {
+        if self.instructions().by == Ruler::Lost {
             return Err(PollError::AssignmentLost(self.told.name.to_string()));
         }
-        if self.told.was_seen(floors) && !self.told.has_wondered {
+        if self.told.is_held() && !self.told.has_wondered {
             let (kind, name) = (error.fault.kind(), &self.told.name);
             tracing::warn!(kind, "the store does not show the assignment `{name}` any more; it holds all the same");
             self.told.has_wondered = true;
@@ -73,7 +71,7 @@ impl Poller {
 
     async fn judge_assignment(&mut self, bytes: &[u8], bench: &mut Bench<'_>) -> Result<News, PollError> {
         // What is obeyed holds, whoever has lost the right to say it since.
-        if Envelope::parse(bytes).is_ok_and(|envelope| self.told.holds(envelope.payload())) {
+        if self.told.holds(bytes) {
             return Ok(News::Nothing);
         }
         let trusted = self.walk(bench).await?;
@@ -93,9 +91,13 @@ impl Poller {
     pub(super) async fn assignment_changes(&self) {
         if let Some(etag) = self.told.watched.etag().filter(|_| self.store_waits) {
             let key = layout::assignment(&self.told.name);
-            let read = Read { unless: Some(etag), wait: Some(self.wait()), limit: limits::DOCUMENT_BYTES };
-            if let Ok(Answer::Found { .. }) = self.store.read(&key, read).await {
-                return;
+            // It ends a little earlier than the wait for the release, so that its connection lives on.
+            let wait = self.wait().saturating_sub(Duration::from_secs(1));
+            let read = Read { unless: Some(etag), wait: Some(wait), limit: limits::DOCUMENT_BYTES };
+            match self.store.read(&key, read).await {
+                // Something on the way may not know what a condition is.
+                Ok(Answer::Found { bytes, .. }) if !self.told.holds(&bytes) => return,
+                _ => {}
             }
         }
         std::future::pending::<()>().await;

@@ -2,15 +2,16 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use npc_core::digest::Digest;
-use npc_core::document::{Archive, Assignment, Header, Release, Source};
+use npc_core::document::{Archive, Assignment, Document, Header, Release, Source};
 use npc_core::key::SecretKey;
 use npc_core::name::FleetId;
 use npc_core::publish::trust::first;
-use npc_core::store::DirectoryStore;
+use npc_core::store::{Content, DirectoryStore, ETag, Listed, Opened, Precondition, StoreError};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use super::*;
+use crate::state::HeldAssignment;
 
 /// Documents have no end unless a test says so, and so the time does not matter.
 struct Midnight;
@@ -155,7 +156,7 @@ async fn the_hosts_own_settings_rule_until_it_is_assigned() {
     world.assign(1, to("other"));
     assert!(matches!(world.poll().await, Ok(News::Assignment { repointed: true })));
     assert_eq!(world.follows().await.as_deref(), Some("other@1"));
-    assert_eq!(world.poller.obeyed().expect("a release").assignment, Some(serial(1)));
+    assert_eq!(world.poller.obeyed().assignment, Some(serial(1)));
     world.release("own", 2);
     assert_eq!(world.follows().await, None);
     world.assign(2, to("other"));
@@ -187,7 +188,9 @@ async fn a_host_that_lost_its_assignment_waits_for_the_store_to_show_it() {
     let signed = fs::read(world.path("assignments/web-1.json")).expect("read");
     fs::remove_file(world.path("assignments/web-1.json")).expect("removed");
     world.restart();
+    assert!(world.poller.instructions().paused, "nobody knows what it said");
     assert_eq!(world.poll().await.expect_err("what to follow is not known").kind(), "assignment-lost");
+    assert!(world.poller.is_in_trouble());
     world.hold("assignments/web-1.json", &signed);
     assert_eq!(world.follows().await.as_deref(), Some("other@1"));
 }
@@ -240,6 +243,145 @@ async fn an_assignment_sets_the_pace_within_limits_and_pauses() {
 }
 
 #[tokio::test]
+async fn an_assignment_that_was_kept_and_not_yet_remembered_counts() {
+    let mut world = World::new();
+    world.assign(1, json!({ "remote": "other", "configuration": "web-1", "paused": true }));
+    world.follows().await;
+    // The power fails between the two writes.
+    world.assign(2, json!({ "remote": "other", "configuration": "web-1", "paused": true, "poll_interval": 20 }));
+    let second = fs::read(world.path("assignments/web-1.json")).expect("read");
+    HeldAssignment::keep(&world.state, &second).expect("kept");
+    world.restart();
+    let instructions = world.poller.instructions();
+    assert_eq!((instructions.paused, instructions.assignment()), (true, Some(serial(2))));
+    assert_eq!(world.follows().await.as_deref(), Some("other@1"));
+}
+
+#[tokio::test]
+async fn what_is_obeyed_is_told_by_the_assignment_that_holds_and_not_by_the_last_release() {
+    let mut world = World::new();
+    world.assign(1, to("own"));
+    world.follows().await;
+    world.assign(2, json!({ "remote": "own", "configuration": "web-1", "paused": true }));
+    assert!(matches!(world.poll().await, Ok(News::Assignment { repointed: false })));
+    assert_eq!(world.poller.obeyed().assignment, Some(serial(2)));
+    world.assign(3, to("nowhere"));
+    assert!(matches!(world.poll().await, Ok(News::Assignment { repointed: true })));
+    assert_eq!(world.poll().await.expect_err("there is no such remote").kind(), "not-found");
+    let obeyed = world.poller.obeyed();
+    assert_eq!((obeyed.assignment, obeyed.remote.as_str(), obeyed.release), (Some(serial(3)), "nowhere", None));
+    world.assign(4, json!({ "removed": true }));
+    world.follows().await;
+    assert_eq!(world.poller.obeyed().assignment, None);
+}
+
+/// A store that has its clients wait, and in which something happens meanwhile.
+#[derive(Debug)]
+struct Waiting {
+    inner: DirectoryStore,
+    root: std::path::PathBuf,
+    meanwhile: std::sync::Mutex<Vec<(&'static str, Vec<u8>)>>,
+}
+
+#[async_trait::async_trait]
+impl Store for Waiting {
+    fn url(&self) -> &npc_core::store::StoreUrl {
+        self.inner.url()
+    }
+
+    async fn read(&self, key: &ObjectKey, read: Read<'_>) -> Result<Answer, StoreError> {
+        if read.wait.is_some() && key.as_str().starts_with("remotes/") {
+            for (path, bytes) in self.meanwhile.lock().expect("unharmed").drain(..) {
+                fs::create_dir_all(self.root.join(path).parent().expect("a folder")).expect("created");
+                fs::write(self.root.join(path), bytes).expect("written");
+            }
+        }
+        Ok(match self.inner.read(key, read).await? {
+            Answer::Unchanged { .. } => Answer::Unchanged { waited: true },
+            Answer::Found { bytes, etag, .. } => Answer::Found { bytes, etag, waited: true },
+        })
+    }
+
+    async fn open(&self, key: &ObjectKey, start: u64, version: Option<&ETag>) -> Result<Opened, StoreError> {
+        self.inner.open(key, start, version).await
+    }
+
+    async fn write(
+        &self,
+        key: &ObjectKey,
+        content: Content<'_>,
+        precondition: Precondition,
+    ) -> Result<Option<ETag>, StoreError> {
+        self.inner.write(key, content, precondition).await
+    }
+
+    async fn remove(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        self.inner.remove(key).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+        self.inner.list(prefix).await
+    }
+}
+
+impl World {
+    /// Has the store be one in which clients wait.
+    fn wait(&mut self) -> Arc<Waiting> {
+        let root = self.path("");
+        let inner = DirectoryStore::new(root.clone());
+        let store = Arc::new(Waiting { inner, root, meanwhile: std::sync::Mutex::default() });
+        self.poller.store = Arc::<Waiting>::clone(&store);
+        store
+    }
+
+    /// Takes an object out of the store.
+    fn taken(&self, key: &str) -> Vec<u8> {
+        let bytes = fs::read(self.path(key)).expect("read");
+        fs::remove_file(self.path(key)).expect("removed");
+        bytes
+    }
+}
+
+#[tokio::test]
+async fn a_release_that_was_waited_for_does_not_overtake_an_assignment() {
+    for assigned_before in [false, true] {
+        let mut world = World::new();
+        let store = world.wait();
+        if assigned_before {
+            world.assign(1, to("own"));
+        }
+        assert_eq!(world.follows().await.as_deref(), Some("own@1"));
+        world.assign(2, json!({ "remote": "other", "configuration": "web-1", "paused": true }));
+        let assigned = world.taken("assignments/web-1.json");
+        let before = fs::read(world.path("remotes/own.json")).expect("read");
+        world.release("own", 2);
+        let released = world.taken("remotes/own.json");
+        world.hold("remotes/own.json", &before);
+        *store.meanwhile.lock().expect("unharmed") =
+            vec![("assignments/web-1.json", assigned), ("remotes/own.json", released)];
+        let news = world.poll().await.expect("an answer");
+        assert!(!matches!(news, News::Release(_)), "{news:?}");
+        assert_eq!(world.follows().await.as_deref(), Some("other@1"));
+        assert!(world.poller.instructions().paused);
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_is_not_asked_for_every_second_where_clients_wait() {
+    let mut world = World::new();
+    world.wait();
+    world.assign(2, to("own"));
+    world.follows().await;
+    assert!(world.poller.pause(0.0) < Duration::from_secs(2), "the store has the client wait");
+    world.assign(1, to("own"));
+    for _ in 0..5 {
+        // Refused, and then known to be.
+        drop(world.poll().await);
+        assert!(world.poller.pause(0.0) >= Duration::from_secs(30));
+    }
+}
+
+#[tokio::test]
 async fn the_page_of_a_portal_is_no_answer_of_the_stores_and_an_old_release_is_one() {
     let mut world = World::new();
     world.release("own", 2);
@@ -251,12 +393,12 @@ async fn the_page_of_a_portal_is_no_answer_of_the_stores_and_an_old_release_is_o
     world.hold("remotes/own.json", b"<html>Please log in</html>");
     world.poller.store_answers(&world.replay).await.expect_err("a page");
     let stranger = generate("npc-publish-1");
-    let signed = |trust| {
-        let header = Header { trust: serial(trust), ..World::header("own", 3) };
-        Document { header, body: RemoteState::Removed }.sign(&[&stranger]).bytes
-    };
-    world.hold("remotes/own.json", &signed(1));
-    world.poller.store_answers(&world.replay).await.expect_err("a stranger's release");
-    world.hold("remotes/own.json", &signed(2));
-    world.poller.store_answers(&world.replay).await.expect("keys of a newer trust, for all that is known");
+    let header = Header { trust: serial(2), ..World::header("own", 3) };
+    let signed = Document { header, body: RemoteState::Removed }.sign(&[&stranger]).bytes;
+    world.hold("remotes/own.json", &signed);
+    world.poller.store_answers(&world.replay).await.expect_err("a stranger's release, whatever it claims");
+    for key in ["remotes/own.json", "trust/1.json"] {
+        fs::remove_file(world.path(key)).expect("removed");
+    }
+    world.poller.store_answers(&world.replay).await.expect_err("something that has never heard of the fleet");
 }

@@ -6,11 +6,14 @@
 
 use std::time::Duration;
 
-use npc_core::document::{self, Assignment, Kind, Pin, Serial, Standing};
+use npc_core::digest::Digest;
+use npc_core::document::{Assignment, Kind, Pin, Serial, Standing};
+use npc_core::envelope::Envelope;
 use npc_core::name::AssignmentName;
 use npc_core::trust::{Floors, Verified};
 
 use super::watched::Watched;
+use crate::machine::Target;
 use crate::settings::Following;
 use crate::state::{HeldAssignment, StateDirectory};
 
@@ -28,25 +31,51 @@ pub struct Instructions {
     pub paused: bool,
     /// How long between two polls, where the assignment says.
     pub poll_interval: Option<Duration>,
-    /// The assignment that says so; none where the host's own settings rule.
-    pub assignment: Option<Serial>,
+    /// Who says so.
+    pub by: Ruler,
+}
+
+/// Whose word the host goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ruler {
+    /// Its own settings'.
+    Host,
+    /// This assignment's.
+    Assignment(Serial),
+    /// That of an assignment which was believed, and whose words are lost: nothing is changed until there is one again.
+    Lost,
 }
 
 impl Instructions {
     /// What an assignment says, or else what the host's `own` settings say.
-    pub fn new(held: Option<&HeldAssignment>, own: &Following) -> Self {
-        let Some(HeldAssignment { serial, says: Standing::Present(said), .. }) = held else {
-            let following = own.clone();
-            return Self { following, pin: None, paused: false, poll_interval: None, assignment: None };
+    pub fn new(state: &StateDirectory, floors: &Floors, name: &AssignmentName, own: &Following) -> Self {
+        Self::of(HeldAssignment::read(state, floors, name).as_ref(), was_seen(floors, name), own)
+    }
+
+    fn of(held: Option<&HeldAssignment>, was_seen: bool, own: &Following) -> Self {
+        let following = own.clone();
+        let Some(HeldAssignment { serial, says, .. }) = held else {
+            let by = if was_seen { Ruler::Lost } else { Ruler::Host };
+            return Self { following, pin: None, paused: was_seen, poll_interval: None, by };
         };
-        let document::Following { remote, configuration, .. } = &**said;
+        let Standing::Present(said) = says else {
+            return Self { following, pin: None, paused: false, poll_interval: None, by: Ruler::Host };
+        };
         let clamped = |seconds| Duration::from_secs(seconds).clamp(POLL_INTERVAL.0, POLL_INTERVAL.1);
         Self {
-            following: Following { remote: remote.clone(), configuration: configuration.clone() },
+            following: Following { remote: said.remote.clone(), configuration: said.configuration.clone() },
             pin: said.pin,
             paused: said.paused,
             poll_interval: said.poll_interval.map(clamped),
-            assignment: Some(*serial),
+            by: Ruler::Assignment(*serial),
+        }
+    }
+
+    /// The assignment that says so, where one does.
+    pub fn assignment(&self) -> Option<Serial> {
+        match self.by {
+            Ruler::Assignment(serial) => Some(serial),
+            Ruler::Host | Ruler::Lost => None,
         }
     }
 
@@ -54,6 +83,18 @@ impl Instructions {
     pub fn leads_where(&self, other: &Self) -> bool {
         self.following == other.following && self.pin == other.pin
     }
+
+    /// Whether this release may be what they lead to.
+    pub fn may_lead_to(&self, target: &Target) -> bool {
+        let Following { remote, configuration } = &self.following;
+        let is_pinned = |pin: Pin| pin.serial == target.serial && pin.archive == target.archive.sha256;
+        *remote == target.remote && *configuration == target.configuration && self.pin.is_none_or(is_pinned)
+    }
+}
+
+/// Whether an assignment of this name was ever believed.
+fn was_seen(floors: &Floors, name: &AssignmentName) -> bool {
+    floors.get(Kind::Assignment, name.as_str()).is_some()
 }
 
 /// The host's assignment, as far as it is known, and its own settings.
@@ -72,7 +113,7 @@ impl Told {
     /// What is known at the start.
     pub fn open(state: &StateDirectory, floors: &Floors, name: AssignmentName, own: Following) -> Self {
         let held = HeldAssignment::read(state, floors, &name);
-        let instructions = Instructions::new(held.as_ref(), &own);
+        let instructions = Instructions::of(held.as_ref(), was_seen(floors, &name), &own);
         Self { name, watched: Watched::default(), own, held, has_wondered: false, instructions }
     }
 
@@ -81,31 +122,28 @@ impl Told {
         &self.instructions
     }
 
-    /// Whether an assignment was believed whose words are not kept any more.
-    pub(super) fn is_lost(&self, floors: &Floors) -> bool {
-        self.held.is_none() && self.was_seen(floors)
-    }
-
-    /// Whether an assignment was ever believed.
-    pub(super) fn was_seen(&self, floors: &Floors) -> bool {
-        floors.get(Kind::Assignment, self.name.as_str()).is_some()
+    /// Whether an assignment is obeyed, or a tombstone in its place.
+    pub(super) fn is_held(&self) -> bool {
+        self.held.is_some()
     }
 
     /// Whether these are the very words that are obeyed already.
-    pub(super) fn holds(&self, payload: &[u8]) -> bool {
-        self.held.as_ref().is_some_and(|held| held.digest == npc_core::digest::Digest::of(payload))
+    pub(super) fn holds(&self, bytes: &[u8]) -> bool {
+        let held = self.held.as_ref().map(|held| held.digest);
+        held.is_some() && Envelope::parse(bytes).is_ok_and(|envelope| Some(Digest::of(envelope.payload())) == held)
     }
 
     /// Obeys this assignment from now on.
     pub(super) fn obey(&mut self, verified: &Verified<Assignment>) {
         let (serial, digest, says) = (verified.header().serial, verified.digest(), verified.body().clone());
         self.held = Some(HeldAssignment { serial, digest, says });
-        self.instructions = Instructions::new(self.held.as_ref(), &self.own);
+        self.instructions = Instructions::of(self.held.as_ref(), true, &self.own);
     }
 
     /// Takes in what the host's own settings say from now on.
     pub(super) fn set_own(&mut self, own: Following) {
         self.own = own;
-        self.instructions = Instructions::new(self.held.as_ref(), &self.own);
+        let is_lost = self.instructions.by == Ruler::Lost;
+        self.instructions = Instructions::of(self.held.as_ref(), is_lost, &self.own);
     }
 }

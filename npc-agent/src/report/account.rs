@@ -21,8 +21,8 @@ pub struct Account {
     pub journal: Journal,
     /// Whether it was told to change nothing.
     pub paused: bool,
-    /// What it obeys; none before the first release was believed.
-    pub obeyed: Option<Obeyed>,
+    /// What it obeys.
+    pub obeyed: Obeyed,
     /// The system that runs.
     pub running: Option<PathBuf>,
     /// The newest version of the trust that it has verified, or else the one below which it believes nothing.
@@ -84,7 +84,7 @@ impl Identity {
             ssh_host_keys: facts::ssh_host_keys(&self.root),
             reboot_needed: account.journal.reboot.is_some(),
             boot_unproven: account.journal.unproven.is_some(),
-            obeys: account.obeyed,
+            obeys: Some(account.obeyed),
             other: Map::new(),
         }
     }

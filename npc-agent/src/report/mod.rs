@@ -126,8 +126,8 @@ struct Scribe {
 impl Scribe {
     /// Writes what there is to say until nobody can say anything more.
     async fn write_all(mut self, mut accounts: watch::Receiver<Account>) {
+        let mut goes_on = waits(&mut accounts, GATHER).await;
         loop {
-            gather(&mut accounts).await;
             let account = accounts.borrow_and_update().clone();
             let trust = account.trust;
             let report = self.identity.report(account, self.settings.logs).await;
@@ -135,10 +135,19 @@ impl Scribe {
                 let result = self.write(&report, trust).await;
                 self.note(report, result);
             }
-            tokio::select! {
-                changed = accounts.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(self.pause()) => {}
+            if !goes_on {
+                return;
             }
+            let pause = self.pause();
+            // A store that took none is not asked again for every change.
+            goes_on = match self.failed {
+                Some(_) => waits(&mut accounts, pause).await,
+                None => match tokio::time::timeout(pause, accounts.changed()).await {
+                    Ok(Ok(())) => waits(&mut accounts, GATHER).await,
+                    Ok(Err(_)) => return,
+                    Err(_) => true,
+                },
+            };
         }
     }
 
@@ -148,12 +157,12 @@ impl Scribe {
     }
 
     async fn write(&mut self, report: &Report, trust: npc_core::document::Serial) -> Result<(), ReportError> {
-        let Identity { fleet, host, .. } = &self.identity;
+        let (Identity { fleet, host, .. }, now) = (&self.identity, Timestamp::now());
         let header = Header {
             fleet: fleet.clone(),
             name: host.to_string(),
-            serial: self.signer.next_number()?,
-            created: Timestamp::now(),
+            serial: self.signer.next_number(now)?,
+            created: now,
             trust,
             requires: Vec::new(),
             expires: None,
@@ -182,14 +191,13 @@ impl Scribe {
         let jitter = getrandom::u32().map_or(0.5, |number| f64::from(number) / f64::from(u32::MAX));
         let pause = match self.failed {
             None => heartbeat,
-            Some((failures, _)) => FIRST_PAUSE.saturating_mul(1 << failures.min(16)).min(heartbeat),
+            Some((failures, _)) => FIRST_PAUSE.saturating_mul(1 << (failures.saturating_sub(1)).min(16)).min(heartbeat),
         };
         pause.mul_f64(0.75 + jitter / 2.0)
     }
 }
 
-/// Waits a little for what changes at the same time; not any longer once nobody can say anything more.
-async fn gather(accounts: &mut watch::Receiver<Account>) {
-    // Either it lasted long enough, or there is nothing to wait for.
-    let _ = tokio::time::timeout(GATHER, async { while accounts.changed().await.is_ok() {} }).await;
+/// Waits so long, whatever changes; not any longer once nobody can say anything more, of which it gives `false`.
+async fn waits(accounts: &mut watch::Receiver<Account>, pause: Duration) -> bool {
+    tokio::time::timeout(pause, async { while accounts.changed().await.is_ok() {} }).await.is_err()
 }

@@ -1,5 +1,6 @@
 //! The host's own key, made at its first start, and the number of its last report.
 
+use npc_core::Timestamp;
 use npc_core::document::Serial;
 use npc_core::key::{KeyError, KeyName, SecretKey};
 use npc_core::name::HostName;
@@ -18,9 +19,6 @@ pub enum SignerError {
     /// The disk failed.
     #[error(transparent)]
     State(#[from] StateError),
-    /// The key's file holds something else.
-    #[error("`{KEY}` in the state directory is damaged; without it, the next start makes a new key")]
-    Damaged(#[source] KeyError),
     /// There is no randomness to be had.
     #[error("cannot make a key")]
     Random(#[source] getrandom::Error),
@@ -42,12 +40,18 @@ struct Last {
 }
 
 impl Signer {
-    /// Reads the key, or makes it.
+    /// Reads the key, or makes it. One that is damaged is put aside: nobody knows it any more.
     pub fn open(state: &StateDirectory, host: &HostName) -> Result<Self, SignerError> {
         let state = state.clone();
         if let Some(bytes) = state.read_bytes(KEY)? {
-            let key = String::from_utf8_lossy(&bytes).parse().map_err(SignerError::Damaged)?;
-            return Ok(Self { key, state });
+            match String::from_utf8_lossy(&bytes).parse() {
+                Ok(key) => return Ok(Self { key, state }),
+                Err(error) => {
+                    let error: KeyError = error;
+                    tracing::error!(kind = "state", %error, "the key of the host's reports is damaged; making a new one");
+                    state.put_aside(KEY)?;
+                }
+            }
         }
         let name: KeyName = format!("npc-host-{host}").parse().expect("the name of a host suits a key");
         let key = SecretKey::generate(name).map_err(SignerError::Random)?;
@@ -59,13 +63,16 @@ impl Signer {
         &self.key
     }
 
-    /// A number above that of every report before, remembered before it is used.
-    pub(super) fn next_number(&self) -> Result<Serial, SignerError> {
-        let last: Option<Last> = self.state.read_json(NUMBER)?;
-        let number = match last {
-            None => Serial::FIRST,
-            Some(last) => last.number.next().ok_or(SignerError::NoNumberLeft)?,
+    /// A number above that of every report before, remembered before it is used. It is the time in seconds, where that is
+    /// higher, so that a number which was lost is not needed.
+    pub(super) fn next_number(&self, now: Timestamp) -> Result<Serial, SignerError> {
+        let last: Option<Last> = match self.state.read_json(NUMBER) {
+            Err(error) if error.source.kind() == std::io::ErrorKind::InvalidData => None,
+            read => read?,
         };
+        let next = last.map_or(Some(Serial::FIRST), |last| last.number.next()).ok_or(SignerError::NoNumberLeft)?;
+        let seconds = u64::try_from(now.as_second()).ok().and_then(Serial::new);
+        let number = next.max(seconds.unwrap_or(next));
         self.state.write_json(NUMBER, &Last { number })?;
         Ok(number)
     }
@@ -82,13 +89,19 @@ mod tests {
         let state = StateDirectory::create(folder.path()).expect("a state directory");
         let host = "web-1".parse().expect("a name");
         let signer = Signer::open(&state, &host).expect("a signer");
-        assert_eq!(signer.next_number().expect("a number").get(), 1);
+        let now = |second| Timestamp::from_second(second).expect("a time");
+        assert_eq!(signer.next_number(now(1000)).expect("a number").get(), 1000);
+        assert_eq!(signer.next_number(now(1000)).expect("a number").get(), 1001);
         let again = Signer::open(&state, &host).expect("the same");
         assert_eq!(again.key().public(), signer.key().public());
-        assert_eq!(again.next_number().expect("a number").get(), 2);
+        assert_eq!(again.next_number(now(7)).expect("a number").get(), 1002, "whatever the clock says");
         let mode = std::fs::metadata(state.path(KEY)).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        std::fs::write(state.path(KEY), "npc-host-web-1:damaged").expect("written");
-        assert!(matches!(Signer::open(&state, &host), Err(SignerError::Damaged(_))));
+        for file in [KEY, NUMBER] {
+            std::fs::write(state.path(file), "npc-host-web-1:damaged").expect("written");
+        }
+        let other = Signer::open(&state, &host).expect("another");
+        assert_ne!(other.key().public(), signer.key().public());
+        assert_eq!(other.next_number(now(2000)).expect("a number").get(), 2000);
     }
 }

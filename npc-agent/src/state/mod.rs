@@ -3,6 +3,7 @@
 //! ```text
 //! lock             held by the agent that runs; holds its process id
 //! instance         this installation's id
+//! machine          what the machine was called when its first agent began
 //! replay.json      the newest trust and the floors against replay; kept twice
 //! replay.copy.json
 //! assignment.json  the assignment that the host obeys
@@ -21,6 +22,7 @@ mod attempts;
 mod instance;
 mod local;
 mod lock;
+mod machine;
 mod replay;
 mod tree;
 
@@ -28,5 +30,6 @@ pub use assignment::HeldAssignment;
 pub use instance::Instance;
 pub use local::{Local, Pause};
 pub use lock::{CommitLock, Held, Lock, LockError};
+pub use machine::current as current_machine_name;
 pub use replay::{Replay, ReplayError};
 pub use tree::{StateDirectory, StateError};

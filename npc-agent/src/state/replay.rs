@@ -154,7 +154,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("config.toml");
         fs::write(&path, text).expect("written");
-        Settings::read(&path).expect("settings")
+        Settings::read(&path, "web-1").expect("settings")
     }
 
     fn opened() -> (tempfile::TempDir, StateDirectory, Instance) {

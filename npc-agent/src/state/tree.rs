@@ -115,6 +115,12 @@ impl StateDirectory {
         self.write_bytes(name, &bytes, 0o644)
     }
 
+    /// Keeps a damaged file under another name, in place of the last one.
+    pub(crate) fn put_aside(&self, name: &str) -> Result<(), StateError> {
+        let (path, aside) = (self.path(name), Path::new(name).with_extension("damaged"));
+        fs::rename(&path, self.root.join(aside)).map_err(|source| StateError { action: "put aside", path, source })
+    }
+
     /// Reads the journal.
     pub fn read_journal(&self) -> Result<Journal, StateError> {
         Ok(self.find_journal()?.unwrap_or_default())
@@ -132,8 +138,7 @@ impl StateDirectory {
         match self.find_journal() {
             Err(error) if error.source.kind() == io::ErrorKind::InvalidData => {
                 tracing::error!(error = &error as &dyn std::error::Error, "the journal is damaged; starting a new one");
-                let (path, aside) = (self.path(JOURNAL), self.path("journal.damaged.json"));
-                fs::rename(&path, aside).map_err(|source| StateError { action: "put aside", path, source })?;
+                self.put_aside(JOURNAL)?;
                 Ok(None)
             }
             read => read,

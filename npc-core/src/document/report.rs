@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::{Body, Kind, Serial};
 use crate::Timestamp;
 use crate::digest::Digest;
-use crate::name::RemoteName;
+use crate::name::{ConfigurationName, RemoteName};
 
 /// A host's account of itself. The header's serial is the report's sequence number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,7 +19,7 @@ pub struct Report {
     pub boot_id: String,
     /// The agent's version.
     pub agent_version: String,
-    /// What it was told to follow.
+    /// What it was told to follow; none where it cannot know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub obeys: Option<Obeyed>,
     /// What it runs.
@@ -71,9 +71,19 @@ pub struct Obeyed {
     pub assignment: Option<Serial>,
     /// The remote.
     pub remote: RemoteName,
-    /// The release's serial.
+    /// The configuration.
+    pub configuration: ConfigurationName,
+    /// The release that this leads to; none as long as none was believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<Believed>,
+}
+
+/// A release that a host believes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Believed {
+    /// Its serial.
     pub serial: Serial,
-    /// The digest of the release's payload.
+    /// The digest of its payload.
     pub digest: Digest,
 }
 

@@ -1,7 +1,8 @@
 //! Assigning hosts: which remote and which configuration each of them follows.
 //!
-//! An assignment has no history beside it, so its next serial is one above the one that stands there. That one need not be
-//! believable: hosts may have obeyed it before the key that signed it was revoked.
+//! An assignment has no history beside it, and the one that stands there may be gone, forged, or an old one that the store
+//! shows again. So its serial is the time in seconds, or one above what stands there if that is higher: hosts then obey what was
+//! said last, whatever has become of what was said before.
 
 use thiserror::Error;
 
@@ -48,10 +49,11 @@ pub async fn assign(
     now: Timestamp,
 ) -> Result<Serial, AssignError> {
     authorise(fleet.trusted.trust(), Power::Assignment, keys)?;
-    let serial = match &stands {
+    let above = match &stands {
         None => Serial::FIRST,
         Some(assigned) => above(assigned).ok_or_else(|| AssignError::NoSerialLeft(name.clone()))?,
     };
+    let serial = u64::try_from(now.as_second()).ok().and_then(Serial::new).map_or(above, |seconds| seconds.max(above));
     let header = Header {
         fleet: fleet.trusted.fleet().clone(),
         name: name.to_string(),

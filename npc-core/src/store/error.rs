@@ -14,6 +14,8 @@ pub enum Fault {
     NotFound,
     /// The credentials, or their absence, do not allow it.
     Denied,
+    /// The credentials themselves are not accepted: wrong, expired, or not yet known.
+    BadCredentials,
     /// The precondition of a write did not hold: someone else wrote first.
     Conflict,
     /// The object is larger than the reader allows.
@@ -44,6 +46,7 @@ impl Fault {
         match self {
             Self::NotFound => "not-found",
             Self::Denied => "denied",
+            Self::BadCredentials => "bad-credentials",
             Self::Conflict => "conflict",
             Self::TooLarge => "too-large",
             Self::NoCredentials => "no-credentials",
@@ -66,6 +69,7 @@ impl Fault {
     pub fn hint(self) -> Option<&'static str> {
         match self {
             Self::Denied => Some("check what these credentials or this token may do with the store"),
+            Self::BadCredentials => Some("the store does not accept these credentials: check or renew them"),
             Self::NoCredentials => Some(
                 "give AWS credentials by environment, profile (AWS_PROFILE), container or instance role; \
                  for an HTTP store, a token in NPC_STORE_TOKEN",

@@ -211,8 +211,12 @@ fn fault_of_answer(code: &str, status: u16) -> Fault {
         ("NoSuchKey", _) | (_, 404) => Fault::NotFound,
         ("PreconditionFailed", _) | (_, 412) => Fault::Conflict,
         ("ConditionalRequestConflict" | "OperationAborted", _) | (_, 409) => Fault::Contended,
-        ("AccessDenied" | "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken", _)
-        | (_, 401 | 403) => Fault::Denied,
+        (
+            "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired",
+            _,
+        )
+        | (_, 401) => Fault::BadCredentials,
+        ("AccessDenied", _) | (_, 403) => Fault::Denied,
         ("SlowDown" | "RequestTimeout" | "RequestTimeTooSkewed", _) | (_, 429 | 500..=599) => Fault::Unavailable,
         _ => Fault::Broken,
     }

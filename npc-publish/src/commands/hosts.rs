@@ -16,9 +16,9 @@ use crate::session::Session;
 use super::repoint::before;
 
 pub(crate) async fn hosts(arguments: cli::Hosts) -> Result<(), Failure> {
-    if let Some(cli::HostsCommand::Remove { hosts, place, key }) = arguments.command {
+    if let Some(cli::HostsCommand::Remove { hosts, place, key, force }) = arguments.command {
         let session = Session::open(&place).await?;
-        return remove(&session, &hosts, &session.keys(&key)?).await;
+        return remove(&session, &hosts, &session.keys(&key)?, force).await;
     }
     let session = Session::open(&arguments.place).await?;
     let mut found = Vec::new();
@@ -74,19 +74,22 @@ fn row(name: &AssignmentName, assigned: &Assigned, now: Timestamp) -> Vec<String
 }
 
 /// A tombstone rather than nothing: hosts would not let themselves be repointed by the absence of an object.
-async fn remove(session: &Session, hosts: &[AssignmentName], keys: &[SecretKey]) -> Result<(), Failure> {
+async fn remove(session: &Session, hosts: &[AssignmentName], keys: &[SecretKey], force: bool) -> Result<(), Failure> {
     let keys: Vec<&SecretKey> = keys.iter().collect();
     let writes = session.conditional_writes().await?;
     for name in hosts {
-        let Some(stands) = session.fleet.assignment(name).await? else {
-            return Err(Failure::new(Exit::Usage, format!("`{name}` was never assigned"))
-                .hint("`npc-publish hosts` lists assignments"));
-        };
-        if stands.state.as_ref().is_ok_and(|document| *document.body() == Standing::Removed) {
+        let stands = session.fleet.assignment(name).await?;
+        if stands.is_none() && !force {
+            return Err(Failure::new(Exit::Usage, format!("`{name}` was never assigned, as far as the store knows"))
+                .hint("`npc-publish hosts` lists assignments; if the store has lost this one, say --force"));
+        }
+        let is_removed =
+            |stands: &Assigned| stands.state.as_ref().is_ok_and(|document| *document.body() == Standing::Removed);
+        if stands.as_ref().is_some_and(is_removed) && !force {
             console::say(format_args!("unchanged: {name} follows its own settings"));
             continue;
         }
-        assign(&session.fleet, name, Some(stands), Assignment::Removed, &keys, writes, Timestamp::now()).await?;
+        assign(&session.fleet, name, stands, Assignment::Removed, &keys, writes, Timestamp::now()).await?;
         console::data(format_args!("{name}: follows its own settings"))?;
     }
     Ok(())

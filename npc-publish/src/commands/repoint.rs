@@ -34,6 +34,7 @@ pub(crate) async fn repoint(arguments: cli::Repoint) -> Result<(), Failure> {
     let mut changes = Vec::new();
     for name in hosts {
         let stands = session.fleet.assignment(name).await?;
+        is_told(name, stands.as_ref(), arguments.configuration.as_ref())?;
         let says = says(name, stands.as_ref(), remote, arguments.configuration.as_ref());
         changes.push(Change { name: name.clone(), stands, says });
     }
@@ -43,7 +44,7 @@ pub(crate) async fn repoint(arguments: cli::Repoint) -> Result<(), Failure> {
     }
     let writes = session.conditional_writes().await?;
     for change in changes {
-        if before(change.stands.as_ref()) == Some(&change.says) {
+        if before(change.stands.as_ref()) == Some(&change.says) && !arguments.force {
             console::say(format_args!("unchanged: {}", words(&change)));
             continue;
         }
@@ -60,6 +61,29 @@ pub(super) fn before(stands: Option<&Assigned>) -> Option<&Following> {
     match stands?.state.as_ref().ok()?.body() {
         Standing::Present(following) => Some(following),
         Standing::Removed => None,
+    }
+}
+
+/// What hosts may still obey, but nobody here can believe any more, cannot be kept in part: then everything has to be said anew.
+fn is_told(
+    name: &AssignmentName,
+    stands: Option<&Assigned>,
+    configuration: Option<&ConfigurationName>,
+) -> Result<(), Failure> {
+    match stands.map(|stands| &stands.state) {
+        Some(Err(refusal)) if configuration.is_none() => {
+            let error = format!("what `{name}` is assigned to cannot be believed ({}): {refusal}", refusal.kind());
+            Err(Failure::new(Exit::Trust, error)
+                .hint("say its configuration with --configuration; a pause or an interval has to be said anew as well"))
+        }
+        Some(Err(refusal)) => {
+            console::warn(format_args!(
+                "what `{name}` was assigned to is replaced: it is refused ({})",
+                refusal.kind()
+            ));
+            Ok(())
+        }
+        _ => Ok(()),
     }
 }
 
@@ -110,6 +134,8 @@ async fn check(
 
 fn words(change: &Change) -> String {
     let lead = |following: &Following| format!("{} {}", following.remote, following.configuration);
-    let before = before(change.stands.as_ref()).map_or("its own settings".to_owned(), lead);
+    let refused = change.stands.as_ref().is_some_and(|stands| stands.state.is_err());
+    let unknown = if refused { "something refused" } else { "its own settings" };
+    let before = before(change.stands.as_ref()).map_or(unknown.to_owned(), lead);
     console::printable(&format!("{}: {before} -> {}", change.name, lead(&change.says)))
 }
