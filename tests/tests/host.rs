@@ -1,10 +1,8 @@
 //! Agents that are units of real hosts, under a real systemd.
 
 use npc_tests::eventually;
-use npc_tests::host::{self, Host};
+use npc_tests::host::{self, AGENT, Host};
 use npc_tests::world::World;
-
-const AGENT: &str = "npc-agent.service";
 
 /// Runs for as long as it is told to.
 const GOOD: &str = "[Service]\nExecStart=/bin/sleep infinity\n";
@@ -180,7 +178,7 @@ fn an_agent_killed_in_the_middle_of_a_switch_goes_on_when_it_is_back() {
     let serial = world.publish_system(|system| slow_activation(system).unit("good.service", GOOD));
     is_activating(&host);
     let killed = host.unit_property(AGENT, "MainPID");
-    host.run(["kill", "-KILL", &killed]).works();
+    host.kill_agent();
     host.commits(serial);
     assert_ne!(host.unit_property(AGENT, "MainPID"), killed);
     let switches = host.activations();

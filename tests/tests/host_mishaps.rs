@@ -1,9 +1,7 @@
 //! What befalls real hosts in the middle of an attempt: shutdowns, agents that stay dead, other people's switches.
 
 use npc_tests::eventually;
-use npc_tests::host::{self, Host, System};
-
-const AGENT: &str = "npc-agent.service";
+use npc_tests::host::{self, AGENT, Host, System};
 
 /// Runs for as long as it is told to.
 const GOOD: &str = "[Service]\nExecStart=/bin/sleep infinity\n";
@@ -82,19 +80,8 @@ fn a_boot_loader_that_hangs_is_ended_and_rolled_back() {
     assert!(journal["outcomes"][0]["message"].to_string().contains("it took too long"), "{journal}");
 }
 
-/// Kills the agent, and has systemd not start it again.
-fn kill_for_good(host: &Host) {
-    host.write(&format!("/run/systemd/system/{AGENT}.d/dies.conf"), "[Service]\nRestart=no\n");
-    host.run(["systemctl", "daemon-reload"]).works();
-    host.run(["systemctl", "kill", "--signal=SIGKILL", AGENT]).works();
-    eventually("it is dead", || (host.unit_state(AGENT) == "failed").then_some(()));
-}
-
-/// Has the dead-man timer go off before its time, and waits until the agent that it starts again has noted what came of `serial`.
-fn time_is_up(host: &Host, timer: &str, serial: u64) {
-    let journal = host.journal().expect("a journal");
-    let attempt = journal["unit"].as_str().expect("an attempt");
-    host.run(["systemctl", "start", "--no-block", &format!("{attempt}-{timer}.service")]).works();
+/// Waits until the agent that the timer starts again has noted what came of a release.
+fn is_rescued_from(host: &Host, serial: u64) {
     eventually("the verdict", || {
         let journal = host.journal()?;
         let said = journal["outcomes"][0]["message"].as_str()?.contains(&format!("prod@{serial}"));
@@ -111,8 +98,9 @@ fn the_timer_ends_an_activation_that_hangs_while_the_agent_is_dead() {
     let hangs =
         world.publish_system(|system| system.activation("trap '' TERM\ntouch /run/activation-hangs\nsleep infinity"));
     eventually("it is being activated", || host.read("/run/activation-hangs"));
-    kill_for_good(&host);
-    time_is_up(&host, "dead-man", hangs);
+    host.kill_agent_for_good();
+    host.time_is_up("dead-man");
+    is_rescued_from(&host, hangs);
     assert_eq!(host.systems(), before);
 }
 
@@ -122,8 +110,9 @@ fn the_timer_ends_a_boot_loader_that_hangs_while_the_agent_is_dead() {
     let before = host.systems();
     let hangs = world.publish_system(|system| boot_loader(system, "trap '' TERM\nsleep infinity"));
     is_installing_the_boot_loader(&host);
-    kill_for_good(&host);
-    time_is_up(&host, "dead-man-probation", hangs);
+    host.kill_agent_for_good();
+    host.time_is_up("dead-man-probation");
+    is_rescued_from(&host, hangs);
     assert_eq!(host.systems(), before);
 }
 

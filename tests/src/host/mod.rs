@@ -47,6 +47,9 @@ const TOPLEVEL: &str = "path:/mnt#nixosConfigurations.host.config.system.build.t
 /// Where the system profile is.
 const PROFILE: &str = "/nix/var/nix/profiles/system";
 
+/// The agent's unit.
+pub const AGENT: &str = "npc-agent.service";
+
 /// How the names of hosts begin; the id of the test's process follows.
 const NAME_PREFIX: &str = "npc-host-";
 
@@ -284,9 +287,32 @@ impl Host {
         eventually(outcome, || (self.outcome()? == outcome).then_some(()));
     }
 
+    /// Kills the agent. Whoever looks after it starts it again.
+    pub fn kill_agent(&self) {
+        self.run(["systemctl", "kill", "--signal=SIGKILL", AGENT]).works();
+    }
+
+    /// Kills the agent, and has systemd leave it dead until somebody asks for it.
+    pub fn kill_agent_for_good(&self) {
+        self.write(&format!("/run/systemd/system/{AGENT}.d/dies.conf"), "[Service]\nRestart=no\n");
+        self.run(["systemctl", "daemon-reload"]).works();
+        eventually("it is dead", || {
+            // It may be about to be started again.
+            self.run(["systemctl", "kill", "--signal=SIGKILL", AGENT]);
+            (self.unit_state(AGENT) == "failed").then_some(())
+        });
+    }
+
+    /// Has a dead-man timer of the attempt that is under way go off before its time.
+    pub fn time_is_up(&self, timer: &str) {
+        let journal = self.journal().expect("a journal");
+        let attempt = journal["unit"].as_str().expect("an attempt");
+        self.run(["systemctl", "start", "--no-block", &format!("{attempt}-{timer}.service")]).works();
+    }
+
     /// Has the agent try again what failed.
     pub fn retry(&self) {
-        let process = self.unit_property("npc-agent.service", "MainPID");
+        let process = self.unit_property(AGENT, "MainPID");
         self.run([&format!("/proc/{process}/exe"), "retry"]).works();
     }
 
