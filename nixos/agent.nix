@@ -45,7 +45,15 @@ in
   };
 
   config = mkIf cfg.enable {
-    assertions = lib.mapAttrsToList (name: check: {
+    # The name that the host has for the network is not for the network to decide.
+    services.npc-agent.settings.host = lib.mkDefault (lib.toLower config.networking.hostName);
+
+    assertions = [
+      {
+        assertion = cfg.settings.host != "";
+        message = "services.npc-agent.settings.host: networking.hostName is empty, so say what this host is called.";
+      }
+    ] ++ lib.mapAttrsToList (name: check: {
       assertion = check.startPeriod < limit;
       message = ''
         npc.host.healthChecks.${name}: with a startPeriod of ${toString check.startPeriod} s, a probation that is over after

@@ -10,6 +10,7 @@ let
       environment.systemPackages = lib.mkOption { type = lib.types.listOf lib.types.anything; default = [ ]; };
       systemd.services = lib.mkOption { type = lib.types.attrsOf lib.types.anything; default = { }; };
       assertions = lib.mkOption { type = lib.types.listOf lib.types.anything; default = [ ]; };
+      networking.hostName = lib.mkOption { type = lib.types.str; default = "nixos"; };
       nix.package = lib.mkOption { type = lib.types.anything; default = "/nix"; };
     };
   };
@@ -31,5 +32,6 @@ in
 {
   inherit (config) assertions;
   host = config.environment.etc."npc/host.json".text;
+  settings = config.services.npc-agent.settings;
   service = config.systemd.services.npc-agent or null;
 }

@@ -29,7 +29,7 @@ let
     };
     attrsOf = type: {
       merge = path: value:
-        if isAttrs value then mapAttrs (name: type.merge (path ++ [ name ])) value else throw "${describe path} is no set";
+        if isAttrs value then mapAttrs (name: one: type.merge (path ++ [ name ]) (lib.settled one)) value else throw "${describe path} is no set";
     };
     submodule = module: { merge = path: value: lib.complete path module.options [ { condition = true; inherit value; } ]; };
   };
@@ -39,6 +39,12 @@ let
     mkOption = option: option // { _option = true; };
     mkEnableOption = description: lib.mkOption { type = types.bool; default = false; inherit description; };
     mkIf = condition: value: { _condition = condition; inherit value; };
+    # A default gives way to any definition beside it.
+    mkDefault = value: { _default = value; };
+    settled = value: value._default or value;
+    toLower = builtins.replaceStrings
+      (lib.letters "ABCDEFGHIJKLMNOPQRSTUVWXYZ") (lib.letters "abcdefghijklmnopqrstuvwxyz");
+    letters = text: builtins.genList (place: builtins.substring place 1 text) (builtins.stringLength text);
     mapAttrs = mapAttrs;
     mapAttrsToList = f: set: attrValues (mapAttrs f set);
     filterAttrs = keep: set:
@@ -69,7 +75,11 @@ let
     several = values: if builtins.all isList values then builtins.concatLists values else lib.merge values;
 
     merge = foldl' (one: other:
-      one // mapAttrs (name: value: if one ? ${name} && isAttrs one.${name} && isAttrs value then lib.merge [ one.${name} value ] else value) other
+      one // mapAttrs (name: value:
+        if !(one ? ${name}) || one.${name} ? _default then value
+        else if value ? _default then one.${name}
+        else if isAttrs one.${name} && isAttrs value then lib.merge [ one.${name} value ]
+        else value) other
     ) { };
 
     # The configuration that modules and one set of definitions make.

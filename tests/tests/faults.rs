@@ -159,7 +159,8 @@ async fn retries_have_an_end() {
 
 #[tokio::test]
 async fn what_retrying_cannot_mend_is_asked_once() {
-    for (status, fault) in [(403, Fault::Denied), (401, Fault::Denied), (404, Fault::NotFound), (412, Fault::Conflict)]
+    for (status, fault) in
+        [(403, Fault::Denied), (401, Fault::BadCredentials), (404, Fault::NotFound), (412, Fault::Conflict)]
     {
         for outcome in read_both(&[Act::Status(status)]).await {
             assert_eq!(outcome, (Err(fault), 1), "{status}");

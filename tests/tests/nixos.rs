@@ -98,6 +98,20 @@ fn a_check_that_begins_to_count_too_late_is_told_by_its_name() {
 }
 
 #[test]
+fn a_host_is_called_what_its_configuration_says_and_not_what_the_network_does() {
+    let Some(nix) = Nix::find() else { return };
+    let evaluated = |host_name: &str, settings: Value| {
+        let agent = json!({ "enable": true, "package": "/package", "settings": settings });
+        works(&nix, &json!({ "networking": { "hostName": host_name }, "services": { "npc-agent": agent } }))
+    };
+    assert_eq!(evaluated("Web-1", json!({}))["settings"]["host"], "web-1");
+    assert_eq!(evaluated("web-1", json!({ "host": "db-1" }))["settings"]["host"], "db-1");
+    let unnamed = evaluated("", json!({}))["assertions"][0].clone();
+    assert_eq!(unnamed["assertion"], false);
+    assert!(unnamed["message"].as_str().is_some_and(|words| words.contains("settings.host")), "{unnamed}");
+}
+
+#[test]
 fn the_agents_unit_is_not_restarted_by_its_own_switch() {
     let Some(nix) = Nix::find() else { return };
     let settings = json!({ "remote": "prod" });

@@ -96,7 +96,7 @@ impl<P: Platform> Driver<P> {
         let parts = &self.parts;
         match &errand {
             Errand::Tell(hook) => hooks::run(&parts.hooks, hook, &parts.state).await,
-            Errand::TidyUp => self.tidy_up(),
+            Errand::TidyUp => self.tidy_up().await,
             Errand::HandOver => {
                 if let Performed::Stop = self.hand_over().await {
                     return Performed::Stop;
@@ -286,7 +286,7 @@ impl<P: Platform> Driver<P> {
     }
 
     /// What was tried lately can be gone back to by hand; the rest can be fetched and built again.
-    fn tidy_up(&self) {
+    async fn tidy_up(&self) {
         let journal = &self.parts.journal;
         if journal.phase.attempt().is_none() {
             self.parts.state.forget_attempts();
@@ -300,7 +300,14 @@ impl<P: Platform> Driver<P> {
             roots.extend([Some(attempt.system.clone()), attempt.before.running.clone()].into_iter().flatten());
         }
         flakes.extend(journal.phase.target().map(|target| target.archive.sha256));
-        self.parts.state.tidy_up(&flakes.into_iter().collect(), &roots.into_iter().collect(), self.parts.keep);
+        let (state, keep) = (self.parts.state.clone(), self.parts.keep);
+        // Very many files may take longer than systemd waits for a sign of life.
+        let tidied = tokio::task::spawn_blocking(move || {
+            state.tidy_up(&flakes.into_iter().collect(), &roots.into_iter().collect(), keep);
+        });
+        if let Err(error) = tidied.await {
+            tracing::error!(%error, "tidying up broke off");
+        }
     }
 
     async fn reboot(&mut self, insist: bool) -> Performed {
