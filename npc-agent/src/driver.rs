@@ -65,7 +65,8 @@ impl Signals {
         })
     }
 
-    async fn stop(&mut self) {
+    /// Waits until the agent is told to end.
+    pub async fn stop(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

@@ -268,6 +268,9 @@ pub(crate) struct Repoint {
     /// Say what would change, and write nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// The installation that lost its memory against replay, by its report or `npc-agent status`: it may begin anew with this
+    #[arg(long, value_name = "ID")]
+    pub(crate) instance: Option<String>,
     /// Say it again even if that is what stands in the store: hosts may have seen something newer
     #[arg(long)]
     pub(crate) force: bool,

@@ -356,15 +356,40 @@ fn a_second_agent_is_refused() {
 }
 
 #[test]
-fn a_lost_memory_against_replay_stops_the_agent() {
+fn a_host_that_lost_its_memory_against_replay_believes_nothing_until_it_is_assigned_by_its_new_installation() {
     let world = World::new(&Kind::Directory);
     world.publish();
     let agent = world.command_agent("web-1", "true");
+    world.in_fleet(&["repoint", "web-1", "--remote", "prod"]).works();
     agent.once().works();
+    let installation = |agent: &Agent<'_>| agent.status()["instance"].as_str().expect("an id").to_owned();
+    let before = installation(&agent);
     for copy in ["replay.json", "replay.copy.json"] {
         fs::write(agent.path("state").join(copy), "damaged").expect("written");
     }
+    world.edit("after the loss\n");
+    world.publish();
     agent.once().fails(7, &["state-lost", "hint:"]);
+    let now = installation(&agent);
+    assert_ne!(now, before, "what was said to the old installation is not said to this one");
+    let running = agent.start();
+    let report = world.path("store/reports/web-1.json");
+    eventually("it is reported", || {
+        let bytes = fs::read(&report).ok()?;
+        let envelope = npc_core::envelope::Envelope::parse(&bytes).expect("an envelope");
+        let payload: serde_json::Value = serde_json::from_slice(envelope.payload()).expect("JSON");
+        (payload["trouble"]["kind"] == "state-lost" && payload["instance"] == now).then_some(())
+    });
+    assert!(agent.run(&["status"]).works().contains(&now));
+    world.in_fleet(&["repoint", "web-1", "--remote", "prod", "--instance", &before]).works();
+    for_a_while(Duration::from_secs(3));
+    assert_eq!(agent.committed(), Some(1), "that was the old one's");
+    world.in_fleet(&["repoint", "web-1", "--remote", "prod", "--instance", &now]).works();
+    agent.commits(2);
+    running.stop();
+    assert_eq!(installation(&agent), now);
+    agent.once().works();
+    assert!(!agent.run(&["status"]).works().contains("state-lost"));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod local;
+mod lost;
 mod run;
 mod status;
 mod units;
@@ -74,9 +75,9 @@ impl From<ReplayError> for Failure {
         match error {
             ReplayError::State(error) => error.into(),
             error @ ReplayError::Lost => Self::new(Exit::StateLost, error).hint(
-                "nothing new is believed, since an old release could pass for a new one; to enrol the host again, set \
-                 minimum_trust and minimum_serials in its configuration to what `npc-publish remotes` and `npc-publish \
-                 trust show` say, and remove the state directory",
+                "nothing new is believed, since an old release could pass for a new one; to enrol the host again, assign it by \
+                 the name of its installation: `npc-publish repoint HOST --remote R --instance ID`, with the ID that \
+                 `npc-agent status` shows",
             ),
             error @ ReplayError::Trust(_) => Self::new(Exit::Refused, error)
                 .hint("the state belongs to another fleet; to move the host, remove the state directory"),

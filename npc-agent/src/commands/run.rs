@@ -9,6 +9,7 @@ use npc_core::{Timestamp, explain};
 use tokio::runtime::Runtime;
 use tokio::task::LocalSet;
 
+use super::lost;
 use crate::activation::unit::Units;
 use crate::activation::{CommandPlatform, NixOs, Platform};
 use crate::clock::SystemClock;
@@ -19,7 +20,7 @@ use crate::metrics::{self, Metrics};
 use crate::poll::{Names, Pace, Poller, Told};
 use crate::report::{Account, Identity, Reporter, Signer};
 use crate::settings::{Activation, Settings};
-use crate::state::{Instance, Local, Lock, Replay, StateDirectory, current_machine_name};
+use crate::state::{Instance, Local, Lock, Replay, ReplayError, StateDirectory, current_machine_name};
 use crate::supervisor::Supervisor;
 
 pub(super) fn run(config: &Path, state: &Path, once: bool) -> Result<(), Failure> {
@@ -29,9 +30,16 @@ pub(super) fn run(config: &Path, state: &Path, once: bool) -> Result<(), Failure
     let _lock = Lock::take(&state)?;
     state.keep_machine_name()?;
     state.remove_leftovers();
-    let (replay, instance) = Replay::open(&state, &settings)?;
-    let following = Following { settings: &settings, state: &state, replay, instance: &instance, once };
-    runtime()?.block_on(LocalSet::new().run_until(on_platform(&settings, config, &state, following)))
+    let opened = Replay::open(&state, &settings);
+    runtime()?.block_on(LocalSet::new().run_until(async {
+        let opened = match opened {
+            Err(ReplayError::Lost) => lost::begin_anew(&settings, &state, once).await?,
+            opened => Some(opened?),
+        };
+        let Some((replay, instance)) = opened else { return Ok(()) };
+        let following = Following { settings: &settings, state: &state, replay, instance: &instance, once };
+        Box::pin(on_platform(&settings, config, &state, following)).await
+    }))
 }
 
 /// Everything waits on one thread.
@@ -148,7 +156,7 @@ impl PlatformUse for Following<'_> {
 }
 
 /// Begins to report, if the settings say so.
-fn reporter(
+pub(super) fn reporter(
     settings: &Settings,
     state: &StateDirectory,
     instance: &Instance,
@@ -173,7 +181,7 @@ fn reporter(
 }
 
 /// Runs on the agent's only thread: a reactor that hangs gives no signs of life.
-async fn give_signs_of_life(interval: std::time::Duration) {
+pub(super) async fn give_signs_of_life(interval: std::time::Duration) {
     let mut ticks = tokio::time::interval(interval);
     loop {
         ticks.tick().await;

@@ -7,6 +7,7 @@ use npc_core::document::Outcome;
 use serde_json::json;
 
 use super::data;
+use super::lost::STATE_LOST;
 use crate::failure::Failure;
 use crate::machine::{Journal, Phase};
 use crate::poll::{Instructions, Ruler};
@@ -28,6 +29,7 @@ pub(super) fn status(config: &Path, state: &Path, as_json: bool) -> Result<(), F
     if as_json {
         let text = serde_json::to_string_pretty(&json!({
             "instance": instance.as_ref().map(Instance::id),
+            "state_lost": Instance::of_a_loss(&state).is_some(),
             "process": pid,
             "store": settings.store.to_string(),
             "host": settings.host,
@@ -44,6 +46,12 @@ pub(super) fn status(config: &Path, state: &Path, as_json: bool) -> Result<(), F
     }
     let running = pid.map_or("not running".to_owned(), |pid| format!("running as process {pid}"));
     data(format_args!("agent    {running}{}", if paused { ", paused" } else { "" }))?;
+    if let Some(instance) = Instance::of_a_loss(&state) {
+        let id = instance.id();
+        data(format_args!(
+            "trouble  {STATE_LOST}: nothing is believed until an assignment names the installation {id}"
+        ))?;
+    }
     data(format_args!("follows  {}", follows(&settings, &instructions)))?;
     data(format_args!("runs     {}", runs(&journal)))?;
     data(format_args!("phase    {}", phase(&journal)))?;

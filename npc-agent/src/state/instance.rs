@@ -14,6 +14,9 @@ pub struct Instance {
 impl Instance {
     const FILE: &'static str = "instance";
 
+    /// Has the id that was made when the loss was noticed.
+    const LOST: &'static str = "lost";
+
     /// Reads the id.
     pub fn read(state: &StateDirectory) -> Result<Option<Self>, StateError> {
         state.read_json(Self::FILE)
@@ -30,6 +33,26 @@ impl Instance {
         let instance = Self { id: Digest::of(&random).to_string()[..32].to_owned() };
         state.write_json(Self::FILE, &instance)?;
         Ok(instance)
+    }
+
+    /// A new id for a host that has lost its memory against replay: the same one until it has another memory.
+    pub fn after_a_loss(state: &StateDirectory) -> Result<Self, StateError> {
+        if let Some(instance) = Self::of_a_loss(state) {
+            return Ok(instance);
+        }
+        let instance = Self::create(state)?;
+        state.write_json(Self::LOST, &instance)?;
+        Ok(instance)
+    }
+
+    /// The id of a host that has lost its memory against replay, and has no other yet.
+    pub fn of_a_loss(state: &StateDirectory) -> Option<Self> {
+        state.read_json(Self::LOST).ok()?
+    }
+
+    /// The memory is another one from now on.
+    pub(super) fn forget_loss(state: &StateDirectory) -> Result<(), StateError> {
+        state.remove(Self::LOST)
     }
 
     /// The id.

@@ -3,6 +3,7 @@
 //! ```text
 //! lock             held by the agent that runs; holds its process id
 //! instance         this installation's id
+//! lost             this installation's id, while the memory against replay is lost
 //! machine          what the machine was called when its first agent began
 //! replay.json      the newest trust and the floors against replay; kept twice
 //! replay.copy.json

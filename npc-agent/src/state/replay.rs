@@ -4,8 +4,8 @@
 //! bad sector leaves one. If neither can be read, an attacker may have seen to it, and the agent believes nothing any more.
 
 use npc_core::digest::Digest;
-use npc_core::document::Kind;
-use npc_core::trust::{Floors, Refusal, Trusted};
+use npc_core::document::{Assignment, Kind};
+use npc_core::trust::{Floors, Refusal, Trusted, Verified};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -85,6 +85,21 @@ impl Replay {
         fresh.hear(settings);
         fresh.write(state)?;
         Ok((fresh, Instance::create(state)?))
+    }
+
+    /// The memory of a host that has lost its own, and whose installation an assignment names.
+    pub fn after_a_loss(
+        state: &StateDirectory,
+        settings: &Settings,
+        trusted: Trusted,
+        assignment: &Verified<Assignment>,
+    ) -> Result<Self, StateError> {
+        let mut begun = Self { trusted: Some(trusted), floors: Floors::default(), generation: 0 };
+        begun.hear(settings);
+        begun.floors.raise(Kind::Assignment, assignment.header(), assignment.digest());
+        begun.write(state)?;
+        Instance::forget_loss(state)?;
+        Ok(begun)
     }
 
     /// The highest serials seen, for a look that changes nothing.

@@ -115,6 +115,16 @@ impl StateDirectory {
         self.write_bytes(name, &bytes, 0o644)
     }
 
+    /// Removes a file, durably. That it was not there is no error.
+    pub(crate) fn remove(&self, name: &str) -> Result<(), StateError> {
+        let path = self.path(name);
+        let removed = match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            removed => removed.and_then(|()| files::sync_directory(&self.root)),
+        };
+        removed.map_err(|source| StateError { action: "remove", path, source })
+    }
+
     /// Keeps a damaged file under another name, in place of the last one.
     pub(crate) fn put_aside(&self, name: &str) -> Result<(), StateError> {
         let (path, aside) = (self.path(name), Path::new(name).with_extension("damaged"));

@@ -22,6 +22,9 @@ pub struct Following {
     pub remote: RemoteName,
     /// The configuration to build.
     pub configuration: ConfigurationName,
+    /// The one installation of the host that may begin a new memory against replay with this, having lost its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
     /// Follow exactly this release instead of the remote's current one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pin: Option<Pin>,

@@ -106,6 +106,7 @@ fn an_assignment_is_believed_from_the_assignment_role_alone() {
     let body = Following {
         remote: "prod".parse().expect("a name"),
         configuration: "web-1".parse().expect("a name"),
+        instance: None,
         pin: Some(Pin { serial: serial(3), archive: Digest::of(b"archive") }),
         paused: false,
         poll_interval: None,

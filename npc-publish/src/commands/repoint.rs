@@ -35,7 +35,8 @@ pub(crate) async fn repoint(arguments: cli::Repoint) -> Result<(), Failure> {
     for name in hosts {
         let stands = session.fleet.assignment(name).await?;
         is_told(name, stands.as_ref(), arguments.configuration.as_ref())?;
-        let says = says(name, stands.as_ref(), remote, arguments.configuration.as_ref());
+        let mut says = says(name, stands.as_ref(), remote, arguments.configuration.as_ref());
+        says.instance.clone_from(&arguments.instance);
         changes.push(Change { name: name.clone(), stands, says });
     }
     check(&session, remote, changes.iter().map(|change| &change.says.configuration)).await?;
@@ -100,6 +101,7 @@ fn says(
     Following {
         remote: remote.clone(),
         configuration: configuration.cloned().unwrap_or_else(kept),
+        instance: None,
         pin: None,
         paused: said.is_some_and(|said| said.paused),
         poll_interval: said.and_then(|said| said.poll_interval),

@@ -40,7 +40,7 @@ pub(super) const SMUGGLED: &str = "smuggled";
 const APPLY: &str = "echo \"$NPC_SERIAL\" >> \"$(dirname \"$0\")/trace\"\n";
 
 /// All that an agent makes in its state directory.
-const STATE: [&str; 16] = [
+const STATE: [&str; 17] = [
     "assignment.json",
     "commit.lock",
     "units",
@@ -52,6 +52,7 @@ const STATE: [&str; 16] = [
     "local.json",
     "lock",
     "logs",
+    "machine",
     "replay.copy.json",
     "replay.json",
     "report.json",
