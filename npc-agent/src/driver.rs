@@ -7,6 +7,7 @@
 mod fetch;
 mod perform;
 mod remember;
+mod signals;
 mod tell;
 mod words;
 
@@ -14,7 +15,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use npc_core::Timestamp;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 use crate::activation::Platform;
@@ -30,6 +30,8 @@ use crate::settings::{Following, Hooks, Keep};
 use crate::state::{CommitLock, Local, Replay, StateDirectory, StateError};
 use crate::supervisor::Supervisor;
 use perform::Performed;
+use signals::Said;
+pub use signals::Signals;
 use words::{judge, poll_failure};
 
 /// The least pause before something is tried again while nothing can be written down.
@@ -40,47 +42,6 @@ const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How often to look whether a reboot that is due may begin.
 const REBOOT_LOOK: Duration = Duration::from_secs(30);
-
-/// What the agent is told from outside.
-#[derive(Debug)]
-pub struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    reload: Signal,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Said {
-    Stop,
-    Reload,
-}
-
-impl Signals {
-    /// Begins to listen.
-    pub fn listen() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            reload: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// Waits until the agent is told to end.
-    pub async fn stop(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-
-    async fn next(&mut self) -> Said {
-        tokio::select! {
-            _ = self.terminate.recv() => Said::Stop,
-            _ = self.interrupt.recv() => Said::Stop,
-            _ = self.reload.recv() => Said::Reload,
-        }
-    }
-}
 
 /// Whether to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
