@@ -17,7 +17,7 @@ use crate::state::StateDirectory;
 pub(super) async fn fetch(store: &dyn Store, state: &StateDirectory, archive: &Archive) -> Result<(), Failed> {
     let place = state.flake(&archive.sha256);
     if place.is_dir() {
-        return Ok(());
+        return StateDirectory::used_now(&place).map_err(|error| disk(&place, &error));
     }
     let file = Leftover(state.path("downloads").join(archive.sha256.to_string()));
     file.remove().map_err(|error| disk(&file.0, &error))?;
@@ -28,7 +28,8 @@ pub(super) async fn fetch(store: &dyn Store, state: &StateDirectory, archive: &A
         let opened = File::open(&file.0).map_err(|error| disk(&file.0, &error))?;
         unpack(opened, &unfinished.0, Limits::default()).map_err(|error| unpack_failed(&error))?;
         let parent = place.parent().unwrap_or(Path::new("/"));
-        fs::rename(&unfinished.0, &place)
+        StateDirectory::used_now(&unfinished.0)
+            .and_then(|()| fs::rename(&unfinished.0, &place))
             .and_then(|()| files::sync_directory(parent))
             .map_err(|error| disk(&place, &error))
     });

@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use npc_core::digest::Digest;
 use npc_core::files;
@@ -101,6 +102,11 @@ impl StateDirectory {
         files::write_atomically(&path, bytes, mode).map_err(|source| StateError { action: "write", path, source })
     }
 
+    /// Notes that a flake is used now: it is kept for some time longer.
+    pub(crate) fn used_now(flake: &Path) -> io::Result<()> {
+        fs::File::open(flake)?.set_times(fs::FileTimes::new().set_accessed(SystemTime::now()))
+    }
+
     pub(crate) fn read_json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StateError> {
         let Some(bytes) = self.read_bytes(name)? else { return Ok(None) };
         serde_json::from_slice(&bytes).map(Some).map_err(|error| {
@@ -170,7 +176,10 @@ impl StateDirectory {
     /// Removes what is kept of the past: all but these flakes, the roots of these systems, and of the rest the newest.
     pub fn tidy_up(&self, flakes: &BTreeSet<Digest>, systems: &BTreeSet<PathBuf>, keep: Keep) {
         let is_needed = |name: &OsStr| flakes.iter().any(|flake| *flake.to_string() == *name);
-        remove_old(&self.path("flakes"), keep, |entry| is_needed(&entry.file_name()));
+        // Where a command activates, the flake itself is the system.
+        remove_old(&self.path("flakes"), keep, |entry| {
+            is_needed(&entry.file_name()) || systems.contains(&entry.path())
+        });
         remove_old(&self.path("roots"), keep, |entry| {
             fs::read_link(entry.path()).is_ok_and(|system| systems.contains(&system))
         });
@@ -187,9 +196,11 @@ fn remove_old(directory: &Path, keep: Keep, is_needed: impl Fn(&fs::DirEntry) ->
         Ok(entries) => entries,
         Err(error) => return tracing::warn!(path = %directory.display(), %error, "cannot tidy up"),
     };
+    // Flakes look as if nobody had modified them since 1970; when one was used last, `used_now` has noted.
     let age = |entry: &fs::DirEntry| {
-        let modified = fs::symlink_metadata(entry.path()).and_then(|metadata| metadata.modified());
-        modified.ok().and_then(|modified| modified.elapsed().ok()).unwrap_or_default()
+        let Ok(metadata) = fs::symlink_metadata(entry.path()) else { return Duration::ZERO };
+        let last = metadata.modified().into_iter().chain(metadata.accessed()).max();
+        last.and_then(|last| last.elapsed().ok()).unwrap_or_default()
     };
     let mut rest: Vec<_> =
         entries.flatten().filter(|entry| !is_needed(entry)).map(|entry| (age(&entry), entry)).collect();
@@ -226,9 +237,8 @@ fn remove_entries(directory: &Path, unwanted: impl Fn(&str) -> bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::File;
+    use std::fs::{File, FileTimes};
     use std::os::unix::fs::symlink;
-    use std::time::{Duration, SystemTime};
 
     /// An unpacked flake, so many hours old.
     fn flake(state: &StateDirectory, name: &str, hours: u64) -> Digest {
@@ -236,7 +246,8 @@ mod tests {
         let path = state.flake(&digest);
         fs::create_dir(&path).expect("created");
         let then = SystemTime::now() - Duration::from_hours(hours);
-        File::open(&path).expect("opened").set_modified(then).expect("set");
+        let times = FileTimes::new().set_modified(SystemTime::UNIX_EPOCH).set_accessed(then);
+        File::open(&path).expect("opened").set_times(times).expect("set");
         digest
     }
 
@@ -256,8 +267,14 @@ mod tests {
         assert_eq!(kept(&[needed, new, newer, newest, old]), [true, true, true, true, false]);
         tidy_up(2, 48);
         assert_eq!(kept(&[needed, new, newer, newest]), [true, false, true, true]);
+        StateDirectory::used_now(&state.flake(&newer)).expect("noted");
+        tidy_up(1, 48);
+        assert_eq!(kept(&[needed, newer, newest]), [true, true, false]);
+        let systems = BTreeSet::from([state.flake(&newer)]);
+        state.tidy_up(&[needed].into(), &systems, Keep { releases: 0, age: Duration::from_hours(1) });
+        assert_eq!(kept(&[needed, newer]), [true, true], "it is a system");
         tidy_up(0, 48);
-        assert_eq!(kept(&[needed, newer, newest]), [true, false, false]);
+        assert_eq!(kept(&[needed, newer]), [true, false]);
     }
 
     #[test]
