@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use npc_core::explain;
+use npc_core::{explain, files};
 use tokio::process::Command;
 
 use crate::activation::Platform;
@@ -21,7 +21,7 @@ use crate::activation::unit::{Units, ask, inherited, own_unit, tell};
 use crate::clock::Clock;
 use crate::failpoint;
 use crate::failure::{Exit, Failure};
-use crate::machine::{Attempt, Context, Event, Failed, Journal, Phase, Policy, Stage, step};
+use crate::machine::{Attempt, Context, DEAD_MAN, Event, Failed, Journal, Phase, Policy, Stage, step};
 use crate::state::{CommitLock, Held, Lock, LockError, StateDirectory};
 
 /// How often a process that waits looks whether it is still wanted.
@@ -68,16 +68,25 @@ impl DeadMan {
         self.state.path("units").join(format!("{name}.lock"))
     }
 
+    /// Keeps the settings that this agent runs with for the rescuer, unless they are kept: they themselves may belong to the new
+    /// system a moment later, and this agent need not understand that system's.
+    pub fn keep_settings(&self, attempt: &Attempt) -> Result<(), Failed> {
+        let settings = self.settings_of(attempt);
+        if settings.exists() {
+            return Ok(());
+        }
+        let failed = |error: std::io::Error| {
+            Failed::new(DEAD_MAN, format!("the settings cannot be kept for the dead-man timer: {error}"))
+        };
+        files::write_atomically(&settings, &fs::read(&self.config).map_err(failed)?, 0o600).map_err(failed)
+    }
+
     /// Sets the timer, unless it is set already.
     pub async fn arm(&self, attempt: &Attempt, stage: Stage) -> Result<(), Failed> {
-        let failed = |reason: String| Failed::new("dead-man", format!("the dead-man timer cannot be set: {reason}"));
-        let settings = self.settings_of(attempt);
+        let failed = |reason: String| Failed::new(DEAD_MAN, format!("the dead-man timer cannot be set: {reason}"));
         // What the rescuer goes by if it cannot read the journal any more.
         self.state.note_attempt(attempt).map_err(|error| failed(explain::in_one_line(&error)))?;
-        if !settings.exists() {
-            // The settings themselves may belong to the new system a moment later.
-            fs::copy(&self.config, &settings).map_err(|error| failed(error.to_string()))?;
-        }
+        self.keep_settings(attempt)?;
         let (name, after) = match stage {
             Stage::Activation => (name_of(attempt, stage), self.activation),
             Stage::Probation => (name_of(attempt, stage), self.probation),

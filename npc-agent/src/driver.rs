@@ -22,7 +22,9 @@ use crate::clock::{Clock, Jumps};
 use crate::failpoint::UnderWay;
 use crate::failure::{Exit, Failure};
 use crate::health::Probation;
-use crate::machine::{Attempt, Context, Effect, Event, Failed, Journal, Phase, Policy, RebootWhen, step, waits};
+use crate::machine::{
+    Attempt, Context, Effect, Event, Failed, Journal, Phase, Policy, RebootWhen, Target, step, waits,
+};
 use crate::metrics::Metrics;
 use crate::poll::{News, PollError, Poller, Ruler};
 use crate::report::Reporter;
@@ -171,8 +173,12 @@ impl<P: Platform> Driver<P> {
             return;
         }
         parts.poller.is_repointed_meanwhile(&mut parts.replay, &parts.state, &*parts.clock).await;
-        let instructions = self.parts.poller.instructions();
-        if !self.parts.journal.phase.target().is_some_and(|target| instructions.may_lead_to(target)) {
+        let (instructions, journal) = (self.parts.poller.instructions(), &self.parts.journal);
+        // What was committed may be on its way back, in place of what somebody activated by hand.
+        let is_committed =
+            |target: &Target| journal.committed.as_ref().is_some_and(|committed| committed.target == *target);
+        let may_go_on = |target: &Target| instructions.may_lead_to(target) || is_committed(target);
+        if !journal.phase.target().is_some_and(may_go_on) {
             let (journal, _) = step(self.parts.journal.clone(), Event::Repointed, &self.context());
             self.remember(journal, false);
         }
@@ -256,17 +262,29 @@ impl<P: Platform> Driver<P> {
         self.look(event, signals).await
     }
 
+    /// Counts on from where a clock that was set has put everything, before anything more is decided or dated.
+    fn mind_the_clock(&mut self) {
+        if let Some(by) = self.jumps.since_last(&*self.parts.clock) {
+            let (journal, _) = step(self.parts.journal.clone(), Event::ClockJumped(by), &self.context());
+            self.remember(journal, true);
+        }
+    }
+
     /// Has a look at what runs, before anything is decided upon it.
     async fn look(&mut self, event: Event, signals: &mut Signals) -> Flow {
-        let jumped = self.jumps.since_last(&*self.parts.clock).map(Event::ClockJumped);
         let looked = self.begin_or_look().await;
-        self.handle_all(jumped.into_iter().chain([looked, event]), signals).await
+        self.handle_all([looked, event], signals).await
     }
 
     async fn handle_all(&mut self, events: impl IntoIterator<Item = Event>, signals: &mut Signals) -> Flow {
         for event in events {
+            let begins = matches!(event, Event::Started(_) | Event::Recovered(..));
             if self.handle(event, signals).await == Flow::Stop {
                 return Flow::Stop;
+            }
+            // What could not be begun is not overtaken by what comes after it.
+            if begins && !self.has_begun {
+                break;
             }
         }
         Flow::GoOn
@@ -279,6 +297,7 @@ impl<P: Platform> Driver<P> {
             if let Some(found) = event.found() {
                 self.running.clone_from(&found.running);
             }
+            self.mind_the_clock();
             // What is done is done, and is not repeated because a disk takes no notes of it.
             let is_done = matches!(event, Event::ErrandDone(_));
             let begins = matches!(event, Event::Started(_) | Event::Recovered(..));

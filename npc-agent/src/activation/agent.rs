@@ -12,7 +12,7 @@ use crate::machine::Failed;
 use crate::settings::DEFAULT_CONFIG;
 
 /// The kind of a system whose agent would not start.
-const AGENT_UNFIT: &str = "agent-unfit";
+pub(super) const AGENT_UNFIT: &str = "agent-unfit";
 
 /// The agent's unit, unless this one has another.
 const UNIT: &str = "npc-agent.service";
@@ -28,8 +28,9 @@ pub(super) struct Agent {
 }
 
 impl Agent {
-    /// The agent that `system` brings. `None` where it brings none.
-    pub(super) fn of(system: &Path) -> Option<Self> {
+    /// The agent that `system` brings. `None` where it brings none. What it finds below `/etc` that the system which is `running`
+    /// brings, it will not find there any more.
+    pub(super) fn of(system: &Path, running: Option<&Path>) -> Option<Self> {
         let unit = own_unit().unwrap_or_else(|| UNIT.to_owned());
         let text = fs::read_to_string(system.join("etc/systemd/system").join(unit)).ok()?;
         let start =
@@ -41,14 +42,15 @@ impl Agent {
             .clone()
             .find_map(|word| word.strip_prefix("--config="))
             .or_else(|| words.skip_while(|word| *word != "--config").nth(1));
-        Some(Self { program: program.into(), config: in_system(system, config.unwrap_or(DEFAULT_CONFIG)) })
+        let config = in_system(system, running, config.unwrap_or(DEFAULT_CONFIG));
+        Some(Self { program: program.into(), config })
     }
 
     /// Has it read its settings, and do nothing else.
-    pub(super) async fn check(&self, log: &Path) -> Result<(), Failed> {
+    pub(super) async fn check(&self, log: &Path, state: &Path) -> Result<(), Failed> {
         let run = async |arguments: &[&str]| {
             let mut command = Command::new(&self.program);
-            command.arg("--config").arg(&self.config).args(arguments);
+            command.arg("--config").arg(&self.config).args(arguments).env("NPC_AGENT_STATE", state);
             let purpose = "have the new system's agent check its settings";
             Program { purpose, kind: AGENT_UNFIT, command, log, timeout: TIMEOUT }.run().await
         };
@@ -61,10 +63,11 @@ impl Agent {
     }
 }
 
-/// Where a file of a system's will be once that is booted. One below `/etc` that it does not bring is the host's own.
-fn in_system(system: &Path, path: &str) -> PathBuf {
-    let brought = path.strip_prefix('/').map(|path| system.join(path)).filter(|path| path.exists());
-    brought.unwrap_or_else(|| path.into())
+/// Where a file of a system's will be once that is booted. One that neither it nor the running system brings is the host's own.
+fn in_system(system: &Path, running: Option<&Path>, path: &str) -> PathBuf {
+    let Some(relative) = path.strip_prefix('/') else { return path.into() };
+    let is_brought = |system: &Path| system.join(relative).exists();
+    if is_brought(system) || running.is_some_and(is_brought) { system.join(relative) } else { path.into() }
 }
 
 #[cfg(test)]
@@ -89,7 +92,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let found = |start: &str| {
             let system = system(folder.path(), start);
-            let agent = Agent::of(&system).expect("an agent");
+            let agent = Agent::of(&system, None).expect("an agent");
             let config = agent.config.strip_prefix(&system).map_or_else(|_| agent.config.clone(), Path::to_owned);
             (agent.program.display().to_string(), config.display().to_string())
         };
@@ -97,7 +100,14 @@ mod tests {
         assert_eq!(found("/x/bin/npc-agent run"), ("/x/bin/npc-agent".into(), config.into()));
         assert_eq!(found("-/x/npc-agent --config /no/such run"), ("/x/npc-agent".into(), "/no/such".into()));
         assert_eq!(found("/x/npc-agent run --config=/etc/npc-agent/config.toml").1, config);
-        assert_eq!(Agent::of(folder.path()), None, "a system without one");
+        assert_eq!(Agent::of(folder.path(), None), None, "a system without one");
+        let running = system(folder.path(), "/x/npc-agent run");
+        let next = folder.path().join("next");
+        fs::create_dir_all(next.join("etc/systemd/system")).expect("created");
+        fs::copy(running.join("etc/systemd/system").join(UNIT), next.join("etc/systemd/system").join(UNIT))
+            .expect("copied");
+        let without_settings = Agent::of(&next, Some(&running)).expect("an agent");
+        assert_eq!(without_settings.config, next.join(config), "what the running system brings will be gone");
     }
 
     #[tokio::test]
@@ -108,13 +118,13 @@ mod tests {
             fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("written");
             fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("set");
             let agent = Agent { program, config: "/settings".into() };
-            agent.check(&folder.path().join("log")).await.map_err(|failed| failed.kind)
+            agent.check(&folder.path().join("log"), folder.path()).await.map_err(|failed| failed.kind)
         };
         assert_eq!(fits("test \"$*\" = '--config /settings check'").await, Ok(()));
         assert_eq!(fits("case $* in *check) exit 2;; esac").await, Err(AGENT_UNFIT.into()), "it complains");
         assert_eq!(fits("case $* in *check*) exit 2;; esac").await, Ok(()), "it does not know the command");
         assert_eq!(fits("exit 1").await, Err(AGENT_UNFIT.into()), "it does not start");
         let missing = Agent { program: "/no/such/agent".into(), config: "/settings".into() };
-        assert!(missing.check(&folder.path().join("log")).await.is_err());
+        assert!(missing.check(&folder.path().join("log"), folder.path()).await.is_err());
     }
 }

@@ -15,7 +15,7 @@ use tokio::process::Command;
 
 pub use self::build::Build;
 
-use super::agent::Agent;
+use super::agent::{AGENT_UNFIT, Agent};
 use super::process::Program;
 use super::system::Host;
 use super::unit::{Ending, InShutdown, Job, Standing, Units};
@@ -23,7 +23,9 @@ use super::{Platform, PlatformSettings, reboot};
 use crate::dead_man::DeadMan;
 use crate::failpoint;
 use crate::failure::Failure;
-use crate::machine::{Activation, Attempt, Baseline, Built, Ended, Failed, Found, Mode, NEEDS_REBOOT, Target};
+use crate::machine::{
+    Activation, Attempt, Baseline, Built, Ended, Failed, Found, Mode, NEEDS_REBOOT, NO_WAY_BACK, Target,
+};
 use crate::state::StateDirectory;
 
 /// The flake registry that Nix is given: none, so that a flake without a lock cannot reach outside.
@@ -276,9 +278,13 @@ impl Platform for NixOs {
     }
 
     async fn check_agent(&self, system: &Path) -> Result<(), Failed> {
-        match Agent::of(system) {
-            Some(agent) => agent.check(&self.log("agent-check.log")).await,
-            None => Ok(()),
+        let running = self.host.running();
+        match (Agent::of(system, running.as_deref()), running.and_then(|running| Agent::of(&running, None))) {
+            (Some(agent), _) => agent.check(&self.log("agent-check.log"), &self.state.path("")).await,
+            (None, Some(_)) => {
+                Err(Failed::new(AGENT_UNFIT, "the system that runs has an agent, and this one brings none"))
+            }
+            (None, None) => Ok(()),
         }
     }
 
@@ -315,10 +321,17 @@ impl Platform for NixOs {
         } else {
             None
         };
-        if attempt.mode != Mode::Boot {
-            self.reactivate(&units, previous, format!("{name}-back")).await?;
+        if attempt.mode == Mode::Boot {
+            return Ok(put_back);
         }
-        Ok(put_back)
+        match (self.reactivate(&units, previous, format!("{name}-back")).await, put_back) {
+            (Ok(()), put_back) => Ok(put_back),
+            (Err(failed), None) => Err(failed),
+            (Err(failed), Some(boot)) => {
+                let message = format!("{failed}; nor is the system before the boot default: {boot}");
+                Err(Failed { message, ..Failed::new(NO_WAY_BACK, "") })
+            }
+        }
     }
 
     async fn reboot(&self, insist: bool) -> Result<(), Failed> {

@@ -8,6 +8,7 @@ mod units;
 
 use std::fs;
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::CommandFactory as _;
@@ -15,7 +16,7 @@ use clap::CommandFactory as _;
 use crate::cli::{Cli, Command};
 use crate::failure::{Exit, Failure};
 use crate::settings::Settings;
-use crate::state::{LockError, ReplayError, StateError, current_machine_name};
+use crate::state::{LockError, ReplayError, StateDirectory, StateError, current_machine_name};
 
 /// Does what the command line says.
 pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
@@ -26,7 +27,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Pause { span } => local::pause(&cli.state, span)?,
         Command::Resume => local::resume(&cli.state)?,
         Command::Retry => local::retry(&cli.state)?,
-        Command::Check => drop(Settings::read(&cli.config, &current_machine_name())?),
+        Command::Check => drop(Settings::read(&cli.config, &machine_name(&cli.state))?),
         Command::DeadMan(dead_man) => units::dead_man(&cli.config, &cli.state, &dead_man)?,
         Command::Perform { name, timeout, command } => units::perform(&cli.state, &name, timeout, &command)?,
         Command::NoteEnd { name } => units::note_end(&cli.state, &name)?,
@@ -38,6 +39,11 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
             .map_err(|error| Failure::other(format!("cannot write to `{}`: {error}", directory.display())))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the machine is called to npc.
+fn machine_name(state: &Path) -> String {
+    StateDirectory::open(state).map_or_else(|_| current_machine_name(), |state| state.machine_name())
 }
 
 /// Writes one line of data to stdout.

@@ -9,7 +9,7 @@ use npc_core::{Timestamp, explain};
 use tokio::runtime::Runtime;
 use tokio::task::LocalSet;
 
-use super::lost;
+use super::{lost, machine_name};
 use crate::activation::unit::Units;
 use crate::activation::{CommandPlatform, NixOs, Platform};
 use crate::clock::SystemClock;
@@ -20,15 +20,17 @@ use crate::metrics::{self, Metrics};
 use crate::poll::{Names, Pace, Poller, Told};
 use crate::report::{Account, Identity, Reporter, Signer};
 use crate::settings::{Activation, Settings};
-use crate::state::{Instance, Local, Lock, Replay, ReplayError, StateDirectory, current_machine_name};
+use crate::state::{Instance, Local, Lock, Replay, ReplayError, StateDirectory};
 use crate::supervisor::Supervisor;
 
 pub(super) fn run(config: &Path, state: &Path, once: bool) -> Result<(), Failure> {
-    let machine = StateDirectory::open(state).map_or_else(|_| current_machine_name(), |state| state.machine_name());
-    let settings = Settings::read(config, &machine)?;
+    let settings = Settings::read(config, &machine_name(state))?;
     let state = StateDirectory::create(state)?;
     let _lock = Lock::take(&state)?;
-    state.keep_machine_name()?;
+    // For want of room it is kept the next time; whatever is under way goes on.
+    if let Err(error) = state.keep_machine_name() {
+        tracing::warn!(kind = "state", error = &error as &dyn std::error::Error, "cannot keep the machine's name");
+    }
     state.remove_leftovers();
     let opened = Replay::open(&state, &settings);
     runtime()?.block_on(LocalSet::new().run_until(async {

@@ -1,5 +1,6 @@
 //! One effect after the other.
 
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -68,7 +69,7 @@ impl<P: Platform> Driver<P> {
                 Err(failed) => Event::PreparationFailed(failed).into(),
             },
             Effect::Arm { attempt, stage } => self.arm(&attempt, stage).await,
-            Effect::Activate(attempt) => match parts.platform.activate(&attempt).await {
+            Effect::Activate(attempt) => match self.activate(&attempt).await {
                 ended @ (Ended::Failed(_) | Ended::NeverBegan(_)) => {
                     self.unless_shutting_down(Event::Activated(ended)).await
                 }
@@ -106,7 +107,7 @@ impl<P: Platform> Driver<P> {
         Event::ErrandDone(errand).into()
     }
 
-    async fn survey(&self, system: &std::path::Path) -> Result<Baseline, Failed> {
+    async fn survey(&self, system: &Path) -> Result<Baseline, Failed> {
         let parts = &self.parts;
         let mut baseline = parts.platform.survey(system).await?;
         if parts.policy.mode_for(&baseline.obstacles) == Ok(Mode::Boot) {
@@ -117,6 +118,7 @@ impl<P: Platform> Driver<P> {
         let host_file = parts.platform.host_file();
         let (store, observed) = tokio::join!(self.store_answers(), health::baseline(host_file.as_deref(), has_systemd));
         baseline.store_answers = store;
+        baseline.starting = has_systemd && health::is_starting().await;
         (baseline.units, baseline.checks) = observed?;
         Ok(baseline)
     }
@@ -166,12 +168,26 @@ impl<P: Platform> Driver<P> {
             // Nothing has been changed, and without a way back nothing will be.
             Stage::Activation => Event::Activated(Ended::NeverBegan(failed)).into(),
             // A boot ends every timer, and this system was booted.
-            Stage::Probation if attempt.mode == Mode::FirstBoot => Event::AttemptFailed(failed).into(),
+            Stage::Probation if attempt.mode == Mode::FirstBoot => {
+                self.unless_shutting_down(Event::AttemptFailed(failed)).await
+            }
             // The one that was set for the activation is still there.
             Stage::Probation => {
                 tracing::warn!(kind = failed.kind, "{failed}");
                 Performed::Nothing
             }
+        }
+    }
+
+    /// Activates a system. One that has to be booted instead, which nobody foresaw, must have an agent that starts there.
+    async fn activate(&self, attempt: &Attempt) -> Ended {
+        let platform = &self.parts.platform;
+        match platform.activate(attempt).await {
+            Ended::NeedsReboot(said) => match platform.check_agent(&attempt.system).await {
+                Ok(()) => Ended::NeedsReboot(said),
+                Err(failed) => Ended::NeverBegan(failed),
+            },
+            ended => ended,
         }
     }
 
@@ -226,6 +242,12 @@ impl<P: Platform> Driver<P> {
         if !attempt.may_commit(&found) {
             return Event::Overtaken(found).into();
         }
+        if let Some(dead_man) = self.parts.platform.dead_man().filter(|_| attempt.mode == Mode::Boot) {
+            // Its timer is set once the system was booted, and then the settings are that system's.
+            if let Err(failed) = dead_man.keep_settings(attempt) {
+                return Event::AttemptFailed(failed).into();
+            }
+        }
         match self.parts.platform.commit(attempt).await {
             Ok(()) => Event::Committed(self.parts.platform.look(None).await).into(),
             Err(failed) => self.unless_shutting_down(Event::AttemptFailed(failed)).await,
@@ -252,8 +274,8 @@ impl<P: Platform> Driver<P> {
         if !attempt.owns_running(&found) {
             return Event::Overtaken(found).into();
         }
-        // A boot default that a human has set meanwhile stays; what failed does not run on because of that.
-        let boot = boot && attempt.owns_boot_default(&found);
+        // What failed must not be booted again, however it came to be the boot default; what a human has set meanwhile stays.
+        let boot = (boot || attempt.has_become_boot_default(&found)) && attempt.owns_boot_default(&found);
         let mut unwell = None;
         // After a power cut the system before has just been booted: nothing has to be activated again.
         let was_booted = !boot && found.boot_id != attempt.before.boot_id;
@@ -295,15 +317,19 @@ impl<P: Platform> Driver<P> {
             journal.phase.attempt().into_iter().chain(journal.unproven.as_ref().map(|unproven| &unproven.attempt));
         let mut flakes: Vec<_> = journal.committed.iter().map(|committed| committed.target.archive.sha256).collect();
         let mut roots: Vec<_> = journal.committed.iter().map(|committed| committed.system.clone()).collect();
+        let mut names = Vec::new();
         for attempt in attempts {
             flakes.push(attempt.target.archive.sha256);
             roots.extend([Some(attempt.system.clone()), attempt.before.running.clone()].into_iter().flatten());
+            // One of them is the object in the Nix store that the agent is in.
+            roots.extend(attempt.before.agent.iter().flat_map(|agent| agent.ancestors()).map(Path::to_owned));
+            names.push(attempt.name());
         }
         flakes.extend(journal.phase.target().map(|target| target.archive.sha256));
         let (state, keep) = (self.parts.state.clone(), self.parts.keep);
         // Very many files may take longer than systemd waits for a sign of life.
         let tidied = tokio::task::spawn_blocking(move || {
-            state.tidy_up(&flakes.into_iter().collect(), &roots.into_iter().collect(), keep);
+            state.tidy_up(&flakes.into_iter().collect(), &roots.into_iter().collect(), &names, keep);
         });
         if let Err(error) = tidied.await {
             tracing::error!(%error, "tidying up broke off");

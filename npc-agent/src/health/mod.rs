@@ -28,6 +28,11 @@ pub use watch::{Probation, UNITS_FAILED, UNITS_RESTARTING, Watch};
 
 use crate::machine::{CheckBefore, Failed, UnitsBefore};
 
+/// Whether the host has not finished booting.
+pub(crate) async fn is_starting() -> bool {
+    units::is_starting().await
+}
+
 /// The units of systemd's that have failed.
 pub(crate) async fn failed_units() -> Result<impl IntoIterator<Item = String>, Failed> {
     Ok(units::observe().await?.baseline().failed)

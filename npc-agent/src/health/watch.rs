@@ -117,9 +117,9 @@ impl Watch<'_> {
         }
     }
 
-    /// A host that still boots has not settled.
+    /// A host that still boots has not settled, unless it was booting all the time.
     async fn has_booted(&self) {
-        while self.has_systemd && units::is_starting().await {
+        while self.has_systemd && !self.before.starting && units::is_starting().await {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }

@@ -58,6 +58,11 @@ impl Attempt {
         found.profile.as_ref() == Some(&self.system) && self.before.profile.as_ref() != Some(&self.system)
     }
 
+    /// Whether its system is what another boot than the attempt's own brought.
+    pub fn was_booted(&self, found: &Found) -> bool {
+        found.running.as_ref() == Some(&self.system) && self.before.boot_id != found.boot_id
+    }
+
     fn is_ours(&self, system: &PathBuf) -> bool {
         *system == self.system || Some(system) == self.before.running.as_ref()
     }
@@ -116,6 +121,9 @@ pub struct Baseline {
     /// The agent that runs, by its own path: what rescues the host if the new system's agent does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<PathBuf>,
+    /// Whether the host had not finished booting: one that never does must not be waited for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub starting: bool,
     /// Its systemd units.
     #[serde(default)]
     pub units: UnitsBefore,

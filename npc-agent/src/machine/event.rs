@@ -183,7 +183,8 @@ impl Event {
             | Self::Looked(found)
             | Self::Overtaken(found)
             | Self::DeadlinePassed(found)
-            | Self::Committed(found) => Some(found),
+            | Self::Committed(found)
+            | Self::Recovered(_, found) => Some(found),
             _ => None,
         }
     }

@@ -41,7 +41,8 @@ pub use policy::{HandPolicy, Policy};
 pub use reboot::{RebootPolicy, RebootWhen, WindowError, Windows};
 pub(crate) use step::waits;
 pub use step::{
-    BOOTED_OLD_SYSTEM, CHANGED_BY_HAND, DEADLINE_PASSED, INTERRUPTED, NEEDS_REBOOT, STORE_UNREACHABLE, step,
+    BOOTED_OLD_SYSTEM, CHANGED_BY_HAND, DEAD_MAN, DEADLINE_PASSED, INTERRUPTED, NEEDS_REBOOT, NO_WAY_BACK,
+    STORE_UNREACHABLE, step,
 };
 
 use serde::{Deserialize, Serialize};

@@ -3,6 +3,8 @@
 //! A name that comes from the network may be another one tomorrow, and whoever gives it away must not be able to say which
 //! assignment a host obeys, or which configuration it builds. So the name is kept, and settings alone change it.
 
+use npc_core::name::HostName;
+
 use super::tree::{StateDirectory, StateError};
 use crate::settings::is_a_name_of_its_own;
 
@@ -15,7 +17,9 @@ impl StateDirectory {
             tracing::error!(kind = "state", error = &error as &dyn std::error::Error, "cannot read the machine's name");
             None
         });
-        kept.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_else(current)
+        let kept = kept.and_then(|bytes| String::from_utf8(bytes).ok());
+        // One that is damaged is none.
+        kept.filter(|name| name.to_lowercase().parse::<HostName>().is_ok()).unwrap_or_else(current)
     }
 
     /// Keeps what the machine is called, where nothing is kept yet.

@@ -75,6 +75,8 @@ impl Replay {
             };
             let mut replay = Self::restore(copy, settings)?;
             replay.hear(settings);
+            // A crash may have left it: the next loss must have a name of its own.
+            Instance::forget_loss(state)?;
             return Ok((replay, instance));
         }
         let traces = COPIES.iter().any(|name| state.path(name).exists());

@@ -173,8 +173,9 @@ impl StateDirectory {
         remove_entries(&self.root, |name| name.starts_with(".tmp-"));
     }
 
-    /// Removes what is kept of the past: all but these flakes, the roots of these systems, and of the rest the newest.
-    pub fn tidy_up(&self, flakes: &BTreeSet<Digest>, systems: &BTreeSet<PathBuf>, keep: Keep) {
+    /// Removes what is kept of the past: all but these flakes, the roots of these systems, what belongs to attempts of these
+    /// names, and of the rest the newest.
+    pub fn tidy_up(&self, flakes: &BTreeSet<Digest>, systems: &BTreeSet<PathBuf>, attempts: &[String], keep: Keep) {
         let is_needed = |name: &OsStr| flakes.iter().any(|flake| *flake.to_string() == *name);
         // Where a command activates, the flake itself is the system.
         remove_old(&self.path("flakes"), keep, |entry| {
@@ -185,7 +186,8 @@ impl StateDirectory {
         });
         let per_attempt = Keep { releases: keep.releases.saturating_mul(8), ..keep };
         for directory in ["units", "logs"] {
-            remove_old(&self.path(directory), per_attempt, |_| false);
+            let is_of = |name: &str| attempts.iter().any(|attempt| name.starts_with(attempt));
+            remove_old(&self.path(directory), per_attempt, |entry| entry.file_name().to_str().is_some_and(is_of));
         }
     }
 }
@@ -261,7 +263,7 @@ mod tests {
         let kept = |flakes: &[Digest]| flakes.iter().map(|flake| state.flake(flake).exists()).collect::<Vec<_>>();
         let tidy_up = |releases, hours| {
             let keep = Keep { releases, age: Duration::from_hours(hours) };
-            state.tidy_up(&[needed].into(), &BTreeSet::new(), keep);
+            state.tidy_up(&[needed].into(), &BTreeSet::new(), &[], keep);
         };
         tidy_up(10, 48);
         assert_eq!(kept(&[needed, new, newer, newest, old]), [true, true, true, true, false]);
@@ -271,7 +273,7 @@ mod tests {
         tidy_up(1, 48);
         assert_eq!(kept(&[needed, newer, newest]), [true, true, false]);
         let systems = BTreeSet::from([state.flake(&newer)]);
-        state.tidy_up(&[needed].into(), &systems, Keep { releases: 0, age: Duration::from_hours(1) });
+        state.tidy_up(&[needed].into(), &systems, &[], Keep { releases: 0, age: Duration::from_hours(1) });
         assert_eq!(kept(&[needed, newer]), [true, true], "it is a system");
         tidy_up(0, 48);
         assert_eq!(kept(&[needed, newer]), [true, false]);
@@ -285,7 +287,7 @@ mod tests {
             symlink(format!("/nix/store/{name}"), state.path("roots").join(name)).expect("linked");
         }
         let keep = Keep { releases: 0, age: Duration::from_hours(1) };
-        state.tidy_up(&BTreeSet::new(), &[PathBuf::from("/nix/store/needed")].into(), keep);
+        state.tidy_up(&BTreeSet::new(), &[PathBuf::from("/nix/store/needed")].into(), &[], keep);
         let names: Vec<_> =
             fs::read_dir(state.path("roots")).expect("listed").map(|one| one.expect("one").file_name()).collect();
         assert_eq!(names, ["needed"]);

@@ -2,7 +2,7 @@
 
 use npc_core::document::OutcomeKind;
 
-use super::{INTERRUPTED, STORE_UNREACHABLE, Turn};
+use super::{DEAD_MAN, INTERRUPTED, NO_WAY_BACK, STORE_UNREACHABLE, Turn};
 use crate::machine::{
     Attempt, Built, Committed, Effect, Ended, Errand, Event, Failed, Found, Hook, Mode, Obstacle, Phase, Quarantined,
     RebootWanted, SystemKey, Unproven,
@@ -105,6 +105,7 @@ impl Turn<'_> {
         if let Some(earlier) = self.journal.unproven.as_ref().filter(|earlier| earlier.attempt.mode == Mode::Switch) {
             previous.clone_from(&earlier.previous);
             attempt.before.running.clone_from(&earlier.attempt.before.running);
+            attempt.before.agent.clone_from(&earlier.attempt.before.agent);
         }
         Unproven { attempt, boot_id: found.boot_id, previous, boots: 0 }
     }
@@ -174,7 +175,8 @@ impl Turn<'_> {
         self.journal.committed = None;
         self.journal.unproven = None;
         match boot_id {
-            _ if !self.context.policy.reboot_when_stranded => {}
+            // A reboot would lead into the system that failed.
+            _ if !self.context.policy.reboot_when_stranded || failed.kind == NO_WAY_BACK => {}
             Some(boot_id) => {
                 let since = self.context.now;
                 self.journal.reboot = Some(RebootWanted { since, not_before: None, stranded_in: Some(boot_id) });
@@ -190,6 +192,8 @@ impl Turn<'_> {
         match reason.kind.as_str() {
             // The store stays silent under the old system too.
             STORE_UNREACHABLE => !store_answers,
+            // For want of room, or of a manager that answers.
+            DEAD_MAN => true,
             // Once it may have been anything; twice it looks as if the system took the host down.
             INTERRUPTED => {
                 let key = attempt.target.key();

@@ -24,12 +24,14 @@ impl Turn<'_> {
             Phase::Activating(attempt) => self.resumed_activation(attempt, found),
             Phase::Probation(attempt) => self.resumed(attempt, found, false, "before the system had proved itself"),
             Phase::Committing(attempt) if attempt.mode == Mode::Boot => self.resumed_boot_default(attempt, found),
+            // It was booted meanwhile, which proves nothing by itself: it may fail as booted, and be the boot default already.
+            Phase::Committing(attempt) if attempt.mode == Mode::Switch && attempt.was_booted(found) => {
+                self.resumed_boot_default(attempt, found)
+            }
             Phase::Committing(attempt) => {
-                let has_rebooted = attempt.before.boot_id != found.boot_id && attempt.mode == Mode::Switch;
                 let during = "while the system became the boot default";
                 match self.resumed(attempt, found, true, during) {
-                    // It was booted meanwhile, which proves nothing by itself.
-                    Phase::Probation(attempt) if !has_rebooted => Phase::Committing(attempt),
+                    Phase::Probation(attempt) => Phase::Committing(attempt),
                     phase => phase,
                 }
             }
@@ -72,7 +74,7 @@ impl Turn<'_> {
     }
 
     /// The commit may have got as far as the boot loader, and the host have booted since.
-    fn resumed_boot_default(&mut self, attempt: Attempt, found: &Found) -> Phase {
+    pub(super) fn resumed_boot_default(&mut self, attempt: Attempt, found: &Found) -> Phase {
         if found.running.as_ref() != Some(&attempt.system) {
             return Phase::Committing(attempt);
         }

@@ -27,6 +27,12 @@ pub const INTERRUPTED: &str = "interrupted";
 /// The kind of an attempt that the dead-man timer ended.
 pub const DEADLINE_PASSED: &str = "deadline-passed";
 
+/// The kind of an attempt for which no dead-man timer could be set.
+pub const DEAD_MAN: &str = "dead-man";
+
+/// The kind of a roll-back that could neither activate the system before nor make it the boot default.
+pub const NO_WAY_BACK: &str = "no-way-back";
+
 /// The kind of a boot that ended in the old system.
 pub const BOOTED_OLD_SYSTEM: &str = "booted-old-system";
 

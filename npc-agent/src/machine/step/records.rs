@@ -34,8 +34,10 @@ impl Turn<'_> {
         }
         self.journal.retried = Some(at);
         let quarantined = self.journal.quarantine.len();
-        self.journal.quarantine.retain(|_, entry| entry.at > at);
-        let failed_since = self.journal.outcomes.first().is_some_and(|last| last.at > at);
+        // What is dated later than now was dated by a clock that has been set back since.
+        let is_later = |time: Timestamp| time > at && time <= self.context.now;
+        self.journal.quarantine.retain(|_, entry| is_later(entry.at));
+        let failed_since = self.journal.outcomes.first().is_some_and(|last| is_later(last.at));
         if self.journal.quarantine.len() < quarantined || !failed_since {
             self.journal.interrupted = None;
             self.journal.back_off = None;

@@ -27,8 +27,9 @@ impl Turn<'_> {
         }
         let runs = found.running.as_ref() == Some(&attempt.system);
         match &found.activation {
+            _ if runs && attempt.mode == Mode::FirstBoot => Phase::Probation(attempt),
             // Only a commit can have made it the one that was booted.
-            _ if runs && (!is_same_boot || attempt.mode == Mode::FirstBoot) => Phase::Probation(attempt),
+            _ if runs && !is_same_boot => self.resumed_boot_default(attempt, found),
             Activation::Ended(ended) if runs => match self.activated(attempt, ended.clone()) {
                 Phase::RollingBack { attempt, reason, rescued, .. } => {
                     let boot = attempt.has_become_boot_default(found);

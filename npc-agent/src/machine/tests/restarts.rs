@@ -65,3 +65,20 @@ fn an_activation_that_ended_while_the_agent_was_away_is_judged_by_its_own_word()
         ("rolling-back", Some(Effect::RollBack { .. }))
     ));
 }
+
+/// The power failed after the boot loader was installed, and before that was noted: what was booted then may fail as booted, and
+/// must not be booted again.
+#[test]
+fn a_system_that_is_booted_in_the_middle_of_its_commit_is_on_probation_and_goes_back_with_its_boot_default() {
+    let mut journal = committed("a");
+    run(&mut journal, up_to_activation(2, "b", "a"));
+    run(&mut journal, [Event::Activated(Ended::Well), Event::Proved(Vec::new())]);
+    let booted = Found { boot_id: Some("another".into()), ..found("b") };
+    assert!(matches!(run(&mut journal, [Event::Started(booted)]), Some(Effect::Prove(_))));
+    assert_eq!(journal.unproven.as_ref().map(|unproven| unproven.boots), Some(1), "and its boots are counted");
+    let effect = run(&mut journal, [Event::AttemptFailed(Failed::new("units-failed", "x"))]);
+    assert!(matches!(effect, Some(Effect::RollBack { boot: true, .. })), "{effect:?}");
+    run(&mut journal, [Event::RolledBack { store_answers: true, unwell: None }]);
+    assert_eq!(journal.committed.as_ref().map(|committed| committed.system.clone()), Some(system("a")));
+    assert!(journal.unproven.is_none());
+}
