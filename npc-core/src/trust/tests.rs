@@ -90,6 +90,17 @@ fn a_good_release_is_believed_and_unknown_fields_are_kept() {
     assert_eq!(verified.into_document(), document);
 }
 
+/// What was signed over an unknown number must not be signed over another one when somebody passes it on.
+#[test]
+fn unknown_numbers_are_kept_to_the_last_digit() {
+    let mut document = release(1);
+    let Standing::Present(body) = &mut document.body else { unreachable!() };
+    body.other.insert("digits".into(), 1.070_707_041_414_141_1e23.into());
+    let written = document.to_payload();
+    let again: Document<RemoteState> = Document::from_payload(&written).expect("readable");
+    assert_eq!(again.to_payload(), written);
+}
+
 #[test]
 fn a_tombstone_is_a_document_of_its_own() {
     let world = world();
