@@ -274,8 +274,7 @@ impl<P: Platform> Driver<P> {
         if !attempt.owns_running(&found) {
             return Event::Overtaken(found).into();
         }
-        // What failed must not be booted again, however it came to be the boot default; what a human has set meanwhile stays.
-        let boot = (boot || attempt.has_become_boot_default(&found)) && attempt.owns_boot_default(&found);
+        let boot = attempt.takes_back_boot_default(boot, &found);
         let mut unwell = None;
         // After a power cut the system before has just been booted: nothing has to be activated again.
         let was_booted = !boot && found.boot_id != attempt.before.boot_id;

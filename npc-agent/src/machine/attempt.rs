@@ -58,6 +58,12 @@ impl Attempt {
         found.profile.as_ref() == Some(&self.system) && self.before.profile.as_ref() != Some(&self.system)
     }
 
+    /// Whether going back on it includes the boot default: its system must not be booted again, however it came to be, and what a
+    /// human has set meanwhile stays.
+    pub fn takes_back_boot_default(&self, was_changing_it: bool, found: &Found) -> bool {
+        (was_changing_it || self.has_become_boot_default(found)) && self.owns_boot_default(found)
+    }
+
     /// Whether its system is what another boot than the attempt's own brought.
     pub fn was_booted(&self, found: &Found) -> bool {
         found.running.as_ref() == Some(&self.system) && self.before.boot_id != found.boot_id

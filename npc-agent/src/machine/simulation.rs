@@ -14,13 +14,23 @@ use host::Host;
 
 /// What a system is like, told by its name.
 const GOOD: [&str; 2] = ["good-1", "good-2"];
-const OTHER_KERNELS: [&str; 2] = ["good-kernel-1", "good-kernel-2"];
+const OTHER_KERNELS: [&str; 3] = ["good-kernel-1", "good-kernel-2", BAD_ONCE_BOOTED];
+const BAD_ONCE_BOOTED: &str = "bad-once-booted";
 const INHIBITED: &str = "good-inhibited";
 const FAILS_TO_ACTIVATE: &str = "bad-activation";
 const IS_UNWELL: &str = "bad-health";
 const FAILS_TO_BOOT: &str = "bad-boot-loader";
-const ALL: [&str; 8] =
-    [GOOD[0], GOOD[1], OTHER_KERNELS[0], OTHER_KERNELS[1], INHIBITED, FAILS_TO_ACTIVATE, IS_UNWELL, FAILS_TO_BOOT];
+const ALL: [&str; 9] = [
+    GOOD[0],
+    GOOD[1],
+    OTHER_KERNELS[0],
+    OTHER_KERNELS[1],
+    BAD_ONCE_BOOTED,
+    INHIBITED,
+    FAILS_TO_ACTIVATE,
+    IS_UNWELL,
+    FAILS_TO_BOOT,
+];
 
 /// The system that a host begins with, which npc knows nothing about.
 const FIRST: &str = "first";
@@ -216,6 +226,14 @@ fn assert_nothing_bad(host: &Host) {
     assert!(!bad.contains(&host.running) && !bad.contains(&host.profile), "{:?}", host.journal());
 }
 
+/// What has failed here neither runs nor would be booted.
+fn assert_quarantine_holds(host: &Host) {
+    for entry in host.journal().quarantine.values() {
+        let system = entry.system.as_ref();
+        assert!(system != Some(&host.running) && system != Some(&host.profile), "{:?}", host.journal());
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
@@ -233,6 +251,11 @@ proptest! {
         // A system that is to be booted unproved is the boot default for a while, and with the journal all is lost that says so.
         if !by_human && host.policy.boot_instead.is_empty() {
             assert_nothing_bad(&host);
+        }
+        // With the journal it is lost what failed here, and that a boot was to prove something.
+        if !by_human && !is_lost {
+            assert_quarantine_holds(&host);
+            assert!(!host.is_bad_as_booted(), "{:?}", host.journal());
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use super::{FAILS_TO_ACTIVATE, FAILS_TO_BOOT, FIRST, Goes, INHIBITED, IS_UNWELL, OTHER_KERNELS};
+use super::{BAD_ONCE_BOOTED, FAILS_TO_ACTIVATE, FAILS_TO_BOOT, FIRST, Goes, INHIBITED, IS_UNWELL, OTHER_KERNELS};
 use crate::machine::tests::{system, under};
 use crate::machine::{
     Activation, Attempt, Baseline, Built, Context, Effect, Ended, Errand, Event, Failed, Found, Journal, Mode,
@@ -289,8 +289,14 @@ impl Host {
         assert!(!attempt.before.obstacles.contains(&Obstacle::Inhibited), "NixOS refuses {}", attempt.system.display());
     }
 
+    /// Whether the host has booted what works as long as it is only switched to.
+    pub(super) fn is_bad_as_booted(&self) -> bool {
+        [&self.running, &self.booted].map(|found| *found == system(BAD_ONCE_BOOTED)) == [true; 2]
+    }
+
     fn prove(&mut self, attempt: &Attempt) -> Event {
-        if [IS_UNWELL, FAILS_TO_ACTIVATE].map(system).contains(&self.running) {
+        let is_bad = [IS_UNWELL, FAILS_TO_ACTIVATE].map(system).contains(&self.running);
+        if is_bad || self.is_bad_as_booted() {
             return Event::AttemptFailed(Failed::new("units-failed", "failed: web.service"));
         }
         if attempt.before.store_answers && !self.store {
@@ -326,7 +332,7 @@ impl Host {
         if !attempt.owns_running(&found) {
             return Event::Overtaken(found);
         }
-        let boot = boot && attempt.owns_boot_default(&found);
+        let boot = attempt.takes_back_boot_default(boot, &found);
         self.activating = None;
         let previous = attempt.before.running.clone().expect("a system ran");
         if !rescued || self.running != previous {

@@ -85,7 +85,7 @@ impl Turn<'_> {
             Mode::Switch => {
                 let previous = self.journal.committed.clone();
                 self.settle(&attempt);
-                self.journal.unproven = found.reboot_needed.then(|| self.never_booted(attempt, found, previous));
+                self.journal.unproven = found.reboot_needed.then(|| self.never_booted(attempt, &found, previous));
             }
         }
         self.send(Errand::TidyUp);
@@ -101,13 +101,18 @@ impl Turn<'_> {
     }
 
     /// What to fall back to is what was booted last, and not another system that never was.
-    fn never_booted(&self, mut attempt: Attempt, found: Found, mut previous: Option<Committed>) -> Unproven {
+    pub(super) fn never_booted(
+        &self,
+        mut attempt: Attempt,
+        found: &Found,
+        mut previous: Option<Committed>,
+    ) -> Unproven {
         if let Some(earlier) = self.journal.unproven.as_ref().filter(|earlier| earlier.attempt.mode == Mode::Switch) {
             previous.clone_from(&earlier.previous);
             attempt.before.running.clone_from(&earlier.attempt.before.running);
             attempt.before.agent.clone_from(&earlier.attempt.before.agent);
         }
-        Unproven { attempt, boot_id: found.boot_id, previous, boots: 0 }
+        Unproven { attempt, boot_id: found.boot_id.clone(), previous, boots: 0 }
     }
 
     fn settle(&mut self, attempt: &Attempt) {
@@ -192,10 +197,8 @@ impl Turn<'_> {
         match reason.kind.as_str() {
             // The store stays silent under the old system too.
             STORE_UNREACHABLE => !store_answers,
-            // For want of room, or of a manager that answers.
-            DEAD_MAN => true,
-            // Once it may have been anything; twice it looks as if the system took the host down.
-            INTERRUPTED => {
+            // Once it may have been anything; twice it looks as if the system took the host, or its timer, down.
+            INTERRUPTED | DEAD_MAN => {
                 let key = attempt.target.key();
                 let again = self.journal.interrupted.as_ref() == Some(&key);
                 self.journal.interrupted = if again { None } else { Some(key) };

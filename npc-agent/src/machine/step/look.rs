@@ -78,10 +78,10 @@ impl Turn<'_> {
         if found.running.as_ref() != Some(&attempt.system) {
             return Phase::Committing(attempt);
         }
-        let previous = self.journal.committed.clone();
-        let unproven = Unproven { attempt: attempt.clone(), boot_id: found.boot_id.clone(), previous, boots: 1 };
+        let unproven = Unproven { boots: 1, ..self.never_booted(attempt, found, self.journal.committed.clone()) };
+        let attempt = self.first_boot(unproven.attempt.clone());
         self.journal.unproven = Some(unproven);
-        Phase::Probation(self.first_boot(attempt))
+        Phase::Probation(attempt)
     }
 
     /// The attempt as its system is booted for the first time. It is held against the last good boot as well: since then,
@@ -235,8 +235,7 @@ impl Turn<'_> {
                     Phase::RollingBack { reason, .. } => reason,
                     _ => Failed::new(DEADLINE_PASSED, message),
                 };
-                let has_changed_boot = was_changing_boot || attempt.has_become_boot_default(found);
-                let boot = has_changed_boot && attempt.owns_boot_default(found);
+                let boot = attempt.takes_back_boot_default(was_changing_boot, found);
                 Phase::RollingBack { attempt, reason, boot, rescued: false }
             }
         };

@@ -55,8 +55,8 @@ fn no_clock_that_is_set_opens_a_window() {
     let policy = reboots(RebootWhen::InWindow(windows));
     let (journal, _) = step(committed("a"), needed(), &under(&policy, 0));
     let day = 86_400;
-    for now in [day, 2 * day + 3600, 2 * day + 5 * 3600] {
-        assert_eq!(step(journal.clone(), needed(), &under(&policy, now)).1, None, "{now}");
+    for time in [day, 2 * day + 3600, 2 * day + 5 * 3600] {
+        assert_eq!(step(journal.clone(), needed(), &under(&policy, time)).1, None, "{time}");
     }
     let saturday = 2 * day + 3 * 3600;
     assert!(matches!(step(journal.clone(), needed(), &under(&policy, saturday)).1, Some(Effect::Reboot { .. })));

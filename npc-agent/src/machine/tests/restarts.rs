@@ -82,3 +82,32 @@ fn a_system_that_is_booted_in_the_middle_of_its_commit_is_on_probation_and_goes_
     assert_eq!(journal.committed.as_ref().map(|committed| committed.system.clone()), Some(system("a")));
     assert!(journal.unproven.is_none());
 }
+
+/// Of three systems the first was booted, the second only switched to, and the third booted in the middle of its commit.
+#[test]
+fn what_a_boot_goes_back_to_is_what_was_booted_last() {
+    let mut journal = committed("a");
+    run(&mut journal, up_to_activation(2, "b", "a"));
+    run(&mut journal, [Event::Activated(Ended::Well), Event::Proved(Vec::new())]);
+    run(&mut journal, [Event::Committed(Found { reboot_needed: true, ..found("b") })]);
+    run(&mut journal, up_to_activation(3, "c", "b"));
+    run(&mut journal, [Event::Activated(Ended::Well), Event::Proved(Vec::new())]);
+    let booted = Found { boot_id: Some("another".into()), booted: Some(system("c")), ..found("c") };
+    run(&mut journal, [Event::Started(booted)]);
+    let effect = run(&mut journal, [Event::AttemptFailed(Failed::new("units-failed", "x"))]);
+    let Some(Effect::RollBack { attempt, boot: true, .. }) = effect else { panic!("{effect:?}") };
+    assert_eq!(attempt.before.running, Some(system("a")));
+}
+
+#[test]
+fn a_first_boot_for_which_no_timer_can_be_set_is_tried_once_more_and_not_for_ever() {
+    let mut journal = committed("a");
+    for attempt in 0..2 {
+        run(&mut journal, up_to_activation(2, "b", "a"));
+        run(&mut journal, [Event::Activated(Ended::Well)]);
+        run(&mut journal, [Event::AttemptFailed(Failed::new("dead-man", "no space left"))]);
+        run(&mut journal, [Event::RolledBack { store_answers: true, unwell: None }]);
+        assert_eq!(journal.quarantine.len(), attempt);
+        journal.phase = Phase::Steady;
+    }
+}
