@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 pub use account::Account;
-pub use signer::{Signer, SignerError};
+pub use signer::{NoNumberLeft, Signer, SignerError};
 
 use crate::settings::Reporting;
 
@@ -54,7 +54,7 @@ pub struct Identity {
 #[derive(Debug, Error)]
 enum ReportError {
     #[error(transparent)]
-    Signer(#[from] SignerError),
+    Number(#[from] NoNumberLeft),
     #[error(transparent)]
     Store(#[from] npc_core::store::StoreError),
 }
@@ -62,7 +62,7 @@ enum ReportError {
 impl ReportError {
     fn kind(&self) -> &'static str {
         match self {
-            Self::Signer(_) => "state",
+            Self::Number(_) => "no-number-left",
             Self::Store(error) => error.fault.kind(),
         }
     }
