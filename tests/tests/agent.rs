@@ -165,18 +165,20 @@ fn once_with_fault(agent: &Agent<'_>, strace: &Path, call: &str, error: &str, nu
     Ended::of(&mut command)
 }
 
-/// Each write of the journal, and of what else the agent remembers, fails once, in both of the ways in which disks do.
+/// Each write of the journal, and of what else the agent remembers, fails once, in both of the ways in which disks do. The host is
+/// assigned together with what it is to do, so that its assignment is one of them.
 #[test]
 fn a_disk_that_fails_at_any_write_leaves_a_host_that_goes_on() {
     let Some(strace) = tool("strace") else { return };
     let mut failures = 0;
     for (call, error) in [("fsync", "EIO"), ("rename", "ENOSPC")] {
-        for number in 1..=16 {
+        for number in 1..=20 {
             let world = World::new(&Kind::Directory);
             world.publish();
             let agent = agent(&world, "");
             agent.once().works();
             publish_another(&world);
+            world.in_fleet(&["repoint", "web-1", "--remote", "prod"]).works();
             let ended = once_with_fault(&agent, &strace, call, error, number);
             failures += u32::from(ended.code != Some(0));
             let committed = agent.committed();
@@ -189,6 +191,7 @@ fn a_disk_that_fails_at_any_write_leaves_a_host_that_goes_on() {
             assert_eq!(agent.committed(), Some(2), "{call} {number}: {ended:?} {again:?}");
             let applied = trace(&agent);
             assert!(applied.ends_with("activate 2\n"), "{call} {number}: {applied}");
+            assert!(agent.run(&["status"]).works().contains("by assignment web-1@"), "{call} {number}");
         }
     }
     assert!(failures >= 8, "only {failures} of the faults were met");
