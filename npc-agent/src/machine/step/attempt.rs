@@ -162,7 +162,9 @@ impl Turn<'_> {
 
     /// The boot default is the system before again.
     fn forget_boot_default(&mut self, attempt: &Attempt) {
-        let Some(unproven) = self.journal.unproven.take() else { return };
+        // What it goes back to may have yet to prove itself in a boot, too.
+        let comes_back = |unproven: &Unproven| attempt.before.running.as_ref() == Some(&unproven.attempt.system);
+        let Some(unproven) = self.journal.unproven.take_if(|unproven| !comes_back(unproven)) else { return };
         self.journal.reboot = None;
         let is_committed = |committed: &Committed| committed.system == attempt.system;
         if unproven.attempt.system == attempt.system && self.journal.committed.as_ref().is_some_and(is_committed) {

@@ -151,6 +151,19 @@ fn the_first_boot_of_another_kernel_is_a_probation_too() {
     assert_eq!(journal.committed.expect("committed").system, system("a"));
 }
 
+#[test]
+fn a_system_that_was_never_booted_still_has_to_prove_it_when_a_later_one_fails_to_be_committed() {
+    let mut journal = committed("a");
+    run(&mut journal, up_to_activation(2, "b", "a"));
+    let commits = Found { reboot_needed: true, boot_id: Some("one".into()), ..found("b") };
+    run(&mut journal, [Event::Activated(Ended::Well), Event::Proved(Vec::new()), Event::Committed(commits)]);
+    run(&mut journal, up_to_activation(3, "c", "b"));
+    run(&mut journal, [Event::Activated(Ended::Well), Event::Proved(Vec::new())]);
+    run(&mut journal, [Event::AttemptFailed(Failed::new("boot-failed", "no space left"))]);
+    run(&mut journal, [Event::RolledBack { store_answers: true, unwell: None }]);
+    assert!(matches!(run(&mut journal, [boots_into("b")]), Some(Effect::Prove(_))), "{journal:?}");
+}
+
 /// The host has come through a boot into `a`, in which this had failed.
 fn has_booted(boot: &str, booted: &str, failed: &str) -> Event {
     let failed_at_boot = Some([failed.to_owned()].into());
