@@ -39,9 +39,6 @@ use words::{judge, poll_failure};
 /// The least pause before something is tried again while nothing can be written down.
 const UNWRITTEN_PAUSE: Duration = Duration::from_secs(30);
 
-/// Never is a store asked twice within this time.
-const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
-
 /// How often to look whether a reboot that is due may begin.
 const REBOOT_LOOK: Duration = Duration::from_secs(30);
 
@@ -145,7 +142,8 @@ impl<P: Platform> Driver<P> {
                 Occurred::Woke => self.look(Event::Woke, signals).await,
                 Occurred::Polled(polled) => {
                     let is_assigned = matches!(polled, Ok(News::Assignment { .. }));
-                    let pause = if is_assigned { SHORTEST_PAUSE } else { self.parts.poller.pause(jitter()) };
+                    let pause =
+                        if is_assigned { self.parts.poller.soonest() } else { self.parts.poller.pause(jitter()) };
                     next_poll = Instant::now() + pause;
                     self.after_poll(polled, signals).await
                 }

@@ -17,6 +17,8 @@ pub mod hooks;
 pub mod machine;
 pub mod metrics;
 pub mod poll;
+#[cfg(test)]
+mod pretended;
 pub mod report;
 pub mod settings;
 pub mod state;

@@ -121,6 +121,11 @@ impl Poller {
         self.pace().pause(self.store_waits && !self.has_refused(), self.outages, jitter)
     }
 
+    /// How soon a store may be asked again that has just said what to ask for next.
+    pub fn soonest(&self) -> Duration {
+        self.pace.shortest
+    }
+
     fn pace(&self) -> Pace {
         Pace { interval: self.instructions().poll_interval.unwrap_or(self.pace.interval), ..self.pace }
     }

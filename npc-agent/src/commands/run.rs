@@ -39,8 +39,8 @@ pub(super) fn run(config: &Path, state: &Path, once: bool) -> Result<(), Failure
             opened => Some(opened?),
         };
         let Some((replay, instance)) = opened else { return Ok(()) };
-        let following = Following { settings: &settings, state: &state, replay, instance: &instance, once };
-        Box::pin(on_platform(&settings, config, &state, following)).await
+        let agent = Agent { settings: &settings, state: &state, replay, instance: &instance, once };
+        Box::pin(on_platform(&settings, config, &state, agent)).await
     }))
 }
 
@@ -87,7 +87,8 @@ pub(super) async fn on_platform(
     }
 }
 
-struct Following<'a> {
+/// The agent itself, but for the platform that it works on.
+struct Agent<'a> {
     settings: &'a Settings,
     state: &'a StateDirectory,
     replay: Replay,
@@ -95,7 +96,7 @@ struct Following<'a> {
     once: bool,
 }
 
-impl PlatformUse for Following<'_> {
+impl PlatformUse for Agent<'_> {
     async fn with(self, platform: impl Platform) -> Result<(), Failure> {
         let (settings, state) = (self.settings, self.state.clone());
         let mut signals = Signals::listen().map_err(Failure::other)?;

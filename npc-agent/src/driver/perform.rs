@@ -26,7 +26,7 @@ const REBOOT_PATIENCE: Duration = Duration::from_mins(5);
 /// How long the old system's checks may take after it was rolled back to.
 const AFTER_ROLL_BACK: Duration = Duration::from_mins(1);
 
-/// A store that is asked at all has this much time to answer.
+/// However little a probation would leave it, a store that is asked once has this much time to answer.
 const LEAST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What came of an effect.

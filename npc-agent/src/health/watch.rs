@@ -22,7 +22,7 @@ pub const UNITS_RESTARTING: &str = "units-restarting";
 /// How long to wait between two questions to a silent store.
 const STORE_PAUSE: Duration = Duration::from_secs(2);
 
-/// A store that is asked at all has this much time to answer.
+/// However long a store was silent already, one that is asked once more has this much time to answer.
 const LEAST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long to wait before a manager that is busy is asked again.

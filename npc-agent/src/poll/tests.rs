@@ -6,11 +6,12 @@ use npc_core::document::{Archive, Assignment, Document, Header, Release, Source}
 use npc_core::key::SecretKey;
 use npc_core::name::FleetId;
 use npc_core::publish::trust::first;
-use npc_core::store::{Content, DirectoryStore, ETag, Listed, Opened, Precondition, StoreError};
+use npc_core::store::DirectoryStore;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use super::*;
+use crate::pretended::PretendedStore;
 use crate::state::HeldAssignment;
 
 /// Documents have no end unless a test says so, and so the time does not matter.
@@ -275,62 +276,11 @@ async fn what_is_obeyed_is_told_by_the_assignment_that_holds_and_not_by_the_last
     assert_eq!(world.poller.obeyed().assignment, None);
 }
 
-/// A store that has its clients wait, and in which something happens meanwhile.
-#[derive(Debug)]
-struct Waiting {
-    inner: DirectoryStore,
-    root: std::path::PathBuf,
-    meanwhile: std::sync::Mutex<Vec<(&'static str, Vec<u8>)>>,
-}
-
-#[async_trait::async_trait]
-impl Store for Waiting {
-    fn url(&self) -> &npc_core::store::StoreUrl {
-        self.inner.url()
-    }
-
-    async fn read(&self, key: &ObjectKey, read: Read<'_>) -> Result<Answer, StoreError> {
-        if read.wait.is_some() && key.as_str().starts_with("remotes/") {
-            for (path, bytes) in self.meanwhile.lock().expect("unharmed").drain(..) {
-                fs::create_dir_all(self.root.join(path).parent().expect("a folder")).expect("created");
-                fs::write(self.root.join(path), bytes).expect("written");
-            }
-        }
-        Ok(match self.inner.read(key, read).await? {
-            Answer::Unchanged { .. } => Answer::Unchanged { waited: true },
-            Answer::Found { bytes, etag, .. } => Answer::Found { bytes, etag, waited: true },
-        })
-    }
-
-    async fn open(&self, key: &ObjectKey, start: u64, version: Option<&ETag>) -> Result<Opened, StoreError> {
-        self.inner.open(key, start, version).await
-    }
-
-    async fn write(
-        &self,
-        key: &ObjectKey,
-        content: Content<'_>,
-        precondition: Precondition,
-    ) -> Result<Option<ETag>, StoreError> {
-        self.inner.write(key, content, precondition).await
-    }
-
-    async fn remove(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        self.inner.remove(key).await
-    }
-
-    async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
-        self.inner.list(prefix).await
-    }
-}
-
 impl World {
     /// Has the store be one in which clients wait.
-    fn wait(&mut self) -> Arc<Waiting> {
-        let root = self.path("");
-        let inner = DirectoryStore::new(root.clone());
-        let store = Arc::new(Waiting { inner, root, meanwhile: std::sync::Mutex::default() });
-        self.poller.store = Arc::<Waiting>::clone(&store);
+    fn wait(&mut self) -> Arc<PretendedStore> {
+        let store = Arc::new(PretendedStore::new(self.path("")));
+        self.poller.store = Arc::<PretendedStore>::clone(&store);
         store
     }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use npc_core::Timestamp;
-use npc_core::document::{Document, Header, Report};
+use npc_core::document::{Document, Header, Report, Serial};
 use npc_core::explain;
 use npc_core::layout;
 use npc_core::name::{FleetId, HostName};
@@ -156,7 +156,7 @@ impl Scribe {
         self.written.as_ref().is_some_and(|(written, at)| written == report && is_recent(at))
     }
 
-    async fn write(&mut self, report: &Report, trust: npc_core::document::Serial) -> Result<(), ReportError> {
+    async fn write(&mut self, report: &Report, trust: Serial) -> Result<(), ReportError> {
         let (Identity { fleet, host, .. }, now) = (&self.identity, Timestamp::now());
         let header = Header {
             fleet: fleet.clone(),
@@ -201,3 +201,6 @@ impl Scribe {
 async fn waits(accounts: &mut watch::Receiver<Account>, pause: Duration) -> bool {
     tokio::time::timeout(pause, async { while accounts.changed().await.is_ok() {} }).await.is_err()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+use std::fs;
+
+use npc_core::document::Obeyed;
+use npc_core::envelope::Envelope;
+use tempfile::TempDir;
+use tokio::task::LocalSet;
+
+use super::*;
+use crate::machine::Journal;
+use crate::pretended::{PretendedStore, Writes};
+use crate::state::StateDirectory;
+
+const HEARTBEAT: Duration = Duration::from_mins(30);
+
+/// A host that reports to a store.
+struct World {
+    folder: TempDir,
+    store: Arc<PretendedStore>,
+}
+
+impl World {
+    fn new(writes: Writes) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = PretendedStore::new(folder.path().join("store"));
+        fs::create_dir(folder.path().join("store")).expect("created");
+        *store.writes.lock().expect("unharmed") = writes;
+        Self { folder, store: Arc::new(store) }
+    }
+
+    fn report(&self) -> Reporter {
+        let state = StateDirectory::create(&self.folder.path().join("state")).expect("a state directory");
+        let host: HostName = "web-1".parse().expect("a name");
+        let signer = Signer::open(&state, &host).expect("a signer");
+        let fleet = FleetId::from_random([7; 16]);
+        let identity = Identity { fleet, host, instance: "one".to_owned(), root: self.folder.path().to_owned() };
+        let settings = Reporting { heartbeat: HEARTBEAT, logs: true };
+        let store = Arc::<PretendedStore>::clone(&self.store);
+        Reporter::begin(store, signer, identity, settings, account(0))
+    }
+
+    /// Whether the report in the store says that the host is paused, if there is a report.
+    fn told(&self) -> Option<bool> {
+        let bytes = fs::read(self.folder.path().join("store/reports/web-1.json")).ok()?;
+        let envelope = Envelope::parse(&bytes).expect("an envelope");
+        let report: Document<Report> = Document::from_payload(envelope.payload()).expect("a report");
+        Some(report.body.paused)
+    }
+
+    fn tries(&self) -> usize {
+        self.store.tries.lock().expect("unharmed").len()
+    }
+}
+
+/// How things stand: one way after an even number of changes, another way after an odd one.
+fn account(changes: u32) -> Account {
+    let (remote, configuration) = ("prod".parse().expect("a name"), "web-1".parse().expect("a name"));
+    let obeyed = Obeyed { assignment: None, remote, configuration, release: None };
+    Account { journal: Journal::default(), paused: changes % 2 == 1, obeyed, running: None, trust: Serial::FIRST }
+}
+
+async fn after(duration: Duration) {
+    tokio::time::sleep(duration).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_changes_at_about_the_same_time_is_one_report_and_silence_is_none() {
+    LocalSet::new()
+        .run_until(async {
+            let world = World::new(Writes::Kept);
+            let reporter = world.report();
+            for changes in 1..=9 {
+                reporter.tell(account(changes));
+            }
+            after(GATHER * 2).await;
+            assert_eq!((world.tries(), world.told()), (1, Some(true)));
+            reporter.tell(account(9));
+            after(HEARTBEAT / 2).await;
+            assert_eq!(world.tries(), 1, "nothing has changed");
+            after(HEARTBEAT).await;
+            assert_eq!(world.tries(), 2, "and it says so once in a while");
+            reporter.tell(account(0));
+            after(GATHER * 2).await;
+            assert_eq!((world.tries(), world.told()), (3, Some(false)));
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_takes_no_reports_is_asked_less_and_less_often_whatever_changes() {
+    LocalSet::new()
+        .run_until(async {
+            let world = World::new(Writes::Denied);
+            let reporter = world.report();
+            for changes in 0..4 * 3600 {
+                reporter.tell(account(changes));
+                after(Duration::from_secs(1)).await;
+            }
+            let pauses = world.store.pauses();
+            assert!(pauses[0] >= FIRST_PAUSE.mul_f64(0.75), "{pauses:?}");
+            assert!(pauses.iter().all(|pause| *pause <= HEARTBEAT.mul_f64(1.3)), "{pauses:?}");
+            assert!(pauses.len() < 20, "{pauses:?}");
+            *world.store.writes.lock().expect("unharmed") = Writes::Kept;
+            after(HEARTBEAT * 2).await;
+            assert_eq!(world.told(), Some(true), "what could not be said is said later");
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_ends_has_its_last_words_but_does_not_wait_for_a_store_that_never_answers() {
+    LocalSet::new()
+        .run_until(async {
+            let world = World::new(Writes::Kept);
+            let reporter = world.report();
+            after(GATHER * 2).await;
+            reporter.tell(account(1));
+            reporter.end().await;
+            assert_eq!(world.told(), Some(true));
+            for begun in [false, true] {
+                let world = World::new(Writes::Unanswered);
+                let reporter = world.report();
+                if begun {
+                    after(GATHER * 2).await;
+                }
+                let end = Instant::now();
+                reporter.end().await;
+                assert_eq!(end.elapsed().as_secs(), LAST_WORDS.as_secs(), "{begun}");
+            }
+        })
+        .await;
+}
