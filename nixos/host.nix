@@ -120,10 +120,20 @@ in
     };
 
     orchestration = {
+      maxUnavailable = mkOption {
+        type = types.attrsOf types.ints.positive;
+        default = { };
+        example = { web = 1; };
+        description = ''
+          At most so many hosts of a group are changed or rebooted at once. What any host of the group says counts for all of
+          them, and of several numbers the least.
+        '';
+      };
+
       deployStrategy = mkOption {
         type = types.enum [ "rolling" "recreate" ];
         default = "rolling";
-        description = "Whether hosts of a group are changed some at a time, or all at once.";
+        description = "Whether hosts of the same role and groups are changed some at a time, or all at once.";
       };
 
       rebootDelay = seconds 0 "How long to wait before this host reboots after the one before it is back";

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::digest::Digest;
 use crate::document::Serial;
-use crate::name::{AssignmentName, HostName, RemoteName};
+use crate::name::{AssignmentName, HostName, RemoteName, RolloutName};
 
 /// What format 1 has at the top of a store, and `probe`, where a store's abilities are tried out.
 const FOLDERS: [&str; 9] =
@@ -94,11 +94,22 @@ pub fn report(host: &HostName) -> ObjectKey {
     ObjectKey(format!("reports/{host}.json"))
 }
 
+/// A rollout's signed intent.
+pub fn rollout(name: &RolloutName) -> ObjectKey {
+    ObjectKey(format!("rollouts/{name}.json"))
+}
+
 /// What all remotes' keys begin with.
 pub const REMOTES: &str = "remotes/";
 
 /// What all assignments' keys begin with.
 pub const ASSIGNMENTS: &str = "assignments/";
+
+/// What all reports' keys begin with.
+pub const REPORTS: &str = "reports/";
+
+/// What all rollouts' keys begin with.
+pub const ROLLOUTS: &str = "rollouts/";
 
 /// What the keys of all releases of `remote` begin with.
 pub fn releases(remote: &RemoteName) -> String {

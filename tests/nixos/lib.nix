@@ -20,6 +20,7 @@ let
     port = ints.between 0 65535;
     ints = {
       unsigned = mk (value: isInt value && value >= 0);
+      positive = mk (value: isInt value && value > 0);
       between = low: high: mk (value: isInt value && low <= value && value <= high);
     };
     enum = values: mk (value: elem value values);

@@ -33,7 +33,7 @@ fn the_agent_reads_what_the_metadata_module_writes() {
         "groups": ["canary", "eu"],
         "rebootOrder": 2,
         "dependencies": ["db-1"],
-        "orchestration": { "deployStrategy": "recreate", "rebootDelay": 30, "criticalityLevel": "high" },
+        "orchestration": { "deployStrategy": "recreate", "rebootDelay": 30, "criticalityLevel": "high", "maxUnavailable": { "web": 1 } },
         "healthChecks": {
             "web": { "type": "http", "url": "http://localhost/health", "status": 204, "startPeriod": 20, "retries": 1 },
             "ssh": { "type": "tcp", "port": 22 },

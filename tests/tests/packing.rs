@@ -29,6 +29,7 @@ fn a_release_says_what_each_configuration_evaluates_to() {
     let web = &log[0]["release"]["configurations"]["web-1"];
     assert!(web["drv_path"].as_str().is_some_and(|path| path.contains(".drv")), "{log}");
     assert!(web["out_path"].is_string() && web["proof"] == "whole-tree", "{log}");
+    assert_eq!((&web["host"]["role"], &web["host"]["groups"]), (&"web".into(), &serde_json::json!(["all", "web"])));
     // Someone without Nix knows nothing to the contrary.
     assert!(world.in_fleet(&["--remote", "prod", "--selection", "static"]).words.contains("published prod@2"));
     assert!(world.evaluating(&nix, &["--remote", "prod", "--configuration", "db-1"]).words.contains("prod@3"));
@@ -36,6 +37,16 @@ fn a_release_says_what_each_configuration_evaluates_to() {
         serde_json::from_str(&world.in_fleet(&["log", "prod", "--json"]).works()).expect("JSON");
     let configurations = log[0]["release"]["configurations"].as_object().expect("an object");
     assert_eq!(configurations.keys().collect::<Vec<_>>(), ["db-1"]);
+}
+
+#[test]
+fn metadata_that_nobody_could_read_is_never_published() {
+    let Some(nix) = Nix::find() else { return };
+    let world = World::new(&Kind::Directory);
+    let base = world.path("fleet/modules/base.nix");
+    let text = fs::read_to_string(&base).expect("read");
+    fs::write(&base, text.replace("inherit (config.npc) role groups;", "groups = 7;")).expect("written");
+    world.evaluating(&nix, &["--remote", "prod"]).fails(6, &["/etc/npc/host.json", "db-1", "hint: "]);
 }
 
 #[test]

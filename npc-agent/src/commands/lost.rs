@@ -88,7 +88,7 @@ fn account(settings: &Settings, state: &StateDirectory, words: String) -> Accoun
     let following = &settings.following;
     let (remote, configuration) = (following.remote.clone(), following.configuration.clone());
     let obeyed = Obeyed { assignment: None, remote, configuration, release: None };
-    Account { journal, paused: true, obeyed, running: None, trust: settings.anchor.version }
+    Account { journal, paused: true, obeyed, running: None, trust: settings.anchor.version, trust_digest: None }
 }
 
 type Named = (Trusted, Vec<u8>, Verified<Assignment>);

@@ -118,7 +118,14 @@ impl PlatformUse for Agent<'_> {
         let poller = Poller::new(Arc::clone(&store), settings.anchor.clone(), told, names, pace);
         let trust = poller.trust(&self.replay);
         let paused = local.is_paused(Timestamp::now()) || poller.instructions().paused;
-        let account = Account { journal: journal.clone(), paused, obeyed: poller.obeyed(), running: None, trust };
+        let account = Account {
+            journal: journal.clone(),
+            paused,
+            obeyed: poller.obeyed(),
+            running: None,
+            trust,
+            trust_digest: self.replay.trust_digest(),
+        };
         let parts = Parts {
             reporter: reporter(settings, &state, self.instance, store, account),
             recovered,
@@ -179,7 +186,8 @@ pub(super) fn reporter(
             return None;
         }
     };
-    let identity = Identity { fleet, host, instance: instance.id().to_owned(), root };
+    let assignment = settings.assignment.clone();
+    let identity = Identity { fleet, host, assignment, instance: instance.id().to_owned(), root };
     Some(Reporter::begin(store, signer, identity, reporting, account))
 }
 

@@ -19,7 +19,8 @@ impl<P: Platform> Driver<P> {
         let Some(reporter) = &parts.reporter else { return };
         let (journal, paused) = (parts.journal.clone(), self.is_paused(parts.clock.now()));
         let (obeyed, running) = (parts.poller.obeyed(), self.running.clone());
-        reporter.tell(Account { journal, paused, obeyed, running, trust: parts.poller.trust(&parts.replay) });
+        let (trust, trust_digest) = (parts.poller.trust(&parts.replay), parts.replay.trust_digest());
+        reporter.tell(Account { journal, paused, obeyed, running, trust, trust_digest });
     }
 
     /// Says how things stand, to whoever wants to know.

@@ -2,11 +2,14 @@
 
 use std::path::PathBuf;
 
+use npc_core::digest::Digest;
 use npc_core::document::{Obeyed, Outcome, Quarantined, Report, Running, Serial, Trouble};
+use npc_core::key::PublicKey;
 use serde_json::Map;
 
 use super::{Identity, facts};
 use crate::machine::Journal;
+use crate::settings::Reporting;
 
 /// How many outcomes a report tells of.
 const OUTCOMES: usize = 5;
@@ -27,6 +30,8 @@ pub struct Account {
     pub running: Option<PathBuf>,
     /// The newest version of the trust that it has verified, or else the one below which it believes nothing.
     pub trust: Serial,
+    /// The digest of that version, where it has verified one.
+    pub trust_digest: Option<Digest>,
 }
 
 impl Account {
@@ -68,17 +73,21 @@ impl Account {
 
 impl Identity {
     /// What there is to say now.
-    pub(super) async fn report(&self, account: Account, logs: bool) -> Report {
+    pub(super) async fn report(&self, account: Account, key: PublicKey, settings: Reporting) -> Report {
         Report {
             instance: self.instance.clone(),
             boot_id: facts::boot_id(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            report_key: Some(key),
+            trust_digest: account.trust_digest,
+            assignment: Some(self.assignment.clone()),
+            ephemeral: settings.ephemeral,
             runs: account.runs(),
             phase: account.journal.phase.word().to_owned(),
             paused: account.paused,
             trouble: account.trouble(),
             quarantined: account.quarantined(),
-            outcomes: account.outcomes(logs),
+            outcomes: account.outcomes(settings.logs),
             failed_units: facts::failed_units().await,
             addresses: facts::addresses(),
             ssh_host_keys: facts::ssh_host_keys(&self.root),

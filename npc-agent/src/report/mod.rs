@@ -16,7 +16,7 @@ use npc_core::Timestamp;
 use npc_core::document::{Document, Header, Report, Serial};
 use npc_core::explain;
 use npc_core::layout;
-use npc_core::name::{FleetId, HostName};
+use npc_core::name::{AssignmentName, FleetId, HostName};
 use npc_core::store::{Content, Precondition, Store};
 use thiserror::Error;
 use tokio::sync::watch;
@@ -44,6 +44,8 @@ pub struct Identity {
     pub fleet: FleetId,
     /// Its name.
     pub host: HostName,
+    /// The assignment that it asks for.
+    pub assignment: AssignmentName,
     /// Its installation.
     pub instance: String,
     /// Where its file system begins.
@@ -130,7 +132,7 @@ impl Scribe {
         loop {
             let account = accounts.borrow_and_update().clone();
             let trust = account.trust;
-            let report = self.identity.report(account, self.settings.logs).await;
+            let report = self.identity.report(account, self.signer.key().public(), self.settings).await;
             if !self.is_said(&report) {
                 let result = self.write(&report, trust).await;
                 self.note(report, result);

@@ -32,8 +32,10 @@ impl World {
         let host: HostName = "web-1".parse().expect("a name");
         let signer = Signer::open(&state, &host).expect("a signer");
         let fleet = FleetId::from_random([7; 16]);
-        let identity = Identity { fleet, host, instance: "one".to_owned(), root: self.folder.path().to_owned() };
-        let settings = Reporting { heartbeat: HEARTBEAT, logs: true };
+        let assignment = "web-1".parse().expect("a name");
+        let identity =
+            Identity { fleet, host, assignment, instance: "one".to_owned(), root: self.folder.path().to_owned() };
+        let settings = Reporting { heartbeat: HEARTBEAT, logs: true, ephemeral: false };
         let store = Arc::<PretendedStore>::clone(&self.store);
         Reporter::begin(store, signer, identity, settings, account(0))
     }
@@ -55,7 +57,8 @@ impl World {
 fn account(changes: u32) -> Account {
     let (remote, configuration) = ("prod".parse().expect("a name"), "web-1".parse().expect("a name"));
     let obeyed = Obeyed { assignment: None, remote, configuration, release: None };
-    Account { journal: Journal::default(), paused: changes % 2 == 1, obeyed, running: None, trust: Serial::FIRST }
+    let (journal, paused) = (Journal::default(), changes % 2 == 1);
+    Account { journal, paused, obeyed, running: None, trust: Serial::FIRST, trust_digest: None }
 }
 
 async fn after(duration: Duration) {

@@ -160,11 +160,12 @@ pub(super) struct ReportTable {
     enable: bool,
     heartbeat: u64,
     logs: bool,
+    ephemeral: bool,
 }
 
 impl Default for ReportTable {
     fn default() -> Self {
-        Self { enable: true, heartbeat: 30 * 60, logs: true }
+        Self { enable: true, heartbeat: 30 * 60, logs: true, ephemeral: false }
     }
 }
 
@@ -175,6 +176,8 @@ pub struct Reporting {
     pub heartbeat: Duration,
     /// Whether the ends of failed commands' logs are part of it.
     pub logs: bool,
+    /// Whether the machine comes and goes, so that its silence is nobody's business.
+    pub ephemeral: bool,
 }
 
 /// What is kept of the past, beside what is needed to go back.
@@ -315,7 +318,7 @@ impl ReportTable {
             return Err(format!("report.heartbeat is {} s, and at least {LEAST_HEARTBEAT} s", self.heartbeat));
         }
         let heartbeat = Duration::from_secs(self.heartbeat);
-        Ok(self.enable.then_some(Reporting { heartbeat, logs: self.logs }))
+        Ok(self.enable.then_some(Reporting { heartbeat, logs: self.logs, ephemeral: self.ephemeral }))
     }
 }
 

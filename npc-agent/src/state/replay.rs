@@ -64,6 +64,11 @@ pub struct Replay {
 }
 
 impl Replay {
+    /// What tells the newest trust from any other.
+    pub fn trust_digest(&self) -> Option<Digest> {
+        self.trusted.as_ref().map(|trusted| Digest::of(trusted.bytes()))
+    }
+
     /// Reads the memory; at the very first start, makes it, with the floors that the host was told at bootstrap.
     pub fn open(state: &StateDirectory, settings: &Settings) -> Result<(Self, Instance), ReplayError> {
         let instance = Instance::read(state);

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Kind, Serial, Standing, Statement};
+use crate::Timestamp;
 use crate::digest::Digest;
 use crate::key::PublicKey;
 use crate::name::{ConfigurationName, RemoteName, RolloutName};
@@ -64,14 +65,23 @@ pub struct Placement {
     pub id: RolloutName,
     /// The wave, counted from 1.
     pub wave: u32,
+    /// Seconds between reports as long as the rollout waits for the host; clamped by the agent to 5 s – 30 min.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<u64>,
 }
 
 /// Orders that act once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Orders {
+    /// The one installation of the host that they are meant for; without it, any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
     /// Reboot, if the host still runs the named boot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reboot: Option<Reboot>,
+    /// Try again what failed before this moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Timestamp>,
 }
 
 /// An order to reboot.

@@ -5,6 +5,7 @@
 //! [`Header::requires`].
 
 mod assignment;
+mod metadata;
 mod release;
 mod report;
 mod standing;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use assignment::{Assignment, Following, Orders, Pin, Placement, Reboot};
+pub use metadata::{CriticalityLevel, DeployStrategy, Metadata, Orchestration};
 pub use release::{Archive, Input, Proof, Release, RemoteState, Source, System};
 pub use report::{Believed, Obeyed, Outcome, OutcomeKind, Quarantined, Report, Running, Trouble};
 pub use standing::{Standing, Statement};

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Kind, Standing, Statement};
+use super::{Kind, Metadata, Standing, Statement};
 use crate::digest::Digest;
 use crate::name::ConfigurationName;
 
@@ -36,6 +36,11 @@ pub struct Release {
     /// Fields of later versions.
     #[serde(flatten)]
     pub other: Map<String, Value>,
+}
+
+/// Metadata of a later version is none to this one, but no reason to refuse a release: no agent needs any.
+fn readable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Metadata>, D::Error> {
+    Ok(serde_json::from_value(Value::deserialize(deserializer)?).ok())
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
@@ -82,9 +87,9 @@ pub struct System {
     /// How the derivation compares with the one that the publisher's whole tree gives; none where nobody compared them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<Proof>,
-    /// The host's metadata.
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
-    pub host: Map<String, Value>,
+    /// The metadata of the host that it is for, as far as the configuration has any.
+    #[serde(default, deserialize_with = "readable", skip_serializing_if = "Option::is_none")]
+    pub host: Option<Metadata>,
 }
 
 /// How a configuration's derivation in the archive compares with the one in the whole tree that the archive is part of.

@@ -8,10 +8,12 @@ use serde_json::{Map, Value};
 use super::{Body, Kind, Serial};
 use crate::Timestamp;
 use crate::digest::Digest;
-use crate::name::{ConfigurationName, RemoteName};
+use crate::key::PublicKey;
+use crate::name::{AssignmentName, ConfigurationName, RemoteName};
 
 /// A host's account of itself. The header's serial is the report's sequence number.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of the document by itself")]
 pub struct Report {
     /// One installation of the host: new when the machine is re-created or cloned.
     pub instance: String,
@@ -19,6 +21,19 @@ pub struct Report {
     pub boot_id: String,
     /// The agent's version.
     pub agent_version: String,
+    /// The key that its reports are signed with, for whoever pins it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report_key: Option<PublicKey>,
+    /// The digest of the newest version of the trust that it has verified, as the object lies in the store; the header has
+    /// the version's number. None as long as it has verified none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust_digest: Option<Digest>,
+    /// The assignment that it asks for: its own, or one that several hosts share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assignment: Option<AssignmentName>,
+    /// Whether the machine comes and goes: once it is silent, nobody need look for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ephemeral: bool,
     /// What it was told to follow; none where it cannot know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub obeys: Option<Obeyed>,

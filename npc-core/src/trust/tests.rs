@@ -145,19 +145,9 @@ fn a_report_is_believed_from_its_hosts_own_key_alone() {
         instance: "0".into(),
         boot_id: "1".into(),
         agent_version: "0.1.0".into(),
-        obeys: None,
-        runs: None,
         phase: "steady".into(),
-        paused: false,
-        trouble: None,
-        quarantined: Vec::new(),
-        outcomes: Vec::new(),
-        failed_units: Vec::new(),
         addresses: vec!["192.0.2.1".parse().expect("an address")],
-        ssh_host_keys: Vec::new(),
-        reboot_needed: false,
-        boot_unproven: false,
-        other: serde_json::Map::new(),
+        ..Report::default()
     };
     let document = Document { header: Header { name: "web-1".into(), ..release(1).header }, body };
     let check = |signer: &SecretKey| {

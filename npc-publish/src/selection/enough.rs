@@ -259,7 +259,7 @@ impl Evaluator<'_> {
                 Some(_) => Some(Proof::Archive),
                 None => None,
             };
-            found.systems.insert(name.clone(), system(known.record.value.clone(), proof)?);
+            found.systems.insert(name.clone(), system(name, known.record.value.clone(), proof)?);
             found.needs.insert(name.clone(), facts::needed_by(self.tree, &known.record.facts));
             if !same {
                 let bound = known.record.reason.clone().map_or(Bound::Uncompared, Bound::Differs);

@@ -74,7 +74,7 @@ pub(super) fn prove(
                 Some(Proof::Archive)
             }
         };
-        proved.systems.insert(name.clone(), system(value, proof)?);
+        proved.systems.insert(name.clone(), system(name, value, proof)?);
     }
     proved.evaluated = evaluator.evaluated.len();
     Ok(proved)

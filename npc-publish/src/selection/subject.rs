@@ -3,14 +3,17 @@
 use std::path::Path;
 
 use npc_core::digest::Digest;
-use npc_core::document::{Proof, System};
+use npc_core::document::{Metadata, Proof, System};
 use npc_core::name::ConfigurationName;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::nix::Nix;
 use super::tree::Tree;
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
+
+/// Where a configuration describes its host, below `/etc`.
+const HOST_FILE: &str = "npc/host.json";
 
 /// What is evaluated.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,9 +29,11 @@ impl Subject {
         match self {
             Self::Names => "builtins.attrNames".to_owned(),
             Self::System(name) => format!(
-                "configurations: let top = configurations.{}.config.system.build.toplevel; \
-                 plain = builtins.unsafeDiscardStringContext; in \
-                 {{ inherit (top) system; drv_path = plain top.drvPath; out_path = plain top.outPath; }}",
+                "configurations: let top = configurations.{0}.config.system.build.toplevel; \
+                 file = (configurations.{0}.config.environment.etc or {{ }}).\"{HOST_FILE}\" or {{ }}; \
+                 plain = builtins.unsafeDiscardStringContext; text = file.text or null; in \
+                 {{ inherit (top) system; drv_path = plain top.drvPath; out_path = plain top.outPath; \
+                 host_file = if text == null then null else plain text; }}",
                 name.quoted()
             ),
         }
@@ -56,11 +61,17 @@ struct SystemValue {
     system: String,
     drv_path: String,
     out_path: Option<String>,
+    host_file: Option<String>,
 }
 
-pub(super) fn system(value: Value, proof: Option<Proof>) -> Result<System, Failure> {
-    let SystemValue { system, drv_path, out_path } = serde_json::from_value(value).map_err(Failure::other)?;
-    Ok(System { system, drv_path, out_path, proof, host: serde_json::Map::new() })
+pub(super) fn system(name: &ConfigurationName, value: Value, proof: Option<Proof>) -> Result<System, Failure> {
+    let SystemValue { system, drv_path, out_path, host_file } =
+        serde_json::from_value(value).map_err(Failure::other)?;
+    let host = host_file.as_deref().map(Metadata::from_host_file).transpose().map_err(|reason| {
+        Failure::new(Exit::Flake, format!("`/etc/{HOST_FILE}` of configuration `{name}` is not in order: {reason}"))
+            .hint("`npc.host` in nixos/host.nix writes it")
+    })?;
+    Ok(System { system, drv_path, out_path, proof, host })
 }
 
 /// The key of a subject's results: what they depend on beside the tree's other files.
