@@ -21,6 +21,7 @@ pub mod limits;
 pub mod name;
 pub mod publish;
 pub mod store;
+pub mod text;
 pub mod trust;
 
 pub use jiff::Timestamp;

@@ -5,6 +5,9 @@ use std::time::Duration;
 /// The largest signed document (envelope included), in bytes. A release of 1,000 configurations takes about 300 KiB.
 pub const DOCUMENT_BYTES: u64 = 4 * 1024 * 1024;
 
+/// The largest report (envelope included), in bytes.
+pub const REPORT_BYTES: u64 = 512 * 1024;
+
 /// The most signatures that an envelope may carry.
 pub const SIGNATURES: usize = 32;
 

@@ -5,12 +5,15 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use npc_core::document::Serial;
 use npc_core::key::{KeyName, PublicKey};
-use npc_core::name::{AssignmentName, ConfigurationName, RemoteName};
+use npc_core::name::{ConfigurationName, HostName, RemoteName};
 use npc_core::publish::trust::RoleName;
 use npc_core::store::StoreUrl;
 
 use crate::failure::EXIT_CODES;
+use crate::fleet::Selection;
+use crate::fleet::selector::Selector;
 use crate::selection::{NixChoice, Strategy};
 
 /// Publish a flake's NixOS configurations to the hosts of a fleet
@@ -104,10 +107,20 @@ pub(crate) enum Command {
     Log(Log),
     /// List the files that differ between two of: a directory, REMOTE, REMOTE@SERIAL
     Diff(Diff),
+    /// Make what one remote holds another remote's next release
+    Promote(Promote),
+    /// Make what a remote held before its next release
+    Rollback(Rollback),
     /// Have hosts follow another remote, or another configuration
     Repoint(Repoint),
-    /// List what hosts are assigned to, or take assignments back
+    /// List what hosts are assigned to, take assignments back, pause, resume and pin
     Hosts(Hosts),
+    /// Show what hosts should run, what they do run, and how they are
+    Status(Status),
+    /// Say why a host does not run the latest release
+    Why(Why),
+    /// Have hosts try again what failed on them
+    Retry(Choice),
     /// Serve a directory as an HTTP store
     Serve(Serve),
     /// Print a completion script for a shell
@@ -249,17 +262,58 @@ pub(crate) struct Log {
     pub(crate) json: bool,
 }
 
+/// How an older release is published again.
 #[derive(Debug, Args)]
-pub(crate) struct Repoint {
-    /// The hosts, or the assignments that several hosts share
-    #[arg(required = true, value_name = "HOST")]
-    pub(crate) hosts: Vec<AssignmentName>,
-    /// The remote that they follow from now on
-    #[arg(long, value_name = "REMOTE")]
+pub(crate) struct Repeating {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// A secret key that may publish to the remote, instead of the one in npc.toml; several for a threshold
+    #[arg(long, value_name = "FILE", env = "NPC_KEY")]
+    pub(crate) key: Vec<PathBuf>,
+    /// Show what would change, and write nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Promote {
+    /// The remote whose release it is
+    pub(crate) from: RemoteName,
+    /// The remote that gets it
+    pub(crate) to: RemoteName,
+    /// The release to promote [default: the current one]
+    #[arg(long, value_name = "SERIAL", value_parser = serial)]
+    pub(crate) serial: Option<Serial>,
+    #[command(flatten)]
+    pub(crate) repeating: Repeating,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rollback {
+    /// The remote
     pub(crate) remote: RemoteName,
-    /// The configuration that they build [default: the one they were assigned to, or else the one of their name]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) configuration: Option<ConfigurationName>,
+    /// The release to go back to [default: the newest before that held something else]
+    #[arg(long, value_name = "SERIAL", value_parser = serial)]
+    pub(crate) to: Option<Serial>,
+    #[command(flatten)]
+    pub(crate) repeating: Repeating,
+}
+
+fn serial(text: &str) -> Result<Serial, String> {
+    text.parse().ok().and_then(Serial::new).ok_or_else(|| format!("`{text}` is not a serial, such as 3"))
+}
+
+/// Hosts whose assignments are changed.
+#[derive(Debug, Args)]
+pub(crate) struct Choice {
+    #[command(flatten)]
+    pub(crate) hosts: Chosen,
     #[command(flatten)]
     pub(crate) place: Place,
     /// A secret key that may assign hosts, instead of the one in npc.toml; several for a threshold
@@ -268,12 +322,42 @@ pub(crate) struct Repoint {
     /// Say what would change, and write nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Say it again even if that is what stands in the store, and to hosts that a rollout has taken
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// Hosts by name, glob, group:, role:, remote:, or all.
+#[derive(Debug, Args)]
+pub(crate) struct Chosen {
+    /// Hosts: a name, a glob, group:NAME, role:NAME, remote:NAME or all; several are taken together
+    #[arg(required = true, value_name = "SELECTOR")]
+    pub(crate) hosts: Vec<Selector>,
+    /// Hosts to leave out, named likewise
+    #[arg(long, value_name = "SELECTOR")]
+    pub(crate) except: Vec<Selector>,
+}
+
+impl Chosen {
+    /// Who is meant.
+    pub(crate) fn selection(self) -> Selection {
+        Selection { included: self.hosts, excluded: self.except }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Repoint {
+    #[command(flatten)]
+    pub(crate) choice: Choice,
+    /// The remote that they follow from now on
+    #[arg(long, value_name = "REMOTE")]
+    pub(crate) remote: RemoteName,
+    /// The configuration that they build [default: the one they built so far, or else the one of their name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) configuration: Option<ConfigurationName>,
     /// The installation that lost its memory against replay, by its report or `npc-agent status`: it may begin anew with this
     #[arg(long, value_name = "ID")]
     pub(crate) instance: Option<String>,
-    /// Say it again even if that is what stands in the store: hosts may have seen something newer
-    #[arg(long)]
-    pub(crate) force: bool,
 }
 
 #[derive(Debug, Args)]
@@ -291,19 +375,51 @@ pub(crate) struct Hosts {
 #[derive(Debug, Subcommand)]
 pub(crate) enum HostsCommand {
     /// Take assignments back: the hosts' own settings rule again
-    Remove {
-        /// The hosts, or the assignments that several hosts share
+    Remove(Choice),
+    /// Have hosts change nothing until they are resumed
+    Pause(Choice),
+    /// Let hosts go on
+    Resume(Choice),
+    /// Take the key that a host reports with now for its own: what another key signs is not believed any more
+    Pin(Choice),
+    /// Remove the reports of machines that are gone
+    Forget {
+        /// The machines
         #[arg(required = true, value_name = "HOST")]
-        hosts: Vec<AssignmentName>,
+        hosts: Vec<HostName>,
         #[command(flatten)]
         place: Place,
-        /// A secret key that may assign hosts, instead of the one in npc.toml; several for a threshold
-        #[arg(long, value_name = "FILE", env = "NPC_KEY")]
-        key: Vec<PathBuf>,
-        /// Say so even if nothing is assigned in the store: it may have lost what hosts have seen
-        #[arg(long)]
-        force: bool,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Hosts: a name, a glob, group:NAME, role:NAME, remote:NAME or all; one name shows that host in full [default: all]
+    #[arg(value_name = "SELECTOR")]
+    pub(crate) hosts: Vec<Selector>,
+    /// Hosts to leave out, named likewise
+    #[arg(long, value_name = "SELECTOR")]
+    pub(crate) except: Vec<Selector>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Show it again and again: redrawn on a terminal, what has changed elsewhere
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) watch: bool,
+    /// How often, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) interval: u64,
+    /// Print it as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Why {
+    /// The host; several are named as everywhere
+    #[arg(value_name = "HOST")]
+    pub(crate) host: Selector,
+    #[command(flatten)]
+    pub(crate) place: Place,
 }
 
 #[derive(Debug, Args)]

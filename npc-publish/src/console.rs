@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::{Span, Timestamp};
+use npc_core::text;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -102,22 +103,27 @@ pub(crate) fn after(now: Timestamp, span: Span) -> Result<Timestamp, Failure> {
 
 /// Text from elsewhere without what could steer a terminal.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
+    text::line(text)
 }
 
 /// Likewise, keeping its lines.
 pub(crate) fn printable_lines(text: &str) -> String {
-    text.lines().map(printable).collect::<Vec<_>>().join("\n")
+    text::lines(text)
 }
 
 /// Prints rows in columns as wide as their widest cell.
 pub(crate) fn table(rows: &[Vec<String>]) -> Result<(), Failure> {
+    columns(rows).iter().try_for_each(data)
+}
+
+/// Rows in columns as wide as their widest cell, a line each, with nothing in them that could steer a terminal.
+pub(crate) fn columns(rows: &[Vec<String>]) -> Vec<String> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
-    for row in rows {
+    let line = |row: &Vec<String>| {
         let cells: Vec<_> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        data(cells.join("  ").trim_end())?;
-    }
-    Ok(())
+        printable(cells.join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
 }

@@ -28,6 +28,8 @@ pub(crate) enum Exit {
     Raced = 5,
     /// The flake cannot be packed.
     Flake = 6,
+    /// Nothing went wrong but on hosts: some of those asked about are not well.
+    Unwell = 7,
 }
 
 /// The exit codes for the long help.
@@ -39,6 +41,7 @@ pub(crate) const EXIT_CODES: &str = "Exit codes:
   4  keys may not sign this, or what lies in the store is not to be believed
   5  someone else published at the same time
   6  the flake cannot be packed
+  7  some of the hosts that were asked about are not well
 130, 143  interrupted by Ctrl-C, by SIGTERM";
 
 /// A failed command.
@@ -47,12 +50,14 @@ pub(crate) struct Failure {
     exit: Exit,
     error: Box<dyn Error + Send + Sync>,
     hint: Option<String>,
+    /// Whether it has been said already.
+    is_said: bool,
 }
 
 impl Failure {
     /// A failure of the given kind.
     pub(crate) fn new(exit: Exit, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { exit, error: error.into(), hint: None }
+        Self { exit, error: error.into(), hint: None, is_said: false }
     }
 
     /// A failure without a code of its own.
@@ -68,6 +73,11 @@ impl Failure {
     /// A temporary file that could not be written, or read again.
     pub(crate) fn scratch(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::new(Exit::Flake, error).hint("make room where temporary files go (TMPDIR), then try again")
+    }
+
+    /// Something that was shown already, and only makes the exit code another one.
+    pub(crate) fn said(exit: Exit, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { is_said: true, ..Self::new(exit, error) }
     }
 
     /// Adds what to do about it.
@@ -87,6 +97,9 @@ impl Failure {
 
     /// Prints the chain of reasons and the hint, and gives the exit code.
     pub(crate) fn report(self) -> ExitCode {
+        if self.is_said {
+            return ExitCode::from(self.exit as u8);
+        }
         let text = explain::at_length("npc-publish", &*self.error, self.hint.as_deref());
         // With stderr gone there is nobody left to tell.
         let _ = std::io::stderr().write_all(text.as_bytes());

@@ -6,6 +6,7 @@ mod config;
 mod console;
 mod failure;
 mod flake;
+mod fleet;
 mod git;
 mod interrupt;
 mod keys;

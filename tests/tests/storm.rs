@@ -16,7 +16,7 @@ use npc_agent::settings::Settings;
 use npc_agent::state::{Replay, StateDirectory};
 use npc_core::Timestamp;
 use npc_core::digest::Digest;
-use npc_core::document::{Archive, Source};
+use npc_core::document::{Archive, Release, Source};
 use npc_core::fleet::Fleet;
 use npc_core::key::SecretKey;
 use npc_core::publish::{Publication, Published, Record, publish};
@@ -206,10 +206,8 @@ impl Conductor<'_> {
         let remote = "prod".parse().expect("a name");
         let publication = Publication {
             remote: &remote,
-            archive,
+            release: Release::new(archive, Source::default(), BTreeMap::new()),
             file: &file,
-            source: Source::default(),
-            configurations: BTreeMap::new(),
             expires: None,
             record: Record::Everything,
         };

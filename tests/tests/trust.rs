@@ -202,14 +202,8 @@ fn an_archive_with_a_way_out_is_refused_although_signed() {
     let archive = npc_core::document::Archive { sha256: Digest::of(&bytes), size: bytes.len() as u64 };
     fs::write(world.path(&format!("store/archives/{}.tar.gz", archive.sha256)), bytes).expect("written");
     let mut document = bumped(&world);
-    document.body = Standing::Present(Box::new(Release {
-        archive,
-        source: Source::default(),
-        configurations: std::collections::BTreeMap::new(),
-        inputs: Vec::new(),
-        attempt: 0,
-        other: serde_json::Map::new(),
-    }));
+    let release = Release::new(archive, Source::default(), std::collections::BTreeMap::new());
+    document.body = Standing::Present(Box::new(release));
     put(&world, &document, &[&world.key("npc-publish-1")]);
     agent.once().fails(5, &["illegal path"]);
     assert_eq!(agent.outcome().as_deref(), Some("failed archive-illegal-path"));

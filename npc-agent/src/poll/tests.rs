@@ -93,6 +93,7 @@ impl World {
             source: Source::default(),
             configurations: BTreeMap::new(),
             inputs: Vec::new(),
+            origin: None,
             attempt: 0,
             other: Map::new(),
         };

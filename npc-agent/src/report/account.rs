@@ -38,11 +38,15 @@ impl Account {
     fn runs(&self) -> Option<Running> {
         let committed = self.journal.committed.as_ref();
         let system = self.running.as_ref().or(committed.map(|committed| &committed.system))?;
-        let target = committed.filter(|committed| committed.system == *system).map(|committed| &committed.target);
+        let committed = committed.filter(|committed| committed.system == *system);
+        let target = committed.map(|committed| &committed.target);
         Some(Running {
             archive: target.map(|target| target.archive.sha256),
             system: system.to_string_lossy().into_owned(),
             rev: target.and_then(|target| target.rev.clone()),
+            remote: target.map(|target| target.remote.clone()),
+            serial: target.map(|target| target.serial),
+            since: committed.map(|committed| committed.since),
         })
     }
 
@@ -81,6 +85,7 @@ impl Identity {
             report_key: Some(key),
             trust_digest: account.trust_digest,
             assignment: Some(self.assignment.clone()),
+            heartbeat: Some(settings.heartbeat.as_secs()),
             ephemeral: settings.ephemeral,
             runs: account.runs(),
             phase: account.journal.phase.word().to_owned(),

@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 
 pub use assignment::{Assignment, Following, Orders, Pin, Placement, Reboot};
 pub use metadata::{CriticalityLevel, DeployStrategy, Metadata, Orchestration};
-pub use release::{Archive, Input, Proof, Release, RemoteState, Source, System};
+pub use release::{Archive, Input, Origin, Proof, Release, RemoteState, Source, System};
 pub use report::{Believed, Obeyed, Outcome, OutcomeKind, Quarantined, Report, Running, Trouble};
 pub use standing::{Standing, Statement};
 pub use trust::{Power, ReleaseRole, Role, RoleError, Trust};

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Kind, Metadata, Standing, Statement};
+use super::{Kind, Metadata, Serial, Standing, Statement};
 use crate::digest::Digest;
-use crate::name::ConfigurationName;
+use crate::name::{ConfigurationName, RemoteName};
 
 /// What a remote holds: a release, or nothing any more.
 pub type RemoteState = Standing<Release>;
@@ -30,6 +30,9 @@ pub struct Release {
     /// Locked flake inputs that the store carries, so that hosts need no other network.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<Input>,
+    /// The release that it repeats, where it was promoted or rolled back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// Raised to try systems again that hosts have quarantined.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub attempt: u32,
@@ -55,6 +58,15 @@ pub struct Archive {
     pub sha256: Digest,
     /// Its length in bytes.
     pub size: u64,
+}
+
+/// A release that another one repeats. It is for people, and for rolling back further, and decides nothing on hosts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Its remote.
+    pub remote: RemoteName,
+    /// Its serial there.
+    pub serial: Serial,
 }
 
 /// Where a release's files came from. All of it is for people and decides nothing.
@@ -122,7 +134,7 @@ pub struct Input {
 impl Release {
     /// A release of these files.
     pub fn new(archive: Archive, source: Source, configurations: BTreeMap<ConfigurationName, System>) -> Self {
-        Self { archive, source, configurations, inputs: Vec::new(), attempt: 0, other: Map::new() }
+        Self { archive, source, configurations, inputs: Vec::new(), origin: None, attempt: 0, other: Map::new() }
     }
 
     /// Whether the release already says what these configurations evaluate to; nothing said adds nothing.

@@ -10,6 +10,7 @@ use crate::Timestamp;
 use crate::digest::Digest;
 use crate::key::PublicKey;
 use crate::name::{AssignmentName, ConfigurationName, RemoteName};
+use crate::text;
 
 /// A host's account of itself. The header's serial is the report's sequence number.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +32,9 @@ pub struct Report {
     /// The assignment that it asks for: its own, or one that several hosts share.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assignment: Option<AssignmentName>,
+    /// Seconds after which it says so again, at the latest, even if nothing has changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<u64>,
     /// Whether the machine comes and goes: once it is silent, nobody need look for it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ephemeral: bool,
@@ -74,6 +78,17 @@ pub struct Report {
     pub other: Map<String, Value>,
 }
 
+impl Report {
+    /// The report with nothing in its texts that could steer a terminal or deceive a reader.
+    #[must_use]
+    pub fn cleaned(self) -> Self {
+        let mut value = serde_json::to_value(&self).expect("a report is a structure with text keys");
+        text::clean(&mut value);
+        // A name that was in order is untouched, so everything still is what it was.
+        serde_json::from_value(value).unwrap_or_default()
+    }
+}
+
 impl Body for Report {
     const KIND: Kind = Kind::Report;
 }
@@ -113,6 +128,15 @@ pub struct Running {
     /// The commit it was published from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rev: Option<String>,
+    /// The remote that brought it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<RemoteName>,
+    /// The serial that it has there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<Serial>,
+    /// Since when it has been the host's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
 }
 
 /// What is wrong with the store, or with what it holds.

@@ -7,19 +7,17 @@
 pub mod assign;
 pub mod trust;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use thiserror::Error;
 
 use crate::Timestamp;
-use crate::document::{
-    Archive, Document, Header, Power, Release, RemoteState, Serial, SignedDocument, Source, System, Trust,
-};
+use crate::document::{Document, Header, Power, Release, RemoteState, Serial, SignedDocument, Trust};
 use crate::fleet::Fleet;
 use crate::key::{KeyName, SecretKey};
 use crate::layout;
-use crate::name::{ConfigurationName, RemoteName};
+use crate::name::RemoteName;
 use crate::store::{ConditionalWrites, Content, Fault, Precondition, StoreError, write_document};
 use crate::trust::Verified;
 
@@ -31,14 +29,10 @@ const UNBELIEVABLE_ENTRIES: usize = 64;
 pub struct Publication<'a> {
     /// The remote to publish to.
     pub remote: &'a RemoteName,
-    /// The archive's digest and length.
-    pub archive: Archive,
-    /// The file that holds it.
+    /// What it is to hold.
+    pub release: Release,
+    /// The file with the release's archive.
     pub file: &'a Path,
-    /// Where its files came from.
-    pub source: Source,
-    /// What each configuration evaluates to, as far as known.
-    pub configurations: BTreeMap<ConfigurationName, System>,
     /// When the release stops being a reason to change anything.
     pub expires: Option<Timestamp>,
     /// Whether a release that changes nothing is published all the same.
@@ -140,9 +134,8 @@ pub async fn publish(
     authorise(fleet.trusted.trust(), Power::Release(remote), keys)?;
     let pointer = fleet.remote(remote).await?;
     let current = pointer.as_ref().and_then(|pointer| pointer.state.as_ref().ok());
-    let (record, file, archive) = (publication.record, publication.file, publication.archive);
-    let expires = publication.expires;
-    let release = Release::new(archive, publication.source, publication.configurations);
+    let Publication { release, file, expires, record, .. } = publication;
+    let archive = release.archive;
     if let Some(current) = current.filter(|current| changes_nothing(current, &release, record, expires, now)) {
         return Ok(Published::Unchanged(current.header().serial));
     }

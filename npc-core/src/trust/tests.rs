@@ -55,14 +55,8 @@ fn release(at: u64) -> Document<RemoteState> {
         requires: Vec::new(),
         expires: None,
     };
-    let body = Release {
-        archive: Archive { sha256: Digest::of(b"archive"), size: 7 },
-        source: Source::default(),
-        configurations: std::collections::BTreeMap::new(),
-        inputs: Vec::new(),
-        attempt: 0,
-        other: serde_json::Map::new(),
-    };
+    let archive = Archive { sha256: Digest::of(b"archive"), size: 7 };
+    let body = Release::new(archive, Source::default(), std::collections::BTreeMap::new());
     Document { header, body: Standing::Present(Box::new(body)) }
 }
 

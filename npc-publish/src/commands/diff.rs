@@ -21,10 +21,21 @@ use super::log::unknown;
 /// How a file differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Change {
+pub(super) enum Change {
     Added,
     Removed,
     Changed,
+}
+
+impl Change {
+    /// As git has it.
+    pub(super) fn letter(self) -> char {
+        match self {
+            Self::Added => 'A',
+            Self::Removed => 'D',
+            Self::Changed => 'M',
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -40,7 +51,8 @@ pub(crate) async fn diff(arguments: cli::Diff) -> Result<(), Failure> {
     let picking = &arguments.picking;
     let old = old.manifest(&session.fleet, picking).await?;
     let new = new.manifest(&session.fleet, picking).await?;
-    let differences = compare(&old, &new);
+    let differences = compare(&old, &new).into_iter().map(|(path, change)| Difference { path, change });
+    let differences: Vec<_> = differences.collect();
     if arguments.json {
         return console::json(&differences);
     }
@@ -48,28 +60,22 @@ pub(crate) async fn diff(arguments: cli::Diff) -> Result<(), Failure> {
         console::say("no file differs");
     }
     for Difference { path, change } in &differences {
-        let letter = match change {
-            Change::Added => 'A',
-            Change::Removed => 'D',
-            Change::Changed => 'M',
-        };
-        console::data(format_args!("{letter} {}", console::printable(path)))?;
+        console::data(format_args!("{} {}", change.letter(), console::printable(path)))?;
     }
     Ok(())
 }
 
-fn compare(old: &Manifest, new: &Manifest) -> Vec<Difference> {
+/// The paths in which two trees differ, sorted.
+pub(super) fn compare(old: &Manifest, new: &Manifest) -> Vec<(String, Change)> {
     let removed = old.keys().filter(|path| !new.contains_key(*path)).map(|path| (path, Change::Removed));
     let others = new.iter().filter_map(|(path, content)| match old.get(path) {
         None => Some((path, Change::Added)),
         Some(before) if before != content => Some((path, Change::Changed)),
         Some(_) => None,
     });
-    let mut differences: Vec<_> = removed
-        .chain(others)
-        .map(|(path, change)| Difference { path: path.to_string_lossy().into_owned(), change })
-        .collect();
-    differences.sort_by(|one, two| one.path.cmp(&two.path));
+    let mut differences: Vec<_> =
+        removed.chain(others).map(|(path, change)| (path.to_string_lossy().into_owned(), change)).collect();
+    differences.sort_by(|one, two| one.0.cmp(&two.0));
     differences
 }
 
@@ -109,16 +115,26 @@ impl<'a> Operand<'a> {
                 let archive = archive_of(fleet, remote, *serial).await?;
                 let folder = tempfile::tempdir().map_err(Failure::other)?;
                 let file = folder.path().join("archive");
-                download(&*fleet.store, &archive, &file).await.map_err(|error| match error {
-                    DownloadError::Store(error) => error.into(),
-                    DownloadError::Refused(refusal) => refusal.into(),
-                    error @ DownloadError::Disk { .. } => Failure::other(error).hint("make room where TMPDIR points"),
-                })?;
-                let opened = File::open(&file).map_err(Failure::other)?;
-                manifest(opened, Limits::default()).map_err(|error| Failure::new(Exit::Trust, error))
+                fetch(fleet, &archive, &file).await?;
+                manifest_of(&file)
             }
         }
     }
+}
+
+/// Downloads an archive, and holds it against its digest.
+pub(super) async fn fetch(fleet: &Fleet, archive: &Archive, file: &Path) -> Result<(), Failure> {
+    download(&*fleet.store, archive, file).await.map_err(|error| match error {
+        DownloadError::Store(error) => error.into(),
+        DownloadError::Refused(refusal) => refusal.into(),
+        error @ DownloadError::Disk { .. } => Failure::other(error).hint("make room where TMPDIR points"),
+    })
+}
+
+/// What a downloaded archive holds.
+pub(super) fn manifest_of(file: &Path) -> Result<Manifest, Failure> {
+    let opened = File::open(file).map_err(Failure::other)?;
+    manifest(opened, Limits::default()).map_err(|error| Failure::new(Exit::Trust, error))
 }
 
 async fn archive_of(fleet: &Fleet, remote: &RemoteName, serial: Option<Serial>) -> Result<Archive, Failure> {

@@ -1,33 +1,35 @@
-//! `npc-publish hosts`: what hosts are assigned to.
+//! `npc-publish hosts`: what hosts are assigned to, and what can be said of assignments beside where they lead.
 
 use jiff::Timestamp;
-use npc_core::document::{Assignment, Standing};
-use npc_core::fleet::Assigned;
-use npc_core::key::SecretKey;
+use npc_core::document::{Assignment, Following, Standing};
+use npc_core::fleet::{Assigned, KeyStanding};
 use npc_core::name::AssignmentName;
-use npc_core::publish::assign::assign;
 use serde_json::{Value, json};
 
 use crate::cli;
 use crate::console;
 use crate::failure::{Exit, Failure};
+use crate::fleet::amend::{Amending, assignments_of, following, plan};
+use crate::fleet::host::Heard;
+use crate::fleet::selector::Strangers;
+use crate::fleet::{Host, View};
 use crate::session::Session;
 
-use super::repoint::before;
-
 pub(crate) async fn hosts(arguments: cli::Hosts) -> Result<(), Failure> {
-    if let Some(cli::HostsCommand::Remove { hosts, place, key, force }) = arguments.command {
-        let session = Session::open(&place).await?;
-        return remove(&session, &hosts, &session.keys(&key)?, force).await;
+    match arguments.command {
+        None => list(&arguments.place, arguments.json).await,
+        Some(cli::HostsCommand::Remove(choice)) => remove(choice).await,
+        Some(cli::HostsCommand::Pause(choice)) => pause(choice, true).await,
+        Some(cli::HostsCommand::Resume(choice)) => pause(choice, false).await,
+        Some(cli::HostsCommand::Pin(choice)) => pin(choice).await,
+        Some(cli::HostsCommand::Forget { hosts, place }) => forget(&Session::open(&place).await?, &hosts).await,
     }
-    let session = Session::open(&arguments.place).await?;
-    let mut found = Vec::new();
-    for name in session.fleet.assignments().await? {
-        if let Some(assigned) = session.fleet.assignment(&name).await? {
-            found.push((name, assigned));
-        }
-    }
-    if arguments.json {
+}
+
+async fn list(place: &cli::Place, as_json: bool) -> Result<(), Failure> {
+    let session = Session::open(place).await?;
+    let found = session.fleet.all_assignments().await?;
+    if as_json {
         let list: Vec<Value> = found.iter().map(|(name, assigned)| value(name, assigned)).collect();
         return console::json(&list);
     }
@@ -46,7 +48,7 @@ fn value(name: &AssignmentName, assigned: &Assigned) -> Value {
             "serial": document.header().serial,
             "created": document.header().created,
             "removed": *document.body() == Standing::Removed,
-            "assignment": before(Some(assigned)),
+            "assignment": following(Some(assigned)),
         }),
         Err(refusal) => json!({ "name": name, "refused": refusal.kind() }),
     }
@@ -73,24 +75,93 @@ fn row(name: &AssignmentName, assigned: &Assigned, now: Timestamp) -> Vec<String
     ]
 }
 
+/// Has chosen assignments say what `decide` makes of what they said.
+pub(super) async fn amend(
+    choice: cli::Choice,
+    strangers: Strangers,
+    mut decide: impl FnMut(&View, &AssignmentName, Option<&Assigned>) -> Result<Assignment, Failure>,
+) -> Result<(), Failure> {
+    let session = Session::open(&choice.place).await?;
+    let keys = session.keys(&choice.key)?;
+    let amending = Amending { session: &session, keys: &keys, force: choice.force, dry_run: choice.dry_run };
+    amending.authorise()?;
+    let view = View::read(&session.fleet, Timestamp::now()).await?;
+    let names = assignments_of(&view, &choice.hosts.selection().hosts(&view, strangers)?, choice.force)?;
+    let changes = plan(&session, names, |name, stands| decide(&view, name, stands)).await?;
+    amending.carry_out(changes).await
+}
+
 /// A tombstone rather than nothing: hosts would not let themselves be repointed by the absence of an object.
-async fn remove(session: &Session, hosts: &[AssignmentName], keys: &[SecretKey], force: bool) -> Result<(), Failure> {
-    let keys: Vec<&SecretKey> = keys.iter().collect();
-    let writes = session.conditional_writes().await?;
-    for name in hosts {
-        let stands = session.fleet.assignment(name).await?;
-        if stands.is_none() && !force {
-            return Err(Failure::new(Exit::Usage, format!("`{name}` was never assigned, as far as the store knows"))
-                .hint("`npc-publish hosts` lists assignments; if the store has lost this one, say --force"));
+async fn remove(choice: cli::Choice) -> Result<(), Failure> {
+    let force = choice.force;
+    amend(choice, Strangers::Welcome, |_, name, stands| match stands {
+        None if !force => {
+            Err(Failure::new(Exit::Usage, format!("`{name}` was never assigned, as far as the store knows"))
+                .hint("`npc-publish hosts` lists assignments; if the store has lost this one, say --force"))
         }
-        let is_removed =
-            |stands: &Assigned| stands.state.as_ref().is_ok_and(|document| *document.body() == Standing::Removed);
-        if stands.as_ref().is_some_and(is_removed) && !force {
-            console::say(format_args!("unchanged: {name} follows its own settings"));
-            continue;
+        _ => Ok(Assignment::Removed),
+    })
+    .await
+}
+
+async fn pause(choice: cli::Choice, paused: bool) -> Result<(), Failure> {
+    amend(choice, Strangers::Refused, |_, name, stands| {
+        Ok(present(Following { paused, ..assigned(name, stands)?.clone() }))
+    })
+    .await
+}
+
+/// From now on, only what this key signed is a report of the host.
+async fn pin(choice: cli::Choice) -> Result<(), Failure> {
+    let force = choice.force;
+    amend(choice, Strangers::Refused, |view, name, stands| {
+        let before = assigned(name, stands)?;
+        let host = name.as_str().parse().ok().and_then(|name| view.hosts.get(&name));
+        let host = host.filter(|host| !host.shares_its_assignment()).ok_or_else(|| {
+            Failure::usage(format!("`{name}` is shared: its hosts have a key each"))
+                .hint("give hosts whose reports matter assignments of their own")
+        })?;
+        let key = match (&host.heard, host.heard.key()) {
+            (Heard::Nothing, _) => return Err(never_reported(host)),
+            (_, Some(KeyStanding::Wrong)) if !force => {
+                let reason = format!("what reports as `{name}` signs with another key than the one that is pinned");
+                return Err(Failure::new(Exit::Trust, reason)
+                    .hint("if the machine was made anew, say --force; if not, somebody else writes its reports"));
+            }
+            _ => host.claimed.clone().ok_or_else(|| never_reported(host))?,
+        };
+        Ok(present(Following { report_key: Some(key), ..before.clone() }))
+    })
+    .await
+}
+
+fn never_reported(host: &Host) -> Failure {
+    Failure::usage(format!("`{}` has never named a key: it has not reported", host.name))
+        .hint("it makes its key at its first start; `npc-publish status` shows who has reported")
+}
+
+pub(super) fn assigned<'a>(name: &AssignmentName, stands: Option<&'a Assigned>) -> Result<&'a Following, Failure> {
+    following(stands).ok_or_else(|| {
+        Failure::usage(format!("`{name}` is not assigned: its own settings rule, which nothing here can change"))
+            .hint(format!("assign it first: `npc-publish repoint {name} --remote R`"))
+    })
+}
+
+fn present(following: Following) -> Assignment {
+    Assignment::Present(Box::new(following))
+}
+
+/// What machines that are gone said of themselves.
+async fn forget(session: &Session, hosts: &[npc_core::name::HostName]) -> Result<(), Failure> {
+    for host in hosts {
+        let reported = session.fleet.report(host, None).await?;
+        if reported.is_none() {
+            return Err(
+                Failure::usage(format!("`{host}` has never reported")).hint("`npc-publish status` lists who has")
+            );
         }
-        assign(&session.fleet, name, stands, Assignment::Removed, &keys, writes, Timestamp::now()).await?;
-        console::data(format_args!("{name}: follows its own settings"))?;
+        session.fleet.store.remove(&npc_core::layout::report(host)).await?;
+        console::data(format_args!("{host}: forgotten"))?;
     }
     Ok(())
 }

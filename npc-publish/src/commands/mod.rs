@@ -6,11 +6,15 @@ mod init;
 mod key;
 mod log;
 mod pack;
+mod promote;
 mod publish;
 mod remotes;
 mod repoint;
+mod retry;
 mod serve;
+mod status;
 mod trust;
+mod why;
 
 use std::fs;
 use std::io;
@@ -32,8 +36,13 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Remotes(arguments)) => remotes::remotes(arguments).await,
         Some(Command::Log(arguments)) => log::log(arguments).await,
         Some(Command::Diff(arguments)) => diff::diff(arguments).await,
+        Some(Command::Promote(arguments)) => promote::promote(arguments).await,
+        Some(Command::Rollback(arguments)) => promote::rollback(arguments).await,
         Some(Command::Repoint(arguments)) => repoint::repoint(arguments).await,
         Some(Command::Hosts(arguments)) => hosts::hosts(arguments).await,
+        Some(Command::Status(arguments)) => status::status(arguments).await,
+        Some(Command::Why(arguments)) => why::why(arguments).await,
+        Some(Command::Retry(choice)) => retry::retry(choice).await,
         Some(Command::Serve(arguments)) => serve::serve(arguments).await,
         Some(Command::Completions { shell }) => {
             clap_complete::generate(shell, &mut Cli::command(), "npc-publish", &mut io::stdout());

@@ -36,10 +36,8 @@ pub(crate) async fn publish(arguments: cli::Publish) -> Result<(), Failure> {
     source.message = arguments.message;
     let publication = Publication {
         remote,
-        archive: flake.packed().archive,
+        release: Release::new(flake.packed().archive, source, flake.selection.configurations.clone()),
         file: flake.selection.archived.file.path(),
-        source,
-        configurations: flake.selection.configurations.clone(),
         expires,
         record,
     };

@@ -1,68 +1,57 @@
-//! `npc-publish repoint HOST… --remote R`: has hosts follow another remote.
+//! `npc-publish repoint SELECTOR… --remote R`: has hosts follow another remote.
 
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use npc_core::document::{Assignment, Following, Power, Standing};
-use npc_core::fleet::Assigned;
-use npc_core::key::SecretKey;
+use npc_core::document::{Assignment, Following};
+use npc_core::fleet::{Assigned, KeyStanding};
+use npc_core::key::PublicKey;
 use npc_core::name::{AssignmentName, ConfigurationName, RemoteName};
-use npc_core::publish::assign::assign;
-use npc_core::publish::authorise;
 use serde_json::Map;
 
 use crate::cli;
 use crate::console;
 use crate::failure::{Exit, Failure};
+use crate::fleet::View;
+use crate::fleet::amend::{Amending, Change, assignments_of, following, plan};
+use crate::fleet::selector::Strangers;
 use crate::session::Session;
 
 use super::log::{believable, unknown};
 
-/// A host, what stands in its place, and what it is to follow.
-struct Change {
-    name: AssignmentName,
-    stands: Option<Assigned>,
-    says: Following,
-}
-
 pub(crate) async fn repoint(arguments: cli::Repoint) -> Result<(), Failure> {
-    let session = Session::open(&arguments.place).await?;
-    let keys = session.keys(&arguments.key)?;
-    let keys: Vec<&SecretKey> = keys.iter().collect();
-    authorise(session.fleet.trusted.trust(), Power::Assignment, &keys)?;
-    let (hosts, remote) = (arguments.hosts.iter().collect::<BTreeSet<_>>(), &arguments.remote);
-    let mut changes = Vec::new();
-    for name in hosts {
-        let stands = session.fleet.assignment(name).await?;
-        is_told(name, stands.as_ref(), arguments.configuration.as_ref())?;
-        let mut says = says(name, stands.as_ref(), remote, arguments.configuration.as_ref());
+    let choice = arguments.choice;
+    let session = Session::open(&choice.place).await?;
+    let keys = session.keys(&choice.key)?;
+    let amending = Amending { session: &session, keys: &keys, force: choice.force, dry_run: choice.dry_run };
+    amending.authorise()?;
+    let view = View::read(&session.fleet, Timestamp::now()).await?;
+    let hosts = choice.hosts.selection().hosts(&view, Strangers::Welcome)?;
+    let names = assignments_of(&view, &hosts, choice.force)?;
+    let (remote, configuration) = (&arguments.remote, arguments.configuration.as_ref());
+    let changes = plan(&session, names, |name, stands| {
+        is_told(name, stands, configuration)?;
+        let mut says = says(name, stands, remote, configuration.or_else(|| obeyed(&view, name, stands)));
         says.instance.clone_from(&arguments.instance);
-        changes.push(Change { name: name.clone(), stands, says });
-    }
-    check(&session, remote, changes.iter().map(|change| &change.says.configuration)).await?;
-    if arguments.dry_run {
-        return changes.iter().try_for_each(|change| console::data(words(change)));
-    }
-    let writes = session.conditional_writes().await?;
-    for change in changes {
-        if before(change.stands.as_ref()) == Some(&change.says) && !arguments.force {
-            console::say(format_args!("unchanged: {}", words(&change)));
-            continue;
-        }
-        let line = words(&change);
-        let says = Assignment::Present(Box::new(change.says));
-        assign(&session.fleet, &change.name, change.stands, says, &keys, writes, Timestamp::now()).await?;
-        console::data(line)?;
-    }
-    Ok(())
+        says.report_key = says.report_key.or_else(|| key_of(&view, name));
+        Ok(Assignment::Present(Box::new(says)))
+    })
+    .await?;
+    check(&session, remote, changes.iter().filter_map(Change::after).map(|after| &after.configuration)).await?;
+    amending.carry_out(changes).await
 }
 
-/// What is believed to stand in an assignment's place.
-pub(super) fn before(stands: Option<&Assigned>) -> Option<&Following> {
-    match stands?.state.as_ref().ok()?.body() {
-        Standing::Present(following) => Some(following),
-        Standing::Removed => None,
-    }
+/// The configuration that a host builds by its own settings, if no assignment says which.
+fn obeyed<'a>(view: &'a View, name: &AssignmentName, stands: Option<&Assigned>) -> Option<&'a ConfigurationName> {
+    let host = view.hosts.get(&name.as_str().parse().ok()?).filter(|_| following(stands).is_none())?;
+    Some(&host.heard.report()?.obeys.as_ref()?.configuration)
+}
+
+/// The key that a host signs its reports with: known from the first time that it is assigned to anything.
+fn key_of(view: &View, name: &AssignmentName) -> Option<PublicKey> {
+    let host = view.hosts.get(&name.as_str().parse().ok()?)?;
+    let is_its_own = !host.shares_its_assignment() && host.heard.key() == Some(KeyStanding::Unpinned);
+    host.heard.report().filter(|_| is_its_own)?.report_key.clone()
 }
 
 /// What hosts may still obey, but nobody here can believe any more, cannot be kept in part: then everything has to be said anew.
@@ -96,7 +85,7 @@ fn says(
     configuration: Option<&ConfigurationName>,
 ) -> Following {
     let named = || name.as_str().parse().expect("every name is one of a configuration too");
-    let said = before(stands);
+    let said = following(stands);
     let kept = || said.map_or_else(named, |said| said.configuration.clone());
     Following {
         remote: remote.clone(),
@@ -132,12 +121,4 @@ async fn check(
     let serial = document.header().serial;
     Err(Failure::new(Exit::Usage, format!("{remote}@{serial} holds no configuration {}", missing.join(", ")))
         .hint("name one that it holds with --configuration; `npc-publish remotes --json` lists them"))
-}
-
-fn words(change: &Change) -> String {
-    let lead = |following: &Following| format!("{} {}", following.remote, following.configuration);
-    let refused = change.stands.as_ref().is_some_and(|stands| stands.state.is_err());
-    let unknown = if refused { "something refused" } else { "its own settings" };
-    let before = before(change.stands.as_ref()).map_or(unknown.to_owned(), lead);
-    console::printable(&format!("{}: {before} -> {}", change.name, lead(&change.says)))
 }

@@ -1,16 +1,25 @@
 //! A fleet as its operators see it: one store, and the newest trust that could be verified in it.
 
+mod reports;
+
+use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+pub use self::reports::{KeyStanding, Reported};
 
 use crate::Timestamp;
 use crate::document::{Assignment, Body, RemoteState, Serial};
 use crate::layout;
 use crate::name::{AssignmentName, RemoteName};
-use crate::store::{ETag, Store, StoreError, read_if_present};
+use crate::store::{ETag, Listed, Store, StoreError, read_if_present};
 use crate::trust::walk::{self, WalkError};
 use crate::trust::{Anchor, Floors, Refusal, Subject, Trusted, Verified, verify};
+
+/// How many objects are read at once where many are read.
+pub const CONCURRENT: usize = 64;
 
 /// One store and the newest trust in it.
 #[derive(Debug, Clone)]
@@ -96,8 +105,7 @@ impl Fleet {
 
     /// The names of all remotes, removed ones included.
     pub async fn remotes(&self) -> Result<Vec<RemoteName>, StoreError> {
-        let listed = self.store.list(layout::REMOTES).await?;
-        Ok(listed.iter().filter_map(|object| object.key.file_name().strip_suffix(".json")?.parse().ok()).collect())
+        Ok(names(&self.store.list(layout::REMOTES).await?))
     }
 
     /// Reads an assignment; none where there has never been one.
@@ -108,8 +116,25 @@ impl Fleet {
 
     /// The names of all assignments, removed ones included.
     pub async fn assignments(&self) -> Result<Vec<AssignmentName>, StoreError> {
-        let listed = self.store.list(layout::ASSIGNMENTS).await?;
-        Ok(listed.iter().filter_map(|object| object.key.file_name().strip_suffix(".json")?.parse().ok()).collect())
+        Ok(names(&self.store.list(layout::ASSIGNMENTS).await?))
+    }
+
+    /// Reads every assignment, removed ones included.
+    pub async fn all_assignments(&self) -> Result<Vec<(AssignmentName, Assigned)>, StoreError> {
+        let read = self.assignments().await?.into_iter().map(async |name| {
+            let found = self.assignment(&name).await?;
+            Ok(found.map(|assigned| (name, assigned)))
+        });
+        stream::iter(read).buffered(CONCURRENT).try_filter_map(async |found| Ok(found)).try_collect().await
+    }
+
+    /// Reads every remote, removed ones included.
+    pub async fn all_remotes(&self) -> Result<Vec<(RemoteName, Pointer)>, StoreError> {
+        let read = self.remotes().await?.into_iter().map(async |name| {
+            let found = self.remote(&name).await?;
+            Ok(found.map(|pointer| (name, pointer)))
+        });
+        stream::iter(read).buffered(CONCURRENT).try_filter_map(async |found| Ok(found)).try_collect().await
     }
 
     fn verify<B: Body>(&self, subject: Subject<'_>, bytes: &[u8]) -> Result<Verified<B>, Refusal> {
@@ -119,4 +144,9 @@ impl Fleet {
             other => Err(other),
         })
     }
+}
+
+/// The names of the documents in a listing.
+fn names<N: FromStr>(listed: &[Listed]) -> Vec<N> {
+    listed.iter().filter_map(|object| object.key.file_name().strip_suffix(".json")?.parse().ok()).collect()
 }

@@ -1,0 +1,116 @@
+//! All hosts, a line each.
+
+use jiff::Timestamp;
+use npc_core::document::Outcome;
+use npc_core::fleet::KeyStanding;
+
+use crate::console;
+use crate::fleet::{Host, Standing};
+
+/// How much of a commit is shown.
+const REV: usize = 12;
+
+const HEAD: [&str; 8] = ["HOST", "STATE", "SHOULD RUN", "RUNS", "FOR", "LAST OUTCOME", "SEEN", ""];
+
+pub(super) fn lines(hosts: &[&Host], now: Timestamp) -> Vec<String> {
+    let head = HEAD.map(str::to_owned).to_vec();
+    let rows: Vec<_> = std::iter::once(head).chain(hosts.iter().map(|host| row(host, now))).collect();
+    console::columns(&rows)
+}
+
+fn row(host: &Host, now: Timestamp) -> Vec<String> {
+    let report = host.heard.report();
+    let since = report.and_then(|report| report.runs.as_ref()?.since);
+    let outcome = report.and_then(|report| report.outcomes.first());
+    vec![
+        host.name.to_string(),
+        host.standing.word().to_owned(),
+        should_run(host),
+        runs(host),
+        since.map_or_else(String::new, |since| console::ago(since, now)),
+        outcome.map_or_else(String::new, |outcome| {
+            format!("{} {} ago", outcome_word(outcome), console::ago(outcome.at, now))
+        }),
+        host.heard.at().map_or("never".to_owned(), |at| format!("{} ago", console::ago(at, now))),
+        remarks(host).join(", "),
+    ]
+}
+
+/// What tells one state of a host from another.
+pub(super) fn in_a_line(host: &Host) -> String {
+    let phase = host.heard.report().map_or_else(String::new, |report| format!(" ({})", report.phase));
+    let words =
+        format!("{}: {}{phase}, runs {}, should run {}", host.name, host.standing.word(), runs(host), should_run(host));
+    console::printable(&words)
+}
+
+/// `prod@3 0123456789ab`.
+pub(super) fn should_run(host: &Host) -> String {
+    let Some(wanted) = &host.wanted else { return "?".to_owned() };
+    match &wanted.release {
+        Ok(release) => with_rev(&format!("{}@{}", wanted.remote, release.serial), release.rev.as_deref()),
+        Err(_) => format!("{} ?", wanted.remote),
+    }
+}
+
+/// Likewise; a system that npc knows nothing of by the name of its store path.
+pub(super) fn runs(host: &Host) -> String {
+    let Some(runs) = host.heard.report().and_then(|report| report.runs.as_ref()) else { return "?".to_owned() };
+    match (&runs.remote, runs.serial) {
+        (Some(remote), Some(serial)) => with_rev(&format!("{remote}@{serial}"), runs.rev.as_deref()),
+        _ => runs.system.rsplit('/').next().unwrap_or(&runs.system).chars().take(32).collect(),
+    }
+}
+
+fn with_rev(release: &str, rev: Option<&str>) -> String {
+    let Some(rev) = rev else { return release.to_owned() };
+    let dirty = if rev.ends_with('+') && rev.len() > REV { "+" } else { "" };
+    format!("{release} {}{dirty}", rev.chars().take(REV).collect::<String>())
+}
+
+/// Its kind, and that of the error.
+pub(super) fn outcome_word(outcome: &Outcome) -> String {
+    let kind = serde_json::to_value(outcome.kind).ok().and_then(|kind| kind.as_str().map(str::to_owned));
+    let kind = kind.unwrap_or_else(|| "?".to_owned());
+    outcome.error.as_ref().map_or(kind.clone(), |error| format!("{kind} {error}"))
+}
+
+pub(super) fn key_word(key: KeyStanding) -> &'static str {
+    match key {
+        KeyStanding::Pinned => "pinned",
+        KeyStanding::Unpinned => "unpinned",
+        KeyStanding::Wrong => "wrong",
+    }
+}
+
+/// What else an operator should see.
+fn remarks(host: &Host) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if let Standing::Failed(problem) | Standing::Trouble(problem) = &host.standing {
+        remarks.push(problem.kind.clone());
+    }
+    if let Some(report) = host.heard.report() {
+        if host.standing == Standing::Working {
+            remarks.push(report.phase.clone());
+        }
+        let said = [
+            (report.boot_unproven, "boot unproven"),
+            (report.reboot_needed, "reboot needed"),
+            (report.paused && host.standing != Standing::Paused, "paused"),
+        ];
+        remarks.extend(said.into_iter().filter(|(is_so, _)| *is_so).map(|(_, words)| words.to_owned()));
+        if !report.failed_units.is_empty() {
+            remarks.push(format!("{} failed units", report.failed_units.len()));
+        }
+        let quarantined = report.quarantined.len();
+        if quarantined > 0 && !matches!(host.standing, Standing::Failed(_)) {
+            remarks.push(format!("{quarantined} in quarantine"));
+        }
+    }
+    match host.heard.key() {
+        Some(KeyStanding::Wrong) => remarks.push("wrong key".to_owned()),
+        Some(KeyStanding::Unpinned) => remarks.push("key not pinned".to_owned()),
+        Some(KeyStanding::Pinned) | None => {}
+    }
+    remarks
+}

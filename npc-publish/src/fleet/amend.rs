@@ -1,0 +1,198 @@
+//! Changing what hosts are told, many at a time.
+//!
+//! Every change is written over exactly what was read before it was decided upon, so that of two operators at once, one is told.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use jiff::Timestamp;
+use npc_core::document::{Assignment, Following, Power, Standing};
+use npc_core::fleet::{Assigned, CONCURRENT};
+use npc_core::key::SecretKey;
+use npc_core::name::{AssignmentName, HostName};
+use npc_core::publish::assign::assign;
+use npc_core::publish::authorise;
+use npc_core::trust::Verified;
+
+use super::View;
+use super::view::own_assignment;
+use crate::console;
+use crate::failure::{Exit, Failure};
+use crate::session::Session;
+
+/// How many assignments are written at once.
+const WRITTEN_AT_ONCE: usize = 16;
+
+/// A change to one assignment.
+#[derive(Debug)]
+pub(crate) struct Change {
+    /// The assignment.
+    pub(crate) name: AssignmentName,
+    /// What stands there.
+    pub(crate) stands: Option<Assigned>,
+    /// What is to stand there.
+    pub(crate) says: Assignment,
+}
+
+impl Change {
+    /// What is believed to stand there.
+    pub(crate) fn before(&self) -> Option<&Following> {
+        following(self.stands.as_ref())
+    }
+
+    /// What is to stand there.
+    pub(crate) fn after(&self) -> Option<&Following> {
+        match &self.says {
+            Standing::Present(following) => Some(following),
+            Standing::Removed => None,
+        }
+    }
+
+    fn is_needed(&self) -> bool {
+        let stands = self.stands.as_ref().and_then(|stands| stands.state.as_ref().ok());
+        stands.map(Verified::body) != Some(&self.says)
+    }
+
+    /// From what to what.
+    pub(crate) fn words(&self) -> String {
+        let refused = self.stands.as_ref().is_some_and(|stands| stands.state.is_err());
+        let unknown = if refused { "something refused" } else { "its own settings" };
+        let shown = |following: Option<&Following>, unknown: &str| following.map_or(unknown.to_owned(), summary);
+        let (before, after) = (shown(self.before(), unknown), shown(self.after(), "its own settings"));
+        console::printable(&format!("{}: {before} -> {after}", self.name))
+    }
+}
+
+/// What is believed to stand in an assignment's place.
+pub(crate) fn following(stands: Option<&Assigned>) -> Option<&Following> {
+    match stands?.state.as_ref().ok()?.body() {
+        Standing::Present(following) => Some(following),
+        Standing::Removed => None,
+    }
+}
+
+/// What an assignment says, in a few words.
+fn summary(following: &Following) -> String {
+    let pin = following.pin.map(|pin| format!("@{}", pin.serial)).unwrap_or_default();
+    let paused = if following.paused { ", paused" } else { "" };
+    let rollout = following.rollout.as_ref();
+    let rollout = rollout.map_or_else(String::new, |place| format!(", wave {} of {}", place.wave, place.id));
+    format!("{}{pin} {}{paused}{rollout}", following.remote, following.configuration)
+}
+
+/// The assignments that these hosts ask for. One that is shared with hosts which are not meant is a mistake, or said twice.
+pub(crate) fn assignments_of(
+    view: &View,
+    hosts: &BTreeSet<HostName>,
+    force: bool,
+) -> Result<BTreeSet<AssignmentName>, Failure> {
+    let names: BTreeSet<_> = hosts
+        .iter()
+        .map(|host| view.hosts.get(host).map_or_else(|| own_assignment(host), |host| host.assignment.clone()))
+        .collect();
+    let others: BTreeMap<_, _> = view
+        .hosts
+        .values()
+        .filter(|host| names.contains(&host.assignment) && !hosts.contains(&host.name))
+        .map(|host| (&host.assignment, &host.name))
+        .collect();
+    match others.iter().next() {
+        Some((assignment, other)) if !force => Err(Failure::new(
+            Exit::Usage,
+            format!("assignment `{assignment}` is shared with hosts that were not named, such as `{other}`"),
+        )
+        .hint("name them too, or all of them by the assignment's name, or say --force")),
+        _ => Ok(names),
+    }
+}
+
+/// Reads what stands in the place of assignments, and decides what is to stand there.
+pub(crate) async fn plan(
+    session: &Session,
+    names: BTreeSet<AssignmentName>,
+    mut decide: impl FnMut(&AssignmentName, Option<&Assigned>) -> Result<Assignment, Failure>,
+) -> Result<Vec<Change>, Failure> {
+    let read = names.into_iter().map(async |name| {
+        let stands = session.fleet.assignment(&name).await?;
+        Ok::<_, Failure>((name, stands))
+    });
+    let found: Vec<_> = stream::iter(read).buffered(CONCURRENT).try_collect().await?;
+    let decided = found.into_iter().map(|(name, stands)| {
+        let says = decide(&name, stands.as_ref())?;
+        Ok(Change { name, stands, says })
+    });
+    decided.collect()
+}
+
+/// Who changes assignments, and how firmly.
+pub(crate) struct Amending<'a> {
+    /// The operator.
+    pub(crate) session: &'a Session,
+    /// Keys that may assign hosts.
+    pub(crate) keys: &'a [SecretKey],
+    /// Whether to say it again where it stands already, and to hosts that a rollout has taken.
+    pub(crate) force: bool,
+    /// Whether only to say what would change.
+    pub(crate) dry_run: bool,
+}
+
+impl Amending<'_> {
+    /// Whether the keys may do so at all.
+    pub(crate) fn authorise(&self) -> Result<(), Failure> {
+        let keys: Vec<&SecretKey> = self.keys.iter().collect();
+        Ok(authorise(self.session.fleet.trusted.trust(), Power::Assignment, &keys)?)
+    }
+
+    /// Writes the changes, and says each.
+    pub(crate) async fn carry_out(&self, changes: Vec<Change>) -> Result<(), Failure> {
+        self.refuse_what_is_taken(&changes)?;
+        if self.dry_run {
+            return changes.iter().try_for_each(|change| console::data(change.words()));
+        }
+        let keys: Vec<&SecretKey> = self.keys.iter().collect();
+        let (needed, vain): (Vec<_>, Vec<_>) = changes.into_iter().partition(|change| self.force || change.is_needed());
+        for change in vain {
+            console::say(format_args!("unchanged: {}", change.words()));
+        }
+        if needed.is_empty() {
+            return Ok(());
+        }
+        let writes = self.session.conditional_writes().await?;
+        let (total, mut written) = (needed.len(), 0);
+        let mut ahead = stream::iter(needed.into_iter().map(async |change| {
+            let words = change.words();
+            let Change { name, stands, says } = change;
+            assign(&self.session.fleet, &name, stands, says, &keys, writes, Timestamp::now()).await.map(|_| words)
+        }))
+        .buffered(WRITTEN_AT_ONCE);
+        let mut failed = Vec::new();
+        while let Some(ended) = ahead.next().await {
+            match ended {
+                Ok(words) => {
+                    written += 1;
+                    console::data(words)?;
+                }
+                Err(error) => failed.push(Failure::from(error)),
+            }
+        }
+        if failed.is_empty() {
+            return Ok(());
+        }
+        if total > 1 {
+            console::warn(format_args!("{written} of {total} assignments were written"));
+        }
+        Err(Failure::of_all(failed))
+    }
+
+    fn refuse_what_is_taken(&self, changes: &[Change]) -> Result<(), Failure> {
+        let taken = changes.iter().find_map(|change| Some((&change.name, change.before()?.rollout.as_ref()?)));
+        match taken {
+            Some((name, placement)) if !self.force => Err(Failure::new(
+                Exit::Usage,
+                format!("`{name}` is in wave {} of rollout `{}`", placement.wave, placement.id),
+            )
+            .hint("end the rollout first, or take the host out of it with --force")),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! One host: what it is told, what it says, and what follows from both.
+
+use jiff::{SignedDuration, Timestamp};
+use npc_core::digest::Digest;
+use npc_core::document::{Archive, Following, Header, Metadata, Report, Serial};
+use npc_core::fleet::KeyStanding;
+use npc_core::key::PublicKey;
+use npc_core::name::{AssignmentName, ConfigurationName, HostName, RemoteName};
+
+use super::standing::Standing;
+
+/// How often hosts report that do not say how often.
+const USUAL_HEARTBEAT: SignedDuration = SignedDuration::from_mins(30);
+
+/// How much later than announced a report may come before its host counts as silent.
+const LATENESS: SignedDuration = SignedDuration::from_mins(5);
+
+/// A host.
+#[derive(Debug)]
+pub(crate) struct Host {
+    /// Its name.
+    pub(crate) name: HostName,
+    /// The assignment that it asks for: of its own name, or one that it shares with others.
+    pub(crate) assignment: AssignmentName,
+    /// What that says.
+    pub(crate) told: Told,
+    /// What it last said of itself.
+    pub(crate) heard: Heard,
+    /// The key that signed it, according to itself.
+    pub(crate) claimed: Option<PublicKey>,
+    /// What it should run, where anybody can know.
+    pub(crate) wanted: Option<Wanted>,
+    /// What the release has on record of it.
+    pub(crate) metadata: Metadata,
+    /// How it is.
+    pub(crate) standing: Standing,
+}
+
+/// What an assignment says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// There has never been one: the host goes by its own settings.
+    Nothing,
+    /// It was taken back: likewise.
+    Removed,
+    /// This.
+    Following {
+        /// Where to, and how.
+        following: Box<Following>,
+        /// The assignment's serial.
+        serial: Serial,
+        /// When it was said.
+        created: Timestamp,
+    },
+    /// Something that is not to be believed, for this kind of reason.
+    Refused(&'static str),
+}
+
+impl Told {
+    /// What is to be followed, where an assignment says so.
+    pub(crate) fn following(&self) -> Option<&Following> {
+        match self {
+            Self::Following { following, .. } => Some(following),
+            Self::Nothing | Self::Removed | Self::Refused(_) => None,
+        }
+    }
+}
+
+/// What a host last said of itself.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// Nothing, ever.
+    Nothing,
+    /// Something that is not to be believed.
+    Refused {
+        /// The kind of the refusal.
+        kind: &'static str,
+        /// How its key is known.
+        key: KeyStanding,
+    },
+    /// This.
+    Report {
+        /// When, and under which trust.
+        header: Box<Header>,
+        /// What.
+        report: Box<Report>,
+        /// How its key is known.
+        key: KeyStanding,
+    },
+}
+
+impl Heard {
+    /// The report, if there is one to be believed.
+    pub(crate) fn report(&self) -> Option<&Report> {
+        match self {
+            Self::Report { report, .. } => Some(report),
+            Self::Nothing | Self::Refused { .. } => None,
+        }
+    }
+
+    /// When the host was last heard of, by its own clock.
+    pub(crate) fn at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Report { header, .. } => Some(header.created),
+            Self::Nothing | Self::Refused { .. } => None,
+        }
+    }
+
+    /// How the key of the report is known.
+    pub(crate) fn key(&self) -> Option<KeyStanding> {
+        match self {
+            Self::Report { key, .. } | Self::Refused { key, .. } => Some(*key),
+            Self::Nothing => None,
+        }
+    }
+
+    /// Since when the host should have said something again.
+    pub(crate) fn silent_since(&self, now: Timestamp) -> Option<Timestamp> {
+        let Self::Report { header, report, .. } = self else { return None };
+        let heartbeat = report.heartbeat.and_then(|seconds| i64::try_from(seconds).ok());
+        let heartbeat = heartbeat.map_or(USUAL_HEARTBEAT, SignedDuration::from_secs);
+        let patience = heartbeat.saturating_mul(2).checked_add(LATENESS).unwrap_or(SignedDuration::MAX);
+        (now.duration_since(header.created) > patience).then_some(header.created)
+    }
+}
+
+/// What a host should run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// The remote that it is to follow.
+    pub(crate) remote: RemoteName,
+    /// The configuration that it is to build.
+    pub(crate) configuration: ConfigurationName,
+    /// The release that this leads to, or why to none.
+    pub(crate) release: Result<WantedRelease, NoRelease>,
+}
+
+/// The release that a host should run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WantedRelease {
+    /// Its serial.
+    pub(crate) serial: Serial,
+    /// The digest of its payload.
+    pub(crate) digest: Digest,
+    /// When it was made.
+    pub(crate) created: Timestamp,
+    /// Its archive.
+    pub(crate) archive: Archive,
+    /// The commit, with a `+` where the working tree differed.
+    pub(crate) rev: Option<String>,
+    /// What quarantined systems of it are called, see `npc-agent`: by output, by derivation, by archive and configuration.
+    pub(crate) systems: Vec<String>,
+}
+
+/// Why what a host follows leads to no release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NoRelease {
+    /// Nothing was ever published to the remote.
+    NoSuchRemote,
+    /// The release that the assignment pins is not there.
+    NoSuchRelease(Serial),
+    /// The remote was removed.
+    Removed,
+    /// What it holds is not to be believed, for this kind of reason.
+    Refused(&'static str),
+    /// It holds no such configuration.
+    NoSuchConfiguration(Serial),
+}
+
+impl NoRelease {
+    /// A sentence about it.
+    pub(crate) fn words(&self, wanted: &Wanted) -> String {
+        let (remote, configuration) = (&wanted.remote, &wanted.configuration);
+        match self {
+            Self::NoSuchRemote => format!("nothing was ever published to `{remote}`"),
+            Self::NoSuchRelease(serial) => format!("there is no release {remote}@{serial}"),
+            Self::Removed => format!("remote `{remote}` was removed"),
+            Self::Refused(kind) => format!("what `{remote}` holds is refused ({kind})"),
+            Self::NoSuchConfiguration(serial) => {
+                format!("{remote}@{serial} holds no configuration `{configuration}`")
+            }
+        }
+    }
+}
+
+impl Host {
+    /// The release that it should run.
+    pub(crate) fn wanted_release(&self) -> Option<&WantedRelease> {
+        self.wanted.as_ref()?.release.as_ref().ok()
+    }
+
+    /// The remote that it should follow, by its assignment, or else by its own account.
+    pub(crate) fn remote(&self) -> Option<&RemoteName> {
+        Some(&self.wanted.as_ref()?.remote)
+    }
+
+    /// Whether its machine comes and goes, and is gone.
+    pub(crate) fn has_left(&self, now: Timestamp) -> bool {
+        self.heard.report().is_some_and(|report| report.ephemeral) && self.heard.silent_since(now).is_some()
+    }
+
+    /// Whether it shares its assignment with others.
+    pub(crate) fn shares_its_assignment(&self) -> bool {
+        self.assignment.as_str() != self.name.as_str()
+    }
+}

@@ -1,0 +1,206 @@
+//! Reading everything that is known of the fleet.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use npc_core::document::{Following, Metadata, Release, RemoteState, Serial, Standing as State};
+use npc_core::fleet::{Assigned, CONCURRENT, Fleet, Pointer, Reported};
+use npc_core::key::PublicKey;
+use npc_core::name::{AssignmentName, ConfigurationName, HostName, RemoteName};
+use npc_core::store::StoreError;
+use npc_core::trust::Verified;
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::host::{Heard, Host, NoRelease, Told, Wanted, WantedRelease};
+use super::standing::{Standing, judge};
+
+/// What a remote holds, or why that leads to no release.
+type Held = Result<Verified<RemoteState>, NoRelease>;
+
+/// Everything that is known of the fleet.
+#[derive(Debug)]
+pub(crate) struct View {
+    /// When it was read.
+    pub(crate) now: Timestamp,
+    /// Its hosts, without those that have left it.
+    pub(crate) hosts: BTreeMap<HostName, Host>,
+    /// What every remote holds.
+    remotes: BTreeMap<RemoteName, Held>,
+    /// Releases that assignments pin.
+    pinned: BTreeMap<(RemoteName, Serial), Held>,
+}
+
+impl View {
+    /// Reads it.
+    pub(crate) async fn read(fleet: &Fleet, now: Timestamp) -> Result<Self, StoreError> {
+        let (remotes, assignments, reporting) =
+            tokio::try_join!(fleet.all_remotes(), fleet.all_assignments(), fleet.reporting_hosts())?;
+        let assignments: BTreeMap<_, _> =
+            assignments.into_iter().map(|(name, assigned)| (name, told(&assigned))).collect();
+        let pinned = pinned(fleet, &assignments).await?;
+        let known = reporting.iter().map(|host| (host, pinned_key(&assignments, host)));
+        let reports = fleet.reports(known).await?;
+        let remotes = remotes.into_iter().map(|(name, pointer)| (name, held(pointer))).collect();
+        let mut view = Self { now, hosts: BTreeMap::new(), remotes, pinned };
+        view.meet(assignments, reports);
+        Ok(view)
+    }
+
+    /// These hosts and nothing else.
+    #[cfg(test)]
+    pub(super) fn of(now: Timestamp, hosts: Vec<Host>) -> Self {
+        let hosts = hosts.into_iter().map(|host| (host.name.clone(), host)).collect();
+        Self { now, hosts, remotes: BTreeMap::new(), pinned: BTreeMap::new() }
+    }
+
+    fn meet(&mut self, mut assignments: BTreeMap<AssignmentName, Told>, reports: Vec<(HostName, Reported)>) {
+        let mut shared = BTreeSet::new();
+        for (name, reported) in reports {
+            let claimed = reported.claimed.clone();
+            let heard = heard(reported);
+            let own = || own_assignment(&name);
+            let assignment = heard.report().and_then(|report| report.assignment.clone()).unwrap_or_else(own);
+            if assignment.as_str() != name.as_str() {
+                shared.insert(assignment.clone());
+            }
+            let told = assignments.get(&assignment).cloned().unwrap_or(Told::Nothing);
+            self.add(name, assignment, told, (heard, claimed));
+        }
+        assignments.retain(|name, told| !shared.contains(name) && *told != Told::Removed);
+        for (assignment, told) in assignments {
+            let name: HostName = assignment.as_str().parse().expect("hosts and assignments have one grammar");
+            if !self.hosts.contains_key(&name) {
+                self.add(name, assignment, told, (Heard::Nothing, None));
+            }
+        }
+        let now = self.now;
+        self.hosts.retain(|_, host| !host.has_left(now));
+    }
+
+    fn add(
+        &mut self,
+        name: HostName,
+        assignment: AssignmentName,
+        told: Told,
+        (heard, claimed): (Heard, Option<PublicKey>),
+    ) {
+        let wanted = self.wanted(&told, &heard);
+        let metadata = wanted.as_ref().and_then(|wanted| self.metadata(wanted, &told)).unwrap_or_default();
+        let standing = Standing::Unknown;
+        let mut host = Host { name: name.clone(), assignment, told, heard, claimed, wanted, metadata, standing };
+        host.standing = judge(&host, self.now);
+        self.hosts.insert(name, host);
+    }
+
+    /// What the host is to follow: by its assignment, or else, as far as it says so itself, by its own settings.
+    fn wanted(&self, told: &Told, heard: &Heard) -> Option<Wanted> {
+        let (remote, configuration) = match told {
+            Told::Following { following, .. } => (following.remote.clone(), following.configuration.clone()),
+            Told::Nothing | Told::Removed | Told::Refused(_) => {
+                let obeyed = heard.report()?.obeys.clone()?;
+                (obeyed.remote, obeyed.configuration)
+            }
+        };
+        let held = self.held(told, &remote);
+        let release = held.and_then(|document| wanted_release(document, &configuration));
+        Some(Wanted { remote, configuration, release })
+    }
+
+    fn held(&self, told: &Told, remote: &RemoteName) -> Result<&Verified<RemoteState>, NoRelease> {
+        let pin = told.following().and_then(|following| following.pin);
+        let held = match pin {
+            Some(pin) => self.pinned.get(&(remote.clone(), pin.serial)).ok_or(NoRelease::NoSuchRelease(pin.serial)),
+            None => self.remotes.get(remote).ok_or(NoRelease::NoSuchRemote),
+        };
+        held?.as_ref().map_err(Clone::clone)
+    }
+
+    fn metadata(&self, wanted: &Wanted, told: &Told) -> Option<Metadata> {
+        let State::Present(release) = self.held(told, &wanted.remote).ok()?.body() else { return None };
+        release.configurations.get(&wanted.configuration)?.host.clone()
+    }
+}
+
+/// The name of the assignment that a host asks for unless it is told another's.
+pub(crate) fn own_assignment(host: &HostName) -> AssignmentName {
+    host.as_str().parse().expect("hosts and assignments have one grammar")
+}
+
+fn told(assigned: &Assigned) -> Told {
+    match &assigned.state {
+        Err(refusal) => Told::Refused(refusal.kind()),
+        Ok(document) => match document.body() {
+            State::Removed => Told::Removed,
+            State::Present(following) => Told::Following {
+                following: following.clone(),
+                serial: document.header().serial,
+                created: document.header().created,
+            },
+        },
+    }
+}
+
+fn heard(reported: Reported) -> Heard {
+    let key = reported.key;
+    match reported.state {
+        Err(refusal) => Heard::Refused { kind: refusal.kind(), key },
+        Ok(document) => {
+            let document = document.into_document();
+            Heard::Report { header: Box::new(document.header), report: Box::new(document.body.cleaned()), key }
+        }
+    }
+}
+
+/// The key that a host's own assignment says it reports with.
+fn pinned_key<'a>(assignments: &'a BTreeMap<AssignmentName, Told>, host: &HostName) -> Option<&'a PublicKey> {
+    assignments.get(&own_assignment(host))?.following()?.report_key.as_ref()
+}
+
+fn held(pointer: Pointer) -> Held {
+    pointer.state.map_err(|refusal| NoRelease::Refused(refusal.kind()))
+}
+
+/// The releases that assignments pin.
+async fn pinned(
+    fleet: &Fleet,
+    assignments: &BTreeMap<AssignmentName, Told>,
+) -> Result<BTreeMap<(RemoteName, Serial), Held>, StoreError> {
+    let pin = |following: &Following| Some((following.remote.clone(), following.pin?.serial));
+    let wanted: BTreeSet<_> = assignments.values().filter_map(|told| pin(told.following()?)).collect();
+    let read = wanted.into_iter().map(async |(remote, serial)| {
+        let found = fleet.release(&remote, serial).await?;
+        let missing = NoRelease::NoSuchRelease(serial);
+        let held =
+            found.map_or(Err(missing), |entry| entry.state.map_err(|refusal| NoRelease::Refused(refusal.kind())));
+        Ok(((remote, serial), held))
+    });
+    stream::iter(read).buffered(CONCURRENT).try_collect().await
+}
+
+fn wanted_release(
+    document: &Verified<RemoteState>,
+    configuration: &ConfigurationName,
+) -> Result<WantedRelease, NoRelease> {
+    let State::Present(release) = document.body() else { return Err(NoRelease::Removed) };
+    let header = document.header();
+    let Release { archive, source, configurations, .. } = &**release;
+    let system = configurations.get(configuration);
+    if system.is_none() && !configurations.is_empty() {
+        return Err(NoRelease::NoSuchConfiguration(header.serial));
+    }
+    let mut systems = vec![format!("{}#{configuration}", archive.sha256)];
+    if let Some(system) = system {
+        systems.push(system.drv_path.clone());
+        systems.extend(system.out_path.clone());
+    }
+    let dirty = if source.dirty { "+" } else { "" };
+    Ok(WantedRelease {
+        serial: header.serial,
+        digest: document.digest(),
+        created: header.created,
+        archive: *archive,
+        rev: source.rev.as_ref().map(|rev| format!("{rev}{dirty}")),
+        systems,
+    })
+}

@@ -1,0 +1,134 @@
+//! What operators see of their fleet.
+
+use std::fs;
+
+use npc_tests::eventually;
+use npc_tests::process::Ended;
+use npc_tests::world::{Agent, Kind, World};
+use serde_json::Value;
+
+/// The second release fails where a file says so.
+const APPLY: &str =
+    "test ! -e \"$(dirname \"$0\")/fails\" || test $NPC_SERIAL != 2 || { printf 'no \\033[31mway\\n' >&2; exit 3; }\n";
+
+fn status(world: &World, arguments: &[&str]) -> Value {
+    let ended = world.in_fleet(&[&["status", "--json"], arguments].concat());
+    assert!([Some(0), Some(7)].contains(&ended.code), "{ended:?}");
+    let status: Value = serde_json::from_str(&ended.data).expect("JSON");
+    assert_eq!(status["well"] == true, ended.code == Some(0), "the exit code says whether all is well");
+    status
+}
+
+fn host<'a>(status: &'a Value, name: &str) -> Option<&'a Value> {
+    status["hosts"].as_array().expect("hosts").iter().find(|host| host["host"] == name)
+}
+
+/// Waits until this is how the host is.
+fn is(world: &World, name: &str, standing: &str) -> Value {
+    eventually(&format!("{name} is {standing}"), || {
+        let status = status(world, &[]);
+        host(&status, name).filter(|host| host["standing"] == standing).cloned()
+    })
+}
+
+fn why(world: &World, name: &str) -> Ended {
+    world.in_fleet(&["why", name])
+}
+
+/// Hosts `web-1` and `db-1`, which follow `prod` and have reported.
+fn two_hosts(world: &World) -> [Agent<'_>; 2] {
+    ["web-1", "db-1"].map(|name| world.command_agent(name, APPLY))
+}
+
+#[test]
+fn the_status_says_of_every_host_what_it_should_run_and_whether_it_does() {
+    let world = World::new(&Kind::Directory);
+    world.publish();
+    let agents = two_hosts(&world);
+    world.in_fleet(&["repoint", "web-9", "--remote", "prod"]).works();
+    let running = agents.each_ref().map(Agent::start);
+    let web = is(&world, "web-1", "current");
+    is(&world, "db-1", "current");
+    assert_eq!((&web["wanted"]["serial"], &web["report"]["runs"]["serial"]), (&1.into(), &1.into()));
+    assert_eq!((&web["key"], &web["follows"]["remote"]), (&"unpinned".into(), &"prod".into()));
+    let never = host(&status(&world, &[]), "web-9").expect("there").clone();
+    assert_eq!((&never["standing"], &never["seen"]), (&"unknown".into(), &Value::Null));
+    assert!(why(&world, "web-9").data.contains("never reported"));
+    assert!(why(&world, "web-1").works().contains("web-1 runs prod@1, which is what it should"));
+    let table = world.in_fleet(&["status"]);
+    assert_eq!(table.code, Some(7));
+    assert!(table.words.contains("3 hosts: 2 current, 1 unknown"), "{table:?}");
+    let line = table.data.lines().find(|line| line.starts_with("web-1")).expect("a line");
+    assert!(line.contains("current") && line.contains("prod@1") && line.contains("committed"), "{line}");
+    world.in_fleet(&["status", "*-1", "--except", "web-*"]).works();
+    world.in_fleet(&["status", "web-7"]).fails(2, &["`web-7` matches no host", "hint: "]);
+    world.in_fleet(&["status", "all", "--except", "web-7"]).fails(2, &["`web-7` matches no host"]);
+    drop(running);
+}
+
+#[test]
+fn a_failure_is_shown_with_its_log_and_explained_and_tried_again_when_told() {
+    let world = World::new(&Kind::Directory);
+    world.publish();
+    let [web, _] = two_hosts(&world);
+    let _running = web.start();
+    is(&world, "web-1", "current");
+    fs::write(web.path("fails"), "").expect("written");
+    world.edit("which fails\n");
+    world.publish();
+    let failed = is(&world, "web-1", "failed");
+    assert_eq!(failed["report"]["runs"]["serial"], 1);
+    let page = world.in_fleet(&["status", "web-1"]);
+    assert_eq!(page.code, Some(7));
+    assert!(page.data.contains("[31mway") && !page.data.contains('\u{1b}'), "{}", page.data);
+    let said = why(&world, "web-1");
+    assert_eq!(said.code, Some(7));
+    assert!(said.data.contains("web-1 does not run prod@2 because that failed there (activation-failed)"), "{said:?}");
+    world.in_fleet(&["retry", "web-1"]).fails(2, &["is not assigned", "repoint web-1"]);
+}
+
+#[test]
+fn a_host_that_is_paused_from_afar_stays_until_it_is_resumed() {
+    let world = World::new(&Kind::Directory);
+    world.publish();
+    let [web, db] = two_hosts(&world);
+    let _running = [web.start(), db.start()];
+    for name in ["web-1", "db-1"] {
+        is(&world, name, "current");
+    }
+    world.in_fleet(&["hosts", "pause", "all"]).fails(2, &["is not assigned"]);
+    world.in_fleet(&["repoint", "all", "--remote", "prod"]).works();
+    let paused = world.in_fleet(&["hosts", "pause", "remote:prod", "--except", "db-1"]).works();
+    assert_eq!(paused.trim(), "web-1: prod web-1 -> prod web-1, paused");
+    world.edit("which some take in\n");
+    world.publish();
+    is(&world, "db-1", "current");
+    is(&world, "web-1", "paused");
+    assert!(why(&world, "web-1").data.contains("npc-publish hosts resume"));
+    world.in_fleet(&["hosts", "resume", "web-*"]).works();
+    is(&world, "web-1", "current");
+}
+
+#[test]
+fn a_host_is_known_by_the_key_that_it_had_when_it_was_first_assigned() {
+    let world = World::new(&Kind::Directory);
+    world.publish();
+    let [web, db] = two_hosts(&world);
+    let running = web.start();
+    is(&world, "web-1", "current");
+    world.in_fleet(&["repoint", "web-1", "--remote", "prod"]).works();
+    assert_eq!(is(&world, "web-1", "current")["key"], "pinned");
+    drop(running);
+    // Another machine reports under its name.
+    let settings = fs::read_to_string(db.path("agent.toml")).expect("read");
+    fs::write(db.path("agent.toml"), settings.replace("db-1", "web-1").replace("host-web-1", "host-db-1"))
+        .expect("written");
+    let _running = db.start();
+    let refused = is(&world, "web-1", "refused");
+    assert_eq!(refused["key"], "wrong");
+    assert!(refused["why"].as_str().expect("words").contains("another key than the pinned one"), "{refused}");
+    world.in_fleet(&["hosts", "pin", "web-1"]).fails(4, &["another key", "--force"]);
+    world.in_fleet(&["hosts", "pin", "web-1", "--force"]).works();
+    assert_eq!(is(&world, "web-1", "current")["key"], "pinned");
+    world.in_fleet(&["hosts", "forget", "web-1"]).works();
+}
