@@ -89,7 +89,10 @@ impl Checkout {
 #[test]
 fn every_block_has_a_test() {
     let names: Vec<String> = blocks().into_keys().collect();
-    assert_eq!(names, ["", "agent", "directory", "garage", "pack", "repoint", "rotate", "s3", "serve"]);
+    assert_eq!(
+        names,
+        ["", "agent", "directory", "garage", "pack", "promote", "repoint", "rotate", "s3", "serve", "status"]
+    );
     // What has no name builds the workspace, or is what runs this test; cargo itself says whether the names are right.
     let unnamed = blocks()[""].clone();
     let expected = "cargo xtask demo\ncargo build --release -p npc-publish -p npc-agent\ncargo xtask test\n";
@@ -118,9 +121,31 @@ fn the_commands_that_point_hosts_elsewhere_work() {
     let nix_free = [("NPC_NIX", "none")];
     let ended = run(&blocks()["repoint"], &world.path("fleet"), &world.path("home"), &nix_free);
     let data = ended.works();
-    for line in ["web-2: its own settings -> canary web-2", "web-1@1", "web-1: follows its own settings"] {
+    for line in ["web-2: its own settings -> canary web-2", "web-1@1", "web-1: canary web-1 -> its own settings"] {
         assert!(data.contains(line), "{line}: {data}");
     }
+}
+
+#[test]
+fn the_commands_that_show_the_fleet_work() {
+    let world = World::new(&Kind::Directory);
+    world.publish();
+    let agent = world.command_agent("web-1", "true");
+    let _running = agent.start();
+    eventually("all is well", || (world.in_fleet(&["why", "web-1"]).code == Some(0)).then_some(()));
+    let data = run(&blocks()["status"], &world.path("fleet"), &world.path("home"), &[]).works();
+    assert!(data.contains("SHOULD RUN") && data.contains("web-1 runs prod@1, which is what it should"), "{data}");
+}
+
+#[test]
+fn the_commands_that_promote_and_go_back_work() {
+    let world = World::new(&Kind::Directory);
+    world.publish();
+    world.edit("proved in staging\n");
+    let nix_free = [("NPC_NIX", "none")];
+    let ended = run(&blocks()["promote"], &world.path("fleet"), &world.path("home"), &nix_free);
+    assert!(ended.words.contains("prod@3 holds what prod@1 holds"), "{ended:?}");
+    assert!(ended.works().contains("prod@3"));
 }
 
 /// Nix at least parses what the README has of Nix.

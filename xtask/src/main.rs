@@ -7,6 +7,7 @@ mod demo;
 mod fuzz;
 mod pack;
 mod shell;
+mod status;
 mod test;
 mod tools;
 
@@ -52,6 +53,12 @@ enum Bench {
         #[arg(long, default_value_t = 1000)]
         polls: u32,
     },
+    /// How long the status of a large fleet takes
+    Status {
+        /// How many hosts
+        #[arg(long, default_value_t = 5000)]
+        hosts: usize,
+    },
     /// How fast archives are compressed, by back end
     Archive,
     /// What packing takes in a repository of 100,000 files, next to packing all of it
@@ -71,6 +78,7 @@ fn main() -> ExitCode {
         Task::Test { filter } => test::test(filter.as_deref()),
         Task::Fuzz { target, seconds } => fuzz::fuzz(target.as_deref(), seconds),
         Task::Bench(Bench::Poll { polls }) => bench::poll(polls),
+        Task::Bench(Bench::Status { hosts }) => status::status(hosts),
         Task::Bench(Bench::Archive) => bench::archive(),
         Task::Bench(Bench::Pack { files }) => pack::pack(files),
     };

@@ -8,7 +8,7 @@ use npc_tests::process::start_garage;
 
 use crate::shell::{announce, build_programs, cargo, command, root, run};
 use crate::tools::{Tools, is_ci, on_path, provide};
-use crate::{Outcome, bench, demo, fuzz, pack};
+use crate::{Outcome, bench, demo, fuzz, pack, status};
 
 /// How long each target is fuzzed in CI, in seconds: for what only just broke. Plain tests replay what was found before.
 const FUZZING: u32 = 10;
@@ -34,6 +34,7 @@ pub(crate) fn test(filter: Option<&str>) -> Outcome {
         if is_ci() {
             bench::poll(1000)?;
             bench::archive()?;
+            status::status(5000)?;
             pack::pack(100_000)?;
             fuzz::fuzz(None, FUZZING)?;
         }
