@@ -10,7 +10,7 @@ use crate::document::Serial;
 use crate::name::{AssignmentName, HostName, RemoteName, RolloutName};
 
 /// What format 1 has at the top of a store, and `probe`, where a store's abilities are tried out.
-const FOLDERS: [&str; 9] =
+pub const FOLDERS: [&str; 9] =
     ["trust", "remotes", "releases", "archives", "assignments", "reports", "rollouts", "binaries", "probe"];
 
 /// The relative path of an object: one of format 1's folders, then segments of `a-z`, `0-9`, `.`, `_` and `-`, joined by
@@ -27,6 +27,11 @@ impl ObjectKey {
     /// The path as text, without a leading slash.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The one of [`FOLDERS`] that the object lies in.
+    pub fn folder(&self) -> &str {
+        self.0.split('/').next().unwrap_or(&self.0)
     }
 
     /// What follows the last slash.

@@ -444,9 +444,13 @@ pub(crate) struct Serve {
     /// The address to listen on; port 0 picks a free one, and the address is printed
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8420")]
     pub(crate) listen: SocketAddr,
-    /// A file with one token a line, for who may write and list; without it, the store can only be read
+    /// A file with one token a line, for operators, who may write and list; without it, none may. Read anew when it changes
     #[arg(long, value_name = "FILE")]
     pub(crate) tokens: Option<PathBuf>,
+    /// A file with `HOST TOKEN [ASSIGNMENT]` a line, for hosts: each reads what it follows and writes its own report, and
+    /// reading takes a token from then on. Read anew when it changes
+    #[arg(long, value_name = "FILE")]
+    pub(crate) host_tokens: Option<PathBuf>,
     /// Accept tokens off this machine, since a proxy in front encrypts the traffic
     #[arg(long)]
     pub(crate) behind_tls_proxy: bool,

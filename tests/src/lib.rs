@@ -10,6 +10,7 @@ pub mod behaviour;
 pub mod fault_proxy;
 pub mod flakes;
 pub mod host;
+pub mod http;
 pub mod journal;
 pub mod parts;
 pub mod process;

@@ -19,6 +19,9 @@ use crate::{eventually, journal};
 /// Who may write to a served store.
 pub const TOKEN: &str = "a-token-that-only-tests-know";
 
+/// The file that names hosts to a server, where there is one.
+const HOST_TOKENS: &str = "host-tokens";
+
 /// Where the fleet's store is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
@@ -170,6 +173,20 @@ impl World {
         self.server = Some(serve(self.folder.path(), &address).0);
     }
 
+    /// Serves anew, at the old address, for hosts with these tokens alone beside the operators: `HOST TOKEN [ASSIGNMENT]` a line.
+    pub fn serve_hosts(&mut self, lines: &str) {
+        self.name_hosts(lines);
+        if let Some(server) = self.server.take() {
+            server.stop();
+        }
+        self.serve_again();
+    }
+
+    /// Replaces the file of the hosts' tokens, also while it is in use.
+    pub fn name_hosts(&self, lines: &str) {
+        npc_core::files::write_atomically(&self.path(HOST_TOKENS), lines.as_bytes(), 0o600).expect("written");
+    }
+
     /// Has a command use the world's own Nix store, which its publisher and its hosts share.
     fn with_nix(&self, command: &mut Command, nix: &Nix) {
         for name in ["nix/state/profiles", "nix/conf"] {
@@ -262,6 +279,9 @@ fn serve(folder: &Path, address: &str) -> (Background, String) {
     }
     let mut command = Command::new(program("npc-publish"));
     command.arg("serve").arg(folder.join("store")).args(["--listen", address]).arg("--tokens").arg(tokens);
+    if folder.join(HOST_TOKENS).exists() {
+        command.arg("--host-tokens").arg(folder.join(HOST_TOKENS));
+    }
     command.env("NPC_LOG", "info,npc_publish=debug");
     let mut server = Background::start(&mut command, &folder.join("server.log"));
     let url = eventually("the server says where it is", || {

@@ -1,55 +1,21 @@
 //! The embedded HTTP store, asked by hand.
 
-use std::fmt::Write as _;
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use npc_core::digest::Digest;
+use npc_tests::http::{self, Answer};
 use npc_tests::parts::program;
 use npc_tests::process::{Background, Ended};
 use npc_tests::world::{Kind, TOKEN, World};
 use npc_tests::{eventually, noise};
 use rustix::process::Signal;
 
-/// An answer: the head as text, and the body.
-struct Answer {
-    head: String,
-    body: Vec<u8>,
-}
-
-impl Answer {
-    fn status(&self) -> u16 {
-        self.head.split_whitespace().nth(1).expect("a status").parse().expect("a number")
-    }
-
-    fn header(&self, name: &str) -> Option<&str> {
-        self.head.lines().find_map(|line| {
-            let (found, value) = line.split_once(':')?;
-            found.eq_ignore_ascii_case(name).then(|| value.trim())
-        })
-    }
-}
-
 fn ask(world: &World, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-    let url = world.url().to_string();
-    let address = url.trim_start_matches("http://").trim_end_matches('/');
-    let mut stream = TcpStream::connect(address).expect("connected");
-    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
-    let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
-    for (name, value) in headers {
-        let _ = write!(head, "{name}: {value}\r\n");
-    }
-    let _ = write!(head, "content-length: {}\r\n\r\n", body.len());
-    stream.write_all(head.as_bytes()).expect("sent");
-    stream.write_all(body).expect("sent");
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).expect("answered");
-    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("a head");
-    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
-    Answer { head, body: bytes[end + 4..].to_vec() }
+    http::ask(world.url(), method, path, headers, body)
 }
 
 fn somebody_waits(log: impl Fn() -> String) {

@@ -4,22 +4,23 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use npc_core::files;
-use npc_core::store::{DirectoryStore, Token};
+use npc_core::store::DirectoryStore;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli;
 use crate::console;
 use crate::failure::{Exit, Failure};
-use crate::server::{Server, Settings, Tokens};
+use crate::server::{Current, Server, Settings, Sources, TokensError};
 
 pub(crate) async fn serve(arguments: cli::Serve) -> Result<(), Failure> {
     let directory = &arguments.directory;
     let cannot =
         |error: std::io::Error| Failure::new(Exit::Store, format!("cannot serve `{}`: {error}", directory.display()));
-    let tokens = arguments.tokens.as_deref().map(read_tokens).transpose()?;
-    if tokens.is_some() && !arguments.listen.ip().is_loopback() && !arguments.behind_tls_proxy {
+    let sources = Sources { operators: arguments.tokens, hosts: arguments.host_tokens };
+    let has_tokens = !sources.is_empty();
+    let tokens = Arc::new(Current::read(sources)?);
+    if has_tokens && !arguments.listen.ip().is_loopback() && !arguments.behind_tls_proxy {
         return Err(Failure::usage(format!(
             "{} can be reached from elsewhere, where tokens would travel in the clear",
             arguments.listen
@@ -46,20 +47,11 @@ pub(crate) async fn serve(arguments: cli::Serve) -> Result<(), Failure> {
     Ok(())
 }
 
-fn read_tokens(path: &std::path::Path) -> Result<Tokens, Failure> {
-    let shown = path.display();
-    let cannot = |error: std::io::Error| Failure::usage(format!("cannot read the tokens in `{shown}`: {error}"));
-    if files::is_readable_by_others(path).map_err(cannot)? {
-        return Err(Failure::usage(format!("`{shown}` can be read by others than its owner"))
-            .hint(format!("chmod 600 {shown}")));
+impl From<TokensError> for Failure {
+    fn from(error: TokensError) -> Self {
+        let hint = error.hint();
+        Self::usage(error).hint(hint)
     }
-    let text = fs::read_to_string(path).map_err(cannot)?;
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let tokens = lines.map(Token::new).collect::<Result<Vec<_>, _>>()?;
-    if tokens.is_empty() {
-        return Err(Failure::usage(format!("`{shown}` holds no token")));
-    }
-    Ok(Tokens::new(&tokens))
 }
 
 /// Resolves at SIGINT or SIGTERM.

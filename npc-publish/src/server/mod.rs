@@ -4,8 +4,12 @@
 //! among writers, also with a publisher that writes to the same directory without asking this server. What changes in the
 //! directory is noticed through the kernel and wakes those who wait ([`changes`]).
 
+mod access;
 mod changes;
+mod current;
 mod requests;
+mod stamp;
+mod tokens;
 mod versions;
 
 use std::convert::Infallible;
@@ -24,11 +28,12 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use npc_core::digest::Digest;
-use npc_core::store::{DirectoryStore, Token};
+use npc_core::store::DirectoryStore;
 use tokio::net::TcpListener;
 
 use self::changes::Changes;
+pub(crate) use self::current::Current;
+pub(crate) use self::tokens::{Sources, TokensError};
 use self::versions::Versions;
 
 /// How long a client may take to send the head of a request.
@@ -37,26 +42,10 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long requests under way may take after the server was told to stop.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Who may write. Tokens are kept and compared as digests, so that comparing takes the same time however much matches.
-pub(crate) struct Tokens(Vec<Digest>);
-
-impl Tokens {
-    /// Whoever bears one of these.
-    pub(crate) fn new(tokens: &[Token]) -> Self {
-        Self(tokens.iter().map(|token| Digest::of(token.reveal().as_bytes())).collect())
-    }
-
-    fn admit(&self, headers: &HeaderMap) -> bool {
-        let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let digest = value.and_then(|value| value.strip_prefix("Bearer ")).map(|token| Digest::of(token.as_bytes()));
-        digest.is_some_and(|digest| self.0.contains(&digest))
-    }
-}
-
 /// How to serve.
 pub(crate) struct Settings {
-    /// Who may write; without tokens, nobody.
-    pub(crate) tokens: Option<Tokens>,
+    /// Who is known by which token.
+    pub(crate) tokens: Arc<Current>,
     /// The longest wait for a change that is granted.
     pub(crate) longest_wait: Duration,
     /// How many may wait at once.
@@ -86,6 +75,7 @@ impl Server {
             .layer(middleware::from_fn(access_log))
             .with_state(Arc::clone(&self));
         let service = TowerToHyperService::new(router);
+        let keeping_up = tokio::spawn(Arc::clone(&self.settings.tokens).keep_up());
         let graceful = GracefulShutdown::new();
         tokio::pin!(stopped);
         loop {
@@ -112,6 +102,7 @@ impl Server {
                 }
             });
         }
+        keeping_up.abort();
         self.changes.stop();
         if tokio::time::timeout(GRACE, graceful.shutdown()).await.is_err() {
             tracing::warn!("some requests did not end in time");

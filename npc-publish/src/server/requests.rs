@@ -18,6 +18,7 @@ use serde_json::json;
 use tokio::io::AsyncReadExt as _;
 use tokio_util::io::ReaderStream;
 
+use super::access::{self, Act, Bearer};
 use super::changes::Woken;
 use super::{Server, Shared};
 
@@ -27,14 +28,35 @@ type Refused = (StatusCode, &'static str);
 pub(super) async fn answer(State(server): Shared, request: Request) -> Response {
     let path = request.uri().path();
     let path = path.strip_prefix('/').unwrap_or(path).to_owned();
-    let answered = match *request.method() {
-        Method::GET if path.is_empty() || path.ends_with('/') => list(&server, request.headers(), &path).await,
-        Method::GET | Method::HEAD => read(server, request, &path).await,
-        Method::PUT => write(server, request, &path).await,
-        Method::DELETE => remove(&server, request.headers(), &path).await,
-        _ => Err((StatusCode::METHOD_NOT_ALLOWED, "only GET, HEAD, PUT and DELETE")),
+    let answered = match server.settings.tokens.get().bearer(request.headers()) {
+        None => Err(TOKEN_NEEDED),
+        Some(_) => match *request.method() {
+            Method::GET if path.is_empty() || path.ends_with('/') => list(&server, request.headers(), &path).await,
+            Method::GET | Method::HEAD => read(server, request, &path).await,
+            Method::PUT => write(server, request, &path).await,
+            Method::DELETE => remove(&server, request.headers(), &path).await,
+            _ => Err((StatusCode::METHOD_NOT_ALLOWED, "only GET, HEAD, PUT and DELETE")),
+        },
     };
-    answered.unwrap_or_else(|(status, sentence)| (status, format!("{sentence}\n")).into_response())
+    let mut response = answered.unwrap_or_else(|(status, sentence)| (status, format!("{sentence}\n")).into_response());
+    if response.status() == StatusCode::UNAUTHORIZED {
+        // RFC 9110, section 15.5.2, and RFC 6750, section 3.
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
+}
+
+const TOKEN_NEEDED: Refused = (StatusCode::UNAUTHORIZED, "a token is needed");
+
+/// Lets a request go on, by the tokens of this moment, as its bearer's; whoever is refused learns nothing of what there is.
+fn admit(server: &Server, headers: &HeaderMap, act: Act<'_>) -> Result<Bearer, Refused> {
+    let tokens = server.settings.tokens.get();
+    match tokens.bearer(headers) {
+        Some(bearer) if access::allows(&bearer, act) => Ok(bearer),
+        Some(Bearer::Anyone) if !tokens.are_there() => Err((StatusCode::FORBIDDEN, "this store can only be read")),
+        Some(Bearer::Anyone) | None => Err(TOKEN_NEEDED),
+        Some(_) => Err((StatusCode::FORBIDDEN, "this token does not allow it")),
+    }
 }
 
 fn parse(path: &str) -> Result<ObjectKey, Refused> {
@@ -44,14 +66,6 @@ fn parse(path: &str) -> Result<ObjectKey, Refused> {
 fn broken(error: &io::Error) -> Refused {
     tracing::error!(%error, "the store's directory failed");
     (StatusCode::INTERNAL_SERVER_ERROR, "the store's directory failed")
-}
-
-fn may_write(server: &Server, headers: &HeaderMap) -> Result<(), Refused> {
-    match &server.settings.tokens {
-        None => Err((StatusCode::FORBIDDEN, "this store can only be read")),
-        Some(tokens) if tokens.admit(headers) => Ok(()),
-        Some(_) => Err((StatusCode::UNAUTHORIZED, "a token is needed")),
-    }
 }
 
 /// Runs file work where it does not hold up other connections.
@@ -88,6 +102,7 @@ fn wait_asked(headers: &HeaderMap) -> Option<Duration> {
 async fn read(server: Arc<Server>, request: Request, path: &str) -> Result<Response, Refused> {
     let key = parse(path)?;
     let headers = request.headers();
+    admit(&server, headers, Act::Read(&key))?;
     let mut listener = server.changes.listen();
     let mut etag = version(&server, &key).await?;
     let unless = headers.get(header::IF_NONE_MATCH);
@@ -105,6 +120,8 @@ async fn read(server: Arc<Server>, request: Request, path: &str) -> Result<Respo
                 Ok(Woken::Stopped) | Err(_) => break,
             }
         }
+        // Meanwhile a token may have been revoked.
+        admit(&server, headers, Act::Read(&key))?;
     }
     let Some(etag) = etag else { return Err((StatusCode::NOT_FOUND, "no such object")) };
     let mut response = if names(unless, &etag) {
@@ -166,13 +183,14 @@ fn range_start(headers: &HeaderMap) -> Option<u64> {
 }
 
 async fn write(server: Arc<Server>, request: Request, path: &str) -> Result<Response, Refused> {
-    may_write(&server, request.headers())?;
     let key = parse(path)?;
+    let bearer = admit(&server, request.headers(), Act::Write(&key))?;
     let precondition = precondition(request.headers())?;
     let temporary = off_the_reactor(&server, |server| server.store.temporary()).await;
     let (file, temporary) = temporary.map_err(|_| (StatusCode::INSUFFICIENT_STORAGE, "there is no room"))?.into_parts();
     let mut file = tokio::fs::File::from_std(file);
-    let received = receive(request.into_body().into_data_stream(), &mut file).await?;
+    let most = access::most_bytes(&bearer);
+    let received = receive(request.into_body().into_data_stream(), &mut file, most).await?;
     let temporary = tempfile::NamedTempFile::from_parts(file.into_std().await, temporary);
     let ((), digest, _) = received.finish();
     if key.as_str().starts_with("archives/") && key != layout::archive(&digest) {
@@ -213,7 +231,7 @@ fn precondition(headers: &HeaderMap) -> Result<Precondition, Refused> {
 }
 
 /// Takes in a body: bounded in length, and in how long its sender may be silent.
-async fn receive(mut body: BodyDataStream, file: &mut tokio::fs::File) -> Result<Hashing<()>, Refused> {
+async fn receive(mut body: BodyDataStream, file: &mut tokio::fs::File, most: u64) -> Result<Hashing<()>, Refused> {
     use tokio::io::AsyncWriteExt as _;
     let write_failed = |error: io::Error| match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
@@ -229,8 +247,8 @@ async fn receive(mut body: BodyDataStream, file: &mut tokio::fs::File) -> Result
             Some(Ok(piece)) => piece,
             Some(Err(_)) => return Err((StatusCode::BAD_REQUEST, "the body broke off")),
         };
-        if hashing.length() + piece.len() as u64 > limits::ARCHIVE_BYTES {
-            return Err((StatusCode::PAYLOAD_TOO_LARGE, "no object is so large"));
+        if hashing.length() + piece.len() as u64 > most {
+            return Err((StatusCode::PAYLOAD_TOO_LARGE, "no such object is so large"));
         }
         file.write_all(&piece).await.map_err(write_failed)?;
         hashing.update(&piece);
@@ -240,8 +258,8 @@ async fn receive(mut body: BodyDataStream, file: &mut tokio::fs::File) -> Result
 }
 
 async fn remove(server: &Server, headers: &HeaderMap, path: &str) -> Result<Response, Refused> {
-    may_write(server, headers)?;
     let key = parse(path)?;
+    admit(server, headers, Act::Remove(&key))?;
     // What was signed once stays: its serial could be signed again for something else. An archive is its digest's.
     if key.is_immutable() && !key.as_str().starts_with("archives/") {
         return Err((StatusCode::FORBIDDEN, "this object is never removed"));
@@ -254,7 +272,7 @@ async fn remove(server: &Server, headers: &HeaderMap, path: &str) -> Result<Resp
 }
 
 async fn list(server: &Server, headers: &HeaderMap, prefix: &str) -> Result<Response, Refused> {
-    may_write(server, headers)?;
+    admit(server, headers, Act::List)?;
     let safe = prefix.split('/').all(|segment| !segment.starts_with('.'));
     if !safe || prefix.is_empty() {
         return Err((StatusCode::NOT_FOUND, "no such prefix"));

@@ -1,30 +1,16 @@
 //! The versions of objects, so that a thousand waiting hosts do not have the same file hashed a thousand times.
 
 use std::collections::HashMap;
-use std::fs::Metadata;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Mutex, PoisonError};
 
 use npc_core::layout::ObjectKey;
 use npc_core::store::{DirectoryStore, ETag};
 
+use super::stamp::Stamp;
+
 /// No more objects are remembered; beyond, all are forgotten and found out anew.
 const MOST_REMEMBERED: usize = 100_000;
-
-/// What no two contents of a file have in common: a renamed file has a change time of its own.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    inode: u64,
-    size: u64,
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
-        Self { inode: metadata.ino(), size: metadata.len(), changed: (metadata.ctime(), metadata.ctime_nsec()) }
-    }
-}
 
 /// Versions by object, as long as the object's file is the same.
 #[derive(Default)]
