@@ -7,6 +7,9 @@ let
 
   format = pkgs.formats.toml { };
 
+  # What the credential is called that holds the token for the store.
+  credential = "store-token";
+
   # When a probation must be over, in seconds; the agent's own default.
   limit = cfg.settings.probation.limit or 600;
 in
@@ -32,7 +35,7 @@ in
       };
       description = ''
         The agent's settings: what `npc-publish init` prints, what to follow, and whatever else the README lists. They end up in
-        the Nix store, which everybody on the host can read: credentials belong into `environmentFile`.
+        the Nix store, which everybody on the host can read: credentials belong into `environmentFile` or `storeTokenFile`.
       '';
     };
 
@@ -42,11 +45,26 @@ in
       example = "/run/secrets/npc-agent";
       description = "A file with credentials for the store, such as `AWS_ACCESS_KEY_ID=…`, one a line.";
     };
+
+    storeTokenFile = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      example = "/run/secrets/npc-store-token";
+      description = ''
+        A file with this host's token for an HTTP store. systemd hands it to the agent as a credential whenever the agent starts:
+        after replacing it, `systemctl restart npc-agent`. To have the agent itself read a file, and read it anew when the store
+        refuses the token, name one that only root can read in `settings.store_token_file` instead.
+      '';
+    };
   };
 
   config = mkIf cfg.enable {
     # The name that the host has for the network is not for the network to decide.
     services.npc-agent.settings.host = lib.mkDefault (lib.toLower config.networking.hostName);
+
+    # Where systemd puts the credential of that name.
+    services.npc-agent.settings.store_token_file =
+      mkIf (cfg.storeTokenFile != null) "/run/credentials/npc-agent.service/${credential}";
 
     assertions = [
       {
@@ -90,6 +108,7 @@ in
         TimeoutStopSec = "45min";
         StateDirectory = "npc-agent";
         EnvironmentFile = lib.optional (cfg.environmentFile != null) cfg.environmentFile;
+        LoadCredential = lib.optional (cfg.storeTokenFile != null) "${credential}:${cfg.storeTokenFile}";
       };
     };
   };

@@ -2,7 +2,8 @@
 //!
 //! [`machine`] decides what to do and touches nothing; [`driver`] does it and tells the machine how it went; [`poll`] asks
 //! the store; [`activation`] builds and switches; [`health`] says whether the host is well; [`dead_man`] brings the system
-//! before back if nobody commits; [`report`] says of the host what there is to say; [`state`] remembers across restarts; [`settings`] says what to follow.
+//! before back if nobody commits; [`report`] says of the host what there is to say; [`state`] remembers across restarts;
+//! [`settings`] says what to follow, and [`store`] opens it.
 
 pub mod activation;
 pub mod cli;
@@ -22,4 +23,5 @@ mod pretended;
 pub mod report;
 pub mod settings;
 pub mod state;
+pub mod store;
 pub mod supervisor;

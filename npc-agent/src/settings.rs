@@ -42,6 +42,8 @@ const LEAST_COMMIT: Duration = Duration::from_secs(10);
 struct File {
     fleet: FleetId,
     store: String,
+    #[serde(rename = "store_token_file")]
+    store_token: Option<PathBuf>,
     root_keys: Vec<PublicKey>,
     #[serde(default = "one")]
     root_threshold: usize,
@@ -101,6 +103,8 @@ pub struct Settings {
     pub minimum_serials: BTreeMap<RemoteName, Serial>,
     /// The store's address.
     pub store: StoreUrl,
+    /// The file with what lets the host in there, where that is an HTTP store that asks for it.
+    pub store_token_file: Option<PathBuf>,
     /// The host's name in the store.
     pub host: HostName,
     /// The assignment that it obeys once there is one.
@@ -205,6 +209,14 @@ impl Settings {
                 root: file.root.clone(),
             },
         };
+        let store = file.store.parse().map_err(|error: npc_core::store::StoreUrlError| error.to_string())?;
+        match &file.store_token {
+            Some(path) if !path.is_absolute() => return Err("store_token_file is not an absolute path".to_owned()),
+            Some(_) if !matches!(store, StoreUrl::Http(_)) => {
+                return Err("store_token_file is set, and the store is none that takes tokens: https://…".to_owned());
+            }
+            _ => {}
+        }
         let tables = file.tables()?;
         let configuration = match file.configuration {
             Some(configuration) => configuration,
@@ -228,7 +240,8 @@ impl Settings {
                 version: file.minimum_trust,
             },
             minimum_serials: file.minimum_serials,
-            store: file.store.parse().map_err(|error: npc_core::store::StoreUrlError| error.to_string())?,
+            store,
+            store_token_file: file.store_token,
             host,
             assignment,
             following: Following { remote: file.remote, configuration },
@@ -296,6 +309,7 @@ mod tests {
             ("poll_interval = 0", "poll_interval"),
             ("root_threshold = 2", "root_threshold"),
             ("root = \"relative\"", "absolute"),
+            ("store_token_file = \"relative\"", "store_token_file"),
             ("[activation]\ncommand = []", "empty"),
             ("[activation]\nboot_instead_of_switch = [\"never\"]", "boot_instead_of_switch"),
             ("[probation]\nsettle = 700", "limit"),
@@ -308,6 +322,9 @@ mod tests {
             let error = Settings::parse(&format!("{GOOD}\n{addition}"), "web-1").expect_err(addition);
             assert!(error.contains(part), "{error}");
         }
+        let bucket = GOOD.replace("https://store.example.org/", "s3://bucket/fleet");
+        let error = Settings::parse(&format!("{bucket}\nstore_token_file = \"/a/token\""), "web-1");
+        assert!(error.expect_err("S3 takes no tokens").contains("store_token_file"));
         let error = Settings::parse(&GOOD.replace("https://store.example.org/", "nonsense"), "web-1")
             .expect_err("a bad address");
         assert!(error.contains("nonsense"), "{error}");

@@ -30,7 +30,9 @@ let
     };
     attrsOf = type: {
       merge = path: value:
-        if isAttrs value then mapAttrs (name: one: type.merge (path ++ [ name ]) (lib.settled one)) value else throw "${describe path} is no set";
+        if isAttrs value then
+          mapAttrs (name: one: type.merge (path ++ [ name ]) (lib.settled one)) (lib.filterAttrs (_: one: one._condition or true) value)
+        else throw "${describe path} is no set";
     };
     submodule = module: { merge = path: value: lib.complete path module.options [ { condition = true; inherit value; } ]; };
   };
@@ -42,7 +44,7 @@ let
     mkIf = condition: value: { _condition = condition; inherit value; };
     # A default gives way to any definition beside it.
     mkDefault = value: { _default = value; };
-    settled = value: value._default or value;
+    settled = value: value._default or (if value ? _condition then value.value else value);
     toLower = builtins.replaceStrings
       (lib.letters "ABCDEFGHIJKLMNOPQRSTUVWXYZ") (lib.letters "abcdefghijklmnopqrstuvwxyz");
     letters = text: builtins.genList (place: builtins.substring place 1 text) (builtins.stringLength text);

@@ -4,13 +4,15 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use npc_core::document::{Document, Report};
+use npc_core::envelope::Envelope;
 use npc_core::layout;
 use npc_core::limits;
 use npc_tests::eventually;
 use npc_tests::http::{Answer, ask};
 use npc_tests::parts::program;
 use npc_tests::process::Ended;
-use npc_tests::world::{Kind, TOKEN, World};
+use npc_tests::world::{Agent, Kind, TOKEN, World};
 
 /// The token of `web-1`.
 const WEB: &str = "token-of-web-1-0123456789";
@@ -243,4 +245,82 @@ fn what_is_wrong_with_the_hosts_tokens_is_said_at_the_start() {
     serve(&["--tokens", operators]).fails(2, &["line 1 of", "somebody else's"]);
     Ended::of(Command::new("chmod").arg("640").arg(&tokens)).works();
     serve(&[]).fails(2, &["can be read by others", "chmod 600"]);
+}
+
+/// A command agent that bears a token.
+fn agent_bearing<'world>(world: &'world World, host: &str, token: &str, more: &str) -> Agent<'world> {
+    let agent = world.command_agent(host, "true");
+    let file = agent.path("token");
+    npc_core::files::write_atomically(&file, format!("{token}\n").as_bytes(), 0o600).expect("written");
+    let path = agent.path("agent.toml");
+    let settings = fs::read_to_string(&path).expect("read");
+    let (top, tables) = settings.split_once("[probation]").expect("a table");
+    let settings = format!("{top}store_token_file = \"{}\"\n{more}\n[probation]{tables}", file.display());
+    fs::write(path, settings).expect("written");
+    agent
+}
+
+/// Waits until the host reports that it runs this release by that assignment.
+fn reports(world: &World, host: &str, remote: &str, serial: u64) {
+    eventually(&format!("{host} reports {remote}@{serial}"), || {
+        let bytes = fs::read(world.path(&format!("store/reports/{host}.json"))).ok()?;
+        let envelope = Envelope::parse(&bytes).ok()?;
+        let report: Document<Report> = Document::from_payload(envelope.payload()).expect("a report");
+        let obeyed = report.body.obeys?;
+        let release = obeyed.release?;
+        let is_there =
+            obeyed.remote.as_str() == remote && release.serial.get() == serial && obeyed.assignment.is_some();
+        (is_there && report.body.phase == "steady").then_some(())
+    });
+}
+
+#[test]
+fn hosts_with_tokens_are_assigned_follow_and_report() {
+    let mut world = World::new(&Kind::Served);
+    world.publish();
+    world.edit("for canaries\n");
+    world.in_fleet(&["--remote", "canary"]).works();
+    world.in_fleet(&["repoint", "web-1", "--remote", "canary"]).works();
+    world.in_fleet(&["repoint", "workers", "--remote", "canary", "--configuration", "web-2"]).works();
+    world.serve_hosts(&format!("web-1 {WEB}\nw-7 {WORKER} workers\n"));
+    let web = agent_bearing(&world, "web-1", WEB, "");
+    let worker = agent_bearing(&world, "w-7", WORKER, "assignment = \"workers\"");
+    let (web_runs, worker_runs) = (web.start(), worker.start());
+    reports(&world, "web-1", "canary", 1);
+    reports(&world, "w-7", "canary", 1);
+    world.edit("for canaries, again\n");
+    world.in_fleet(&["--remote", "canary"]).works();
+    reports(&world, "web-1", "canary", 2);
+    reports(&world, "w-7", "canary", 2);
+    for running in [web_runs, worker_runs] {
+        let words = running.words();
+        assert!(
+            !words.contains("denied") && !words.contains("cannot report") && !words.contains("token-of-"),
+            "{words}"
+        );
+        running.stop();
+    }
+}
+
+#[test]
+fn a_replaced_token_is_read_anew_and_a_missing_one_is_told() {
+    let world = served();
+    let agent = agent_bearing(&world, "web-1", WEB, "");
+    let running = agent.start();
+    agent.commits(1);
+    let new = "another-token-of-web-1-0123456789";
+    world.name_hosts(&format!("web-1 {new}\n"));
+    eventually("the agent is refused", || running.words().contains("bad-credentials").then_some(()));
+    npc_core::files::write_atomically(&agent.path("token"), new.as_bytes(), 0o600).expect("written");
+    world.edit("for those with the new token\n");
+    world.publish();
+    agent.commits(2);
+    assert!(running.words().contains("its file holds another one"));
+    running.stop();
+    npc_core::files::write_atomically(&agent.path("token"), WEB.as_bytes(), 0o600).expect("written");
+    agent.once().fails(3, &["401", "hint: ", "store_token_file"]);
+    Ended::of(Command::new("chmod").arg("644").arg(agent.path("token"))).works();
+    agent.once().fails(2, &["can be read by others", "hint: chmod 600"]);
+    fs::remove_file(agent.path("token")).expect("removed");
+    agent.once().fails(2, &["cannot read the store's token", "hint: "]);
 }

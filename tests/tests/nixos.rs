@@ -126,3 +126,27 @@ fn the_agents_unit_is_not_restarted_by_its_own_switch() {
     );
     assert!(works(&nix, &json!({}))["service"].is_null(), "nothing is there unless it is enabled");
 }
+
+#[test]
+fn the_stores_token_reaches_the_agent_as_a_credential_and_not_through_the_nix_store() {
+    let Some(nix) = Nix::find() else { return };
+    let evaluated = |more: &Value| {
+        let mut agent = json!({ "enable": true, "package": "/package" });
+        agent.as_object_mut().expect("a table").extend(more.as_object().expect("a table").clone());
+        works(&nix, &json!({ "services": { "npc-agent": agent } }))
+    };
+    let with = evaluated(&json!({ "storeTokenFile": "/run/secrets/token" }));
+    assert_eq!(with["service"]["serviceConfig"]["LoadCredential"], json!(["store-token:/run/secrets/token"]));
+    // systemd.exec(5): the credentials of a system's service lie below /run/credentials, in a directory of the unit's name.
+    let path = with["settings"]["store_token_file"].as_str().expect("a path");
+    assert_eq!(path, "/run/credentials/npc-agent.service/store-token");
+    let settings = format!(
+        "fleet = \"00000000000000000000000000000000\"\nstore = \"https://store.example.org/\"\nremote = \"prod\"\n\
+         root_keys = [\"npc-example-1:MFHzTurg4IF8xTWeLgeXNyHOBKXsYBGCm9lR/dr43wE=\"]\nstore_token_file = \"{path}\"\n"
+    );
+    let read = npc_agent::settings::Settings::parse(&settings, "web-1").expect("settings that the agent reads");
+    assert_eq!(read.store_token_file.as_deref(), Some(Path::new(path)));
+    let without = evaluated(&json!({}));
+    assert_eq!(without["service"]["serviceConfig"]["LoadCredential"], json!([]));
+    assert!(without["settings"]["store_token_file"].is_null());
+}

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use npc_core::document::{Assignment, Obeyed, Standing};
-use npc_core::store::{self, Options, Store, StoreError, read_if_present};
+use npc_core::store::{Store, StoreError, read_if_present};
 use npc_core::trust::walk::{self, WalkError};
 use npc_core::trust::{Floors, Refusal, Subject, Trusted, Verified, verify};
 use npc_core::{Timestamp, explain, layout};
@@ -20,6 +20,7 @@ use crate::poll::Pace;
 use crate::report::Account;
 use crate::settings::Settings;
 use crate::state::{HeldAssignment, Instance, Replay, ReplayError, StateDirectory};
+use crate::store;
 use crate::supervisor::Supervisor;
 
 /// The kind of the trouble.
@@ -45,7 +46,7 @@ pub(super) async fn begin_anew(
 ) -> Result<Option<(Replay, Instance)>, Failure> {
     let mut signals = Signals::listen().map_err(Failure::other)?;
     let instance = Instance::after_a_loss(state)?;
-    let store = store::open(&settings.store, Options::default()).await.map_err(Failure::usage)?;
+    let store = store::open(settings).await?;
     let words = format!("{}; this installation is called {}", ReplayError::Lost, instance.id());
     tracing::error!(kind = STATE_LOST, "{words}");
     let mut supervisor = if once { Supervisor::default() } else { Supervisor::of_this_process().await };

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use npc_core::store::{self, Options, Store};
+use npc_core::store::Store;
 use npc_core::{Timestamp, explain};
 use tokio::runtime::Runtime;
 use tokio::task::LocalSet;
@@ -21,6 +21,7 @@ use crate::poll::{Names, Pace, Poller, Told};
 use crate::report::{Account, Identity, Reporter, Signer};
 use crate::settings::{Activation, Settings};
 use crate::state::{Instance, Local, Lock, Replay, ReplayError, StateDirectory};
+use crate::store;
 use crate::supervisor::Supervisor;
 
 pub(super) fn run(config: &Path, state: &Path, once: bool) -> Result<(), Failure> {
@@ -101,7 +102,7 @@ impl PlatformUse for Agent<'_> {
         let (settings, state) = (self.settings, self.state.clone());
         let mut signals = Signals::listen().map_err(Failure::other)?;
         let local = Local::read(&state)?;
-        let store = store::open(&settings.store, Options::default()).await.map_err(Failure::usage)?;
+        let store = store::open(settings).await?;
         let own = local.following(&settings.following);
         let told = Told::open(&state, &self.replay.floors, settings.assignment.clone(), own);
         let (instance, remote) = (self.instance.id(), &told.instructions().following.remote);

@@ -69,7 +69,10 @@ impl Fault {
     pub fn hint(self) -> Option<&'static str> {
         match self {
             Self::Denied => Some("check what these credentials or this token may do with the store"),
-            Self::BadCredentials => Some("the store does not accept these credentials: check or renew them"),
+            Self::BadCredentials => Some(
+                "the store does not accept these credentials: check or renew them; for an HTTP store, the token in \
+                 NPC_STORE_TOKEN, or in the file that a host's `store_token_file` names",
+            ),
             Self::NoCredentials => Some(
                 "give AWS credentials by environment, profile (AWS_PROFILE), container or instance role; \
                  for an HTTP store, a token in NPC_STORE_TOKEN",

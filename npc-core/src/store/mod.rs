@@ -170,7 +170,7 @@ pub trait Store: fmt::Debug + Send + Sync {
 /// What opening a store takes beside its address.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// What proves to an HTTP store that the bearer may write.
+    /// What proves to an HTTP store who asks.
     pub token: Option<Token>,
     /// How often and how patiently to try again.
     pub retries: Retries,
