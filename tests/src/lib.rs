@@ -12,6 +12,7 @@ pub mod flakes;
 pub mod host;
 pub mod http;
 pub mod journal;
+pub mod moto;
 pub mod parts;
 pub mod process;
 pub mod proxy;

@@ -11,6 +11,9 @@ pub const PROGRAMS: &str = "NPC_TEST_PROGRAMS";
 /// The address of a running Garage.
 pub const GARAGE: &str = "NPC_TEST_GARAGE";
 
+/// The program of moto's server.
+pub const MOTO: &str = "NPC_TEST_MOTO";
+
 /// The directories of newer versions of Nix, with `bin/nix` below, separated as in a PATH.
 pub const NEWER_NIX: &str = "NPC_TEST_NEWER_NIX";
 

@@ -12,6 +12,7 @@ use npc_core::trust::Anchor;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::moto::Keys;
 use crate::parts::{ACCESS_KEY, Garage, Nix, SECRET_KEY, program};
 use crate::process::{Background, Ended};
 use crate::{eventually, journal};
@@ -31,6 +32,17 @@ pub enum Kind {
     Served,
     /// A prefix in Garage's bucket.
     Garage(Garage),
+    /// A place in some other bucket.
+    Bucket(Box<Bucket>),
+}
+
+/// A place in a bucket, and an operator who may write there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bucket {
+    /// Where it is.
+    pub url: StoreUrl,
+    /// The operator's credentials.
+    pub operator: Keys,
 }
 
 /// A fleet in a temp folder.
@@ -39,6 +51,7 @@ pub struct World {
     folder: TempDir,
     url: StoreUrl,
     host_settings: String,
+    keys: Keys,
     server: Option<Background>,
 }
 
@@ -63,12 +76,17 @@ impl World {
                 let unique = folder.path().file_name().expect("a name").to_string_lossy().to_lowercase();
                 (None, garage.url(unique.trim_start_matches('.')))
             }
+            Kind::Bucket(bucket) => (None, bucket.url.clone()),
             Kind::Served => {
                 let (server, url) = serve(folder.path(), "127.0.0.1:0");
                 (Some(server), url.parse().expect("an address"))
             }
         };
-        let mut world = Self { folder, url, host_settings: String::new(), server };
+        let keys = match kind {
+            Kind::Bucket(bucket) => bucket.operator.clone(),
+            _ => Keys { id: ACCESS_KEY.to_owned(), secret: SECRET_KEY.to_owned(), session: None },
+        };
+        let mut world = Self { folder, url, host_settings: String::new(), keys, server };
         let address = world.url.to_string();
         let fleet = world.path("fleet");
         let init = ["init", "--store", &address, "--flake", fleet.to_str().expect("a plain path")];
@@ -96,12 +114,11 @@ impl World {
         let mut command = Command::new(program(name));
         command
             .env("HOME", self.path("home"))
-            .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-            .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
             .env("NPC_STORE_TOKEN", TOKEN)
             .env("NPC_NIX", "none")
             .env_remove("XDG_CACHE_HOME")
             .env_remove("XDG_CONFIG_HOME");
+        self.keys.give(&mut command);
         command
     }
 
@@ -335,6 +352,13 @@ impl Agent<'_> {
     /// Writes the configuration for another fleet.
     pub fn configure_for(&self, fleet: &str, settings: &str) {
         fs::write(self.home.join("agent.toml"), format!("{fleet}\n{settings}\n")).expect("written");
+    }
+
+    /// Adds settings that belong to no table.
+    pub fn add_settings(&self, lines: &str) {
+        let path = self.path("agent.toml");
+        let settings = fs::read_to_string(&path).expect("read");
+        fs::write(path, format!("{lines}\n{settings}")).expect("written");
     }
 
     /// Polls so often, instead of every second.

@@ -252,11 +252,7 @@ fn agent_bearing<'world>(world: &'world World, host: &str, token: &str, more: &s
     let agent = world.command_agent(host, "true");
     let file = agent.path("token");
     npc_core::files::write_atomically(&file, format!("{token}\n").as_bytes(), 0o600).expect("written");
-    let path = agent.path("agent.toml");
-    let settings = fs::read_to_string(&path).expect("read");
-    let (top, tables) = settings.split_once("[probation]").expect("a table");
-    let settings = format!("{top}store_token_file = \"{}\"\n{more}\n[probation]{tables}", file.display());
-    fs::write(path, settings).expect("written");
+    agent.add_settings(&format!("store_token_file = \"{}\"\n{more}", file.display()));
     agent
 }
 

@@ -3,7 +3,7 @@
 use std::io::BufReader;
 use std::process::Stdio;
 
-use npc_tests::parts::{ACCESS_KEY, GARAGE, HOST_BASE, NEWER_NIX, PROGRAMS, SECRET_KEY, SKIPPED};
+use npc_tests::parts::{ACCESS_KEY, GARAGE, HOST_BASE, MOTO, NEWER_NIX, PROGRAMS, SECRET_KEY, SKIPPED};
 use npc_tests::process::start_garage;
 
 use crate::shell::{announce, build_programs, cargo, command, root, run};
@@ -106,6 +106,9 @@ fn run_tests(tools: &Tools, filter: Option<&str>) -> Result<Count, String> {
     let garage = garage.map_err(|error| format!("Garage cannot be started: {error}"))?;
     if let Some((_, endpoint)) = &garage {
         tests.env(GARAGE, endpoint);
+    }
+    if let Some(moto) = &tools.moto {
+        tests.env(MOTO, moto);
     }
     if !tools.newer_nix.is_empty() {
         tests.env(NEWER_NIX, std::env::join_paths(&tools.newer_nix).map_err(|error| error.to_string())?);

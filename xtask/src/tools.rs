@@ -7,10 +7,14 @@ use std::process::Command;
 
 use npc_core::digest::Digest;
 
+use crate::Outcome;
 use crate::shell::{announce, cargo, command, root, run};
 
 /// The Garage that stores are tested against.
 const GARAGE_VERSION: &str = "2.5.0";
+
+/// The moto that enforces the policies for S3.
+const MOTO_VERSION: &str = "5.2.5";
 
 /// The cargo-deny that checks licences and advisories.
 const CARGO_DENY_VERSION: &str = "0.20.2";
@@ -18,8 +22,8 @@ const CARGO_DENY_VERSION: &str = "0.20.2";
 /// The Debian suites whose Nix is newer: 2.26 and, in 2026, 2.34. Evaluation reads files in another way in each.
 const NEWER_SUITES: [&str; 2] = ["trixie", "forky"];
 
-/// Debian's packages of what tests run: Nix, strace, git, a C compiler for what cargo installs, Python for the AWS CLI, and what
-/// makes and boots hosts.
+/// Debian's packages of what tests run: Nix, strace, git, a C compiler for what cargo installs, Python for moto and the AWS CLI,
+/// and what makes and boots hosts.
 const PACKAGES: [(&str, &str); 12] = [
     ("nix", "nix-bin"),
     ("strace", "strace"),
@@ -40,6 +44,8 @@ const PACKAGES: [(&str, &str); 12] = [
 pub(crate) struct Tools {
     /// The program.
     pub(crate) garage: Option<PathBuf>,
+    /// The program of moto's server.
+    pub(crate) moto: Option<PathBuf>,
     /// The directories above `bin/nix`, older versions first.
     pub(crate) newer_nix: Vec<PathBuf>,
     /// The root file system that test hosts have in common.
@@ -80,6 +86,7 @@ pub(crate) fn provide() -> Result<Tools, String> {
             .ok();
     tools.cargo_deny =
         cargo_tool("cargo-deny", CARGO_DENY_VERSION, &[]).map_err(|reason| tools.missing.push(reason)).ok();
+    tools.moto = moto().map_err(|reason| tools.missing.push(reason)).ok();
     for suite in NEWER_SUITES {
         tools.newer_nix.extend(newer_nix(suite).map_err(|reason| tools.missing.push(reason)).ok());
     }
@@ -95,15 +102,39 @@ pub(crate) fn garage() -> Result<PathBuf, String> {
     cargo_tool("garage", GARAGE_VERSION, &["--no-default-features", "--features", "bundled-libs,sqlite"])
 }
 
-/// The AWS CLI in a Python environment of its own.
+/// The AWS CLI.
 pub(crate) fn aws_cli() -> Result<PathBuf, String> {
-    let place = cache()?.join("awscli");
-    let program = place.join("bin/aws");
-    if !program.is_file() {
-        announce("installing the AWS CLI from PyPI, once");
-        run(command("python3", &["-m", "venv", &place.to_string_lossy()]))?;
-        run(command(&place.join("bin/pip").to_string_lossy(), &["install", "--quiet", "awscli"]))?;
+    python_tool("awscli", "awscli", "aws")
+}
+
+/// The program of moto's server, as far as S3, IAM and STS go.
+fn moto() -> Result<PathBuf, String> {
+    let requirement = format!("moto[s3,iam,sts,server]=={MOTO_VERSION}");
+    python_tool(&format!("moto-{MOTO_VERSION}"), &requirement, "moto_server")
+}
+
+/// Installs a program from `PyPI` into the cache, once, in a Python environment of its own.
+fn python_tool(name: &str, requirement: &str, program: &str) -> Result<PathBuf, String> {
+    let place = cache()?.join(name);
+    let program = place.join("bin").join(program);
+    let complete = place.join("complete");
+    if complete.is_file() {
+        return Ok(program);
     }
+    announce(&format!("installing {requirement} from PyPI, once"));
+    let environment = || run(command("python3", &["-m", "venv", "--clear", &place.to_string_lossy()]));
+    let made = environment().or_else(|reason| {
+        if !is_root() || on_path("apt-get").is_none() {
+            return Err(reason);
+        }
+        // Debian has what makes environments in a package of its own, which a Python on the PATH says nothing of.
+        install(&["python3-venv"])?;
+        environment()
+    });
+    let pip = place.join("bin/pip");
+    made.and_then(|()| run(command(&pip.to_string_lossy(), &["install", "--quiet", requirement])))
+        .and_then(|()| fs::write(&complete, "").map_err(|error| error.to_string()))
+        .map_err(|reason| format!("{name}: {reason}"))?;
     Ok(program)
 }
 
@@ -119,18 +150,24 @@ fn install_packages(missing: &mut Vec<String>) {
     let packages: Vec<_> = wanted.iter().map(|(_, package)| *package).collect();
     if is_root() && on_path("apt-get").is_some() {
         announce(&format!("installing {}", packages.join(", ")));
-        let mut install = vec!["install", "--yes", "--quiet", "--no-install-recommends"];
-        install.extend(&packages);
-        for arguments in [&["update", "--quiet"][..], &install] {
-            let mut apt = command("apt-get", arguments);
-            apt.env("DEBIAN_FRONTEND", "noninteractive").stdout(std::io::stderr());
-            if let Err(reason) = run(apt) {
-                missing.push(reason);
-            }
-        }
+        missing.extend(install(&packages).err());
     }
     let absent = wanted.iter().filter(|(program, _)| on_path(program).is_none());
     missing.extend(absent.map(|(program, package)| format!("`{program}`, of the package {package}")));
+}
+
+/// Installs Debian's packages.
+fn install(packages: &[&str]) -> Outcome {
+    let mut install = vec!["install", "--yes", "--quiet", "--no-install-recommends"];
+    install.extend(packages);
+    // What the lists on the machine say may do, where they cannot be had anew.
+    let apt = |arguments: &[&str]| {
+        let mut apt = command("apt-get", arguments);
+        apt.env("DEBIAN_FRONTEND", "noninteractive").stdout(std::io::stderr());
+        run(apt)
+    };
+    let updated = apt(&["update", "--quiet"]);
+    apt(&install).map_err(|reason| updated.err().unwrap_or(reason))
 }
 
 /// Installs a program from crates.io into the cache, once per version.
