@@ -25,6 +25,9 @@ use super::{Server, Shared};
 /// What an error is answered with: a status and a sentence.
 type Refused = (StatusCode, &'static str);
 
+/// Told to whoever bears no token that is known.
+const TOKEN_NEEDED: Refused = (StatusCode::UNAUTHORIZED, "a token is needed");
+
 pub(super) async fn answer(State(server): Shared, request: Request) -> Response {
     let path = request.uri().path();
     let path = path.strip_prefix('/').unwrap_or(path).to_owned();
@@ -45,8 +48,6 @@ pub(super) async fn answer(State(server): Shared, request: Request) -> Response 
     }
     response
 }
-
-const TOKEN_NEEDED: Refused = (StatusCode::UNAUTHORIZED, "a token is needed");
 
 /// Lets a request go on, by the tokens of this moment, as its bearer's; whoever is refused learns nothing of what there is.
 fn admit(server: &Server, headers: &HeaderMap, act: Act<'_>) -> Result<Bearer, Refused> {
