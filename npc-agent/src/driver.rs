@@ -5,6 +5,8 @@
 //! commit that has begun is brought to its end first.
 
 mod fetch;
+mod heed;
+mod once;
 mod perform;
 mod remember;
 mod signals;
@@ -20,13 +22,11 @@ use tokio::time::Instant;
 use crate::activation::Platform;
 use crate::clock::{Clock, Jumps};
 use crate::failpoint::UnderWay;
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
 use crate::health::Probation;
-use crate::machine::{
-    Attempt, Context, Effect, Event, Failed, Journal, Phase, Policy, RebootWhen, Target, step, waits,
-};
+use crate::machine::{Attempt, Context, Effect, Event, Failed, Journal, Phase, Policy, RebootWhen, step, waits};
 use crate::metrics::Metrics;
-use crate::poll::{News, PollError, Poller, Ruler};
+use crate::poll::{News, PollError, Poller};
 use crate::report::Reporter;
 use crate::settings::{Following, Hooks, Keep};
 use crate::state::{CommitLock, Local, Replay, StateDirectory, StateError};
@@ -34,7 +34,6 @@ use crate::supervisor::Supervisor;
 use perform::Performed;
 use signals::Said;
 pub use signals::Signals;
-use words::{judge, poll_failure};
 
 /// The least pause before something is tried again while nothing can be written down.
 const UNWRITTEN_PAUSE: Duration = Duration::from_secs(30);
@@ -164,81 +163,13 @@ impl<P: Platform> Driver<P> {
         self.handle_all([begun].into_iter().chain(retried), signals).await
     }
 
-    /// What was being prepared when the last agent ended is gone on with if that is still what the host is to follow.
-    async fn drop_what_is_not_followed(&mut self) {
-        let parts = &mut self.parts;
-        if parts.journal.phase.must_finish() || parts.journal.phase == Phase::Steady {
-            return;
-        }
-        parts.poller.is_repointed_meanwhile(&mut parts.replay, &parts.state, &*parts.clock).await;
-        let (instructions, journal) = (self.parts.poller.instructions(), &self.parts.journal);
-        // What was committed may be on its way back, in place of what somebody activated by hand.
-        let is_committed =
-            |target: &Target| journal.committed.as_ref().is_some_and(|committed| committed.target == *target);
-        let may_go_on = |target: &Target| instructions.may_lead_to(target) || is_committed(target);
-        if !journal.phase.target().is_some_and(may_go_on) {
-            let (journal, _) = step(self.parts.journal.clone(), Event::Repointed, &self.context());
-            self.remember(journal, false);
-        }
-    }
-
-    /// Asks once, does what that leads to, and says how it ended.
-    pub async fn run_once(&mut self, signals: &mut Signals) -> Result<(), Failure> {
-        if self.begin(signals).await == Flow::Stop {
-            return Ok(());
-        }
-        let polled = loop {
-            let polled = tokio::select! {
-                () = signals.stop() => return Ok(()),
-                polled = Self::poll_at(&mut self.parts, Instant::now()) => polled,
-            };
-            let Ok(News::Assignment { repointed }) = polled else { break polled };
-            if self.handle(if repointed { Event::Repointed } else { Event::Woke }, signals).await == Flow::Stop {
-                return Ok(());
-            }
-        };
-        let target = match polled {
-            Ok(News::Release(target)) => target,
-            Ok(News::Nothing | News::Assignment { .. }) => return Ok(()),
-            Err(error) => {
-                self.handle(Event::PollFailed(Failed::from(&error)), signals).await;
-                return Err(poll_failure(error));
-            }
-        };
-        let wanted = target.digest;
-        if self.handle(Event::Release(*target), signals).await == Flow::Stop {
-            return Ok(());
-        }
-        if let Some(error) = self.unwritten.take() {
-            return Err(error.into());
-        }
-        let runs = self.parts.journal.committed.as_ref().is_some_and(|committed| committed.target.digest == wanted);
-        match self.parts.journal.outcomes.first() {
-            _ if runs => Ok(()),
-            _ if self.context().paused => {
-                Err(Failure::new(Exit::Failed, "the host is paused").hint(self.way_out_of_a_pause()))
-            }
-            _ if self.parts.journal.unproven.is_some() => Ok(()),
-            Some(outcome) => judge(outcome),
-            None => Err(Failure::new(Exit::Failed, "the release was not activated")),
-        }
-    }
-
-    fn way_out_of_a_pause(&self) -> &'static str {
-        match self.parts.poller.instructions().by {
-            _ if self.parts.local.is_paused(self.parts.clock.now()) => "npc-agent resume",
-            Ruler::Lost => "its assignment is lost: see `npc-agent status`",
-            Ruler::Host | Ruler::Assignment(_) => "its assignment says so: see `npc-publish hosts`",
-        }
-    }
-
     async fn poll_at(parts: &mut Parts<P>, at: Instant) -> Polled {
         tokio::time::sleep_until(at).await;
         let begun = Instant::now();
         let polled = parts.poller.poll(&mut parts.replay, &parts.state, &*parts.clock).await;
         // A store that has its clients wait says nothing about how long asking takes.
         let took = (!parts.poller.has_waited()).then(|| begun.elapsed());
-        let error = polled.as_ref().err().map(PollError::kind);
+        let error = polled.as_ref().err().or(parts.poller.reason_to_stay()).map(PollError::kind);
         parts.metrics.polled(error, took, parts.clock.now());
         polled
     }
@@ -271,7 +202,8 @@ impl<P: Platform> Driver<P> {
     /// Has a look at what runs, before anything is decided upon it.
     async fn look(&mut self, event: Event, signals: &mut Signals) -> Flow {
         let looked = self.begin_or_look().await;
-        self.handle_all([looked, event], signals).await
+        let events = [Some(looked), self.stays(), Some(event)];
+        self.handle_all(events.into_iter().flatten(), signals).await
     }
 
     async fn handle_all(&mut self, events: impl IntoIterator<Item = Event>, signals: &mut Signals) -> Flow {
@@ -342,58 +274,11 @@ impl<P: Platform> Driver<P> {
         Performed::Nothing
     }
 
-    /// It took a while: what was said meanwhile counts before anything is activated.
-    async fn unless_repointed(&mut self, event: Event) -> Event {
-        if self.parts.journal.phase.must_finish() || matches!(event, Event::ErrandDone(_)) {
-            return event;
-        }
-        let parts = &mut self.parts;
-        if matches!(event, Event::Built(_))
-            && parts.poller.is_repointed_meanwhile(&mut parts.replay, &parts.state, &*parts.clock).await
-        {
-            return Event::Repointed;
-        }
-        for said in self.reload() {
-            match said {
-                Event::Repointed => return Event::Repointed,
-                said => {
-                    let (journal, _) = step(self.parts.journal.clone(), said, &self.context());
-                    self.remember(journal, false);
-                }
-            }
-        }
-        event
-    }
-
-    /// Whether the operator said to change nothing, here or from afar.
-    fn is_paused(&self, now: Timestamp) -> bool {
-        self.parts.local.is_paused(now) || self.parts.poller.instructions().paused
-    }
-
     fn context(&self) -> Context<'_> {
         let now = self.parts.clock.now();
         let paused = self.is_paused(now);
         let nonce = getrandom::u32().unwrap_or_default();
         Context { now, jitter: jitter(), nonce, paused, policy: &self.parts.policy }
-    }
-
-    /// Takes in what the operator has said on the host meanwhile.
-    fn reload(&mut self) -> Vec<Event> {
-        let local = match Local::read(&self.parts.state) {
-            Ok(local) => local,
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "cannot read the local settings");
-                return vec![Event::Woke];
-            }
-        };
-        let before = std::mem::replace(&mut self.parts.local, local);
-        let mut events = Vec::new();
-        if self.parts.local.retried != before.retried {
-            events.extend(self.parts.local.retried.map(|at| Event::Retried { at }));
-        }
-        let repointed = self.parts.poller.set_own(self.parts.local.following(&self.parts.configured));
-        events.push(if repointed { Event::Repointed } else { Event::Woke });
-        events
     }
 
     /// When something is due that no poll would bring: the end of a pause, or a reboot.

@@ -3,9 +3,12 @@
 //! A poll that finds nothing new is two conditional requests, answered by 304 (or one of them by 404, where there is no
 //! assignment), and touches nothing else: no disk, no Nix.
 
+mod ahead;
+mod answers;
 mod assigned;
 mod bench;
 mod error;
+mod judge;
 mod pace;
 mod told;
 mod watched;
@@ -14,21 +17,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use npc_core::Timestamp;
-use npc_core::document::{Believed, Obeyed, Pin, RemoteState, Serial, Standing};
-use npc_core::layout::{self, ObjectKey};
+use npc_core::document::{Believed, Obeyed, Serial};
 use npc_core::limits;
-use npc_core::store::{Answer, Fault, Read, Store, read_document};
-use npc_core::trust::{Anchor, Floors, Refusal, Subject, Trusted, Verified, verify, walk};
+use npc_core::store::{Answer, Fault, Read, Store};
+use npc_core::trust::{Anchor, Refusal, Trusted};
 
+use self::ahead::Ahead;
+pub use self::ahead::Stays;
 use self::bench::Bench;
 pub use self::error::PollError;
+use self::judge::refused;
 pub use self::pace::Pace;
 pub use self::told::{Instructions, Ruler, Told};
 use self::watched::Watched;
 use crate::clock::Clock;
 use crate::machine::Target;
 use crate::settings::Following;
-use crate::state::{Replay, StateDirectory};
+use crate::state::{Place, Replay, StateDirectory};
 
 /// What a host's configuration is the name of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,9 +49,9 @@ pub enum Names {
 pub enum News {
     /// Nothing new.
     Nothing,
-    /// Another assignment; whether it leads elsewhere than the one before. What it leads to is the next poll's to find.
+    /// Another assignment, or another place to follow in the end. What that holds is the next poll's to find.
     Assignment {
-        /// Whether remote, configuration or pin are others.
+        /// Whether the host follows another remote, configuration or pinned release from now on.
         repointed: bool,
     },
     /// A release that passed every check, and had not been seen by this process.
@@ -61,7 +66,14 @@ pub struct Poller {
     names: Names,
     pace: Pace,
     told: Told,
+    /// What is followed: where the host was told to go last, or what it stays with until that is good.
+    followed: Place,
     watched: Watched,
+    ahead: Option<Ahead>,
+    /// Whether there is something to stay with: a release of what is followed was believed, or is committed.
+    has_arrived: bool,
+    /// Whether what is followed is noted.
+    is_kept: bool,
     store_waits: bool,
     outages: u32,
     /// When the release that was believed last expires.
@@ -73,14 +85,18 @@ pub struct Poller {
 impl Poller {
     /// A poller that has seen nothing yet.
     pub fn new(store: Arc<dyn Store>, anchor: Anchor, told: Told, names: Names, pace: Pace) -> Self {
-        let watched = Watched::default();
+        let followed = told.instructions().place.clone();
         Self {
             store,
             anchor,
             names,
             pace,
             told,
-            watched,
+            followed,
+            watched: Watched::default(),
+            ahead: None,
+            has_arrived: false,
+            is_kept: false,
             store_waits: false,
             outages: 0,
             expires: None,
@@ -88,31 +104,27 @@ impl Poller {
         }
     }
 
-    /// What is followed, and how.
+    /// What the host is told.
     pub fn instructions(&self) -> &Instructions {
         self.told.instructions()
     }
 
-    /// Takes in what the host's own settings say from now on. Returns whether that leads elsewhere.
-    pub fn set_own(&mut self, own: Following) -> bool {
-        let before = self.instructions().clone();
-        self.told.set_own(own);
-        self.follow_if_other(&before)
+    /// What it follows.
+    pub fn followed(&self) -> &Place {
+        &self.followed
     }
 
-    fn follow_if_other(&mut self, before: &Instructions) -> bool {
-        let repointed = !self.instructions().leads_where(before);
-        if repointed {
-            self.watched.forget();
-            (self.expires, self.believed) = (None, None);
-        }
-        repointed
+    /// Takes in what the host's own settings say from now on. Returns whether it follows something else at once.
+    pub fn set_own(&mut self, own: Following) -> bool {
+        self.told.set_own(own);
+        self.heed()
     }
 
     /// Has the next poll see everything as if for the first time.
     pub fn forget(&mut self) {
         self.told.watched.forget();
         self.watched.forget();
+        self.ahead.as_mut().map(Ahead::watched).map(Watched::forget);
     }
 
     /// How long to pause before the next poll. `jitter` is a number from 0 to 1.
@@ -135,6 +147,11 @@ impl Poller {
         self.pace().interval.min(limits::LONGEST_WAIT)
     }
 
+    /// What is waited for beside the release ends a little earlier than the wait for that, so that its connection lives on.
+    fn shorter_wait(&self) -> Duration {
+        self.wait().saturating_sub(Duration::from_secs(1))
+    }
+
     /// Asks once.
     pub async fn poll(
         &mut self,
@@ -144,12 +161,10 @@ impl Poller {
     ) -> Result<News, PollError> {
         self.told.watched.reconsider();
         self.watched.reconsider();
+        self.ahead.as_mut().map(Ahead::watched).map(Watched::reconsider);
+        self.keep_followed(state);
         let mut bench = Bench { replay, state, clock };
-        let polled = match self.ask_for_assignment(&mut bench).await {
-            Ok(News::Nothing) if self.told.watched.is_refused() => Ok(News::Nothing),
-            Ok(News::Nothing) => self.ask_for_release(&mut bench).await,
-            news => news,
-        };
+        let polled = self.ask(&mut bench).await;
         match &polled {
             Err(error) if error.came_before_judgement() || error.kind() == Fault::NotFound.kind() => {
                 self.outages = self.outages.saturating_add(1);
@@ -159,21 +174,25 @@ impl Poller {
         polled
     }
 
-    /// The object that says what to run.
-    fn release_key(&self) -> ObjectKey {
-        let instructions = self.instructions();
-        match instructions.pin {
-            Some(pin) => layout::release(&instructions.following.remote, pin.serial),
-            None => layout::remote(&instructions.following.remote),
+    async fn ask(&mut self, bench: &mut Bench<'_>) -> Result<News, PollError> {
+        match self.ask_for_assignment(bench).await? {
+            News::Nothing if self.told.watched.is_refused() => Ok(News::Nothing),
+            News::Nothing if self.asks_ahead(bench).await => Ok(News::Assignment { repointed: true }),
+            News::Nothing => self.ask_for_release(bench).await,
+            News::Assignment { repointed } => {
+                Ok(News::Assignment { repointed: self.asks_ahead(bench).await || repointed })
+            }
+            news @ News::Release(_) => Ok(news),
         }
     }
 
     async fn ask_for_release(&mut self, bench: &mut Bench<'_>) -> Result<News, PollError> {
-        let key = self.release_key();
+        let key = self.followed.release_key();
         let read = Read { unless: self.watched.etag(), wait: Some(self.wait()), limit: limits::DOCUMENT_BYTES };
         let answer = tokio::select! {
             biased;
             () = self.assignment_changes() => return Ok(News::Nothing),
+            () = self.place_ahead_changes() => return Ok(News::Nothing),
             answer = self.store.read(&key, read) => answer?,
         };
         let (bytes, etag) = match answer {
@@ -193,7 +212,7 @@ impl Poller {
                 news => return Ok(news),
             }
         }
-        let judged = self.judge_release(&bytes, bench).await;
+        let judged = self.judge_release(&self.followed, &bytes, bench).await;
         match &judged {
             Err(error) if error.came_before_judgement() => {}
             Err(error) => self.watched.refuse(error, &bytes, etag),
@@ -201,6 +220,8 @@ impl Poller {
                 self.watched.believe(etag);
                 self.expires = target.expires;
                 self.believed = Some(Believed { serial: target.serial, digest: target.digest });
+                self.has_arrived = true;
+                self.keep_followed(bench.state);
             }
         }
         judged.map(|target| News::Release(Box::new(target)))
@@ -210,121 +231,8 @@ impl Poller {
     fn unchanged(&self, clock: &dyn Clock) -> Result<News, PollError> {
         match self.expires.filter(|expires| !self.watched.is_refused() && *expires <= clock.now()) {
             None => Ok(News::Nothing),
-            Some(expires) => Err(self.refused(Refusal::Expired(expires))),
+            Some(expires) => Err(refused(&self.followed, Refusal::Expired(expires))),
         }
-    }
-
-    fn refused(&self, source: Refusal) -> PollError {
-        PollError::Refused { document: format!("the release of `{}`", self.instructions().following.remote), source }
-    }
-
-    async fn judge_release(&self, bytes: &[u8], bench: &mut Bench<'_>) -> Result<Target, PollError> {
-        let trusted = self.walk(bench).await?;
-        let subject = Subject::Remote(&self.instructions().following.remote);
-        let judged = verify::<RemoteState>(bytes, subject, &trusted, &bench.replay.floors, bench.clock.now());
-        match (judged, self.instructions().pin) {
-            (Ok(verified), pin) => {
-                pin.map_or(Ok(()), |pin| agrees(pin, &verified)).map_err(|refusal| self.refused(refusal))?;
-                bench.raise(&verified)?;
-                self.target(&verified)
-            }
-            // Whoever may assign said which release it shall be: then it may be older than others that were seen.
-            (Err(Refusal::Rollback { .. }), Some(pin)) => {
-                let verified = verify(bytes, subject, &trusted, &Floors::default(), bench.clock.now())
-                    .and_then(|verified| agrees(pin, &verified).map(|()| verified))
-                    .map_err(|refusal| self.refused(refusal))?;
-                self.target(&verified)
-            }
-            (Err(refusal), _) => Err(self.refused(refusal)),
-        }
-    }
-
-    /// Walks to the newest trust before anything is judged by it, and remembers it before it is relied on.
-    async fn walk(&self, bench: &mut Bench<'_>) -> Result<Trusted, PollError> {
-        let known = bench.replay.trusted.as_ref().map(Trusted::version);
-        let trusted = match bench.replay.trusted.clone() {
-            Some(trusted) => trusted,
-            None => walk::first(&*self.store, &self.anchor).await?,
-        };
-        let trusted = walk::newest(&*self.store, trusted).await?;
-        if trusted.version() < self.anchor.version {
-            return Err(self.refused(Refusal::UnknownTrust { named: self.anchor.version, newest: trusted.version() }));
-        }
-        if known != Some(trusted.version()) {
-            tracing::info!(version = trusted.version().get(), "the trust is new");
-            bench.remember(|replay| replay.trusted = Some(trusted.clone()))?;
-        }
-        Ok(trusted)
-    }
-
-    fn target(&self, verified: &Verified<RemoteState>) -> Result<Target, PollError> {
-        let Following { remote, configuration } = self.instructions().following.clone();
-        let header = verified.header();
-        let Standing::Present(release) = verified.body() else { return Err(PollError::Removed(remote.to_string())) };
-        let system = release.configurations.get(&configuration);
-        if self.names == Names::Configuration && system.is_none() && !release.configurations.is_empty() {
-            let (remote, configuration) = (remote.to_string(), configuration.to_string());
-            return Err(PollError::NoSuchConfiguration { remote, configuration });
-        }
-        Ok(Target {
-            remote,
-            serial: header.serial,
-            digest: verified.digest(),
-            archive: release.archive,
-            configuration,
-            drv_path: system.map(|system| system.drv_path.clone()),
-            out_path: system.and_then(|system| system.out_path.clone()),
-            rev: release.source.rev.clone(),
-            expires: header.expires,
-            attempt: release.attempt,
-        })
-    }
-
-    /// Whether the store answers at all. Any authenticated answer will do: a release that is refused for its age is one, and
-    /// the page of a portal between the host and its store is none.
-    pub async fn store_answers(&self, replay: &Replay) -> Result<(), PollError> {
-        let read = Read { unless: self.watched.etag(), wait: None, limit: limits::DOCUMENT_BYTES };
-        let trusted = replay.trusted.as_ref();
-        let bytes = match (self.store.read(&self.release_key(), read).await, trusted) {
-            (Ok(Answer::Found { bytes, .. }), _) => bytes,
-            (Ok(Answer::Unchanged { .. }), _) => return Ok(()),
-            (Err(error), Some(trusted)) if error.fault == Fault::NotFound => return self.knows(trusted).await,
-            (Err(error), None) if error.fault == Fault::NotFound => return Ok(()),
-            (Err(error), _) => return Err(error.into()),
-        };
-        let Some(trusted) = trusted else { return Ok(()) };
-        match self.authenticate(&bytes, trusted, replay) {
-            // The keys may have been exchanged in this very moment.
-            Err(_) => {
-                let newest = walk::newest(&*self.store, trusted.clone()).await?;
-                self.authenticate(&bytes, &newest, replay).map_err(|refusal| self.refused(refusal))
-            }
-            Ok(()) => Ok(()),
-        }
-    }
-
-    /// Whether a release is by somebody who may speak for the remote, whatever else is wrong with it.
-    fn authenticate(&self, bytes: &[u8], trusted: &Trusted, replay: &Replay) -> Result<(), Refusal> {
-        let subject = Subject::Remote(&self.instructions().following.remote);
-        match verify::<RemoteState>(bytes, subject, trusted, &replay.floors, Timestamp::now()) {
-            Err(
-                refusal @ (Refusal::TooLarge { .. }
-                | Refusal::Envelope(_)
-                | Refusal::BadSignature { .. }
-                | Refusal::NoRole { .. }),
-            ) => Err(refusal),
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether what answers is the store: it has the trust that it had, if it is.
-    async fn knows(&self, trusted: &Trusted) -> Result<(), PollError> {
-        let (bytes, _) = read_document(&*self.store, &layout::trust(trusted.version())).await?;
-        if bytes == trusted.bytes() {
-            return Ok(());
-        }
-        let (named, newest) = (trusted.version(), trusted.version());
-        Err(self.refused(Refusal::UnknownTrust { named, newest }))
     }
 
     /// The newest version of the trust that was verified, or else the one below which nothing is believed.
@@ -332,13 +240,12 @@ impl Poller {
         replay.trusted.as_ref().map_or(self.anchor.version, Trusted::version)
     }
 
-    /// What is obeyed: the assignment or the host's own settings, and the release that they lead to.
+    /// What is obeyed: the assignment that was believed last, and what is followed in the end.
     pub fn obeyed(&self) -> Obeyed {
-        let Instructions { following, .. } = self.instructions();
         Obeyed {
             assignment: self.instructions().assignment(),
-            remote: following.remote.clone(),
-            configuration: following.configuration.clone(),
+            remote: self.followed.remote.clone(),
+            configuration: self.followed.configuration.clone(),
             release: self.believed,
         }
     }
@@ -361,19 +268,6 @@ impl Poller {
     /// The store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
-    }
-}
-
-/// Whether the release is the one that the assignment names.
-fn agrees(pin: Pin, verified: &Verified<RemoteState>) -> Result<(), Refusal> {
-    let different = |what, found: String, expected: String| Err(Refusal::WrongSubject { what, found, expected });
-    let serial = verified.header().serial;
-    match verified.body() {
-        _ if serial != pin.serial => different("serial", serial.to_string(), pin.serial.to_string()),
-        Standing::Present(release) if release.archive.sha256 != pin.archive => {
-            different("archive", release.archive.sha256.to_string(), pin.archive.to_string())
-        }
-        _ => Ok(()),
     }
 }
 

@@ -31,6 +31,8 @@ pub(crate) struct PretendedStore {
     root: PathBuf,
     /// Written the next time that somebody waits for a remote.
     pub(crate) meanwhile: Mutex<Vec<(&'static str, Vec<u8>)>>,
+    /// What was read, and whether on the condition that it has changed.
+    pub(crate) reads: Mutex<Vec<(String, bool)>>,
     /// What becomes of what is written.
     pub(crate) writes: Mutex<Writes>,
     /// When somebody tried to write.
@@ -43,6 +45,7 @@ impl PretendedStore {
             inner: DirectoryStore::new(root.clone()),
             root,
             meanwhile: Mutex::default(),
+            reads: Mutex::default(),
             writes: Mutex::new(Writes::Kept),
             tries: Mutex::default(),
         }
@@ -62,6 +65,7 @@ impl Store for PretendedStore {
     }
 
     async fn read(&self, key: &ObjectKey, read: Read<'_>) -> Result<Answer, StoreError> {
+        self.reads.lock().expect("unharmed").push((key.to_string(), read.unless.is_some()));
         if read.wait.is_some() && key.as_str().starts_with("remotes/") {
             for (path, bytes) in self.meanwhile.lock().expect("unharmed").drain(..) {
                 fs::create_dir_all(self.root.join(path).parent().expect("a folder")).expect("created");

@@ -19,7 +19,7 @@ use crate::machine::{Failed, Trouble};
 use crate::poll::Pace;
 use crate::report::Account;
 use crate::settings::Settings;
-use crate::state::{HeldAssignment, Instance, Replay, ReplayError, StateDirectory};
+use crate::state::{HeldAssignment, Instance, Place, Replay, ReplayError, StateDirectory};
 use crate::store;
 use crate::supervisor::Supervisor;
 
@@ -46,6 +46,8 @@ pub(super) async fn begin_anew(
 ) -> Result<Option<(Replay, Instance)>, Failure> {
     let mut signals = Signals::listen().map_err(Failure::other)?;
     let instance = Instance::after_a_loss(state)?;
+    // What it holds may be old by now: only what is committed can be stayed with.
+    Place::forget(state)?;
     let store = store::open(settings).await?;
     let words = format!("{}; this installation is called {}", ReplayError::Lost, instance.id());
     tracing::error!(kind = STATE_LOST, "{words}");
@@ -86,8 +88,8 @@ pub(super) async fn begin_anew(
 fn account(settings: &Settings, state: &StateDirectory, words: String) -> Account {
     let mut journal = state.read_journal().unwrap_or_default();
     journal.trouble = Some(Trouble { since: Timestamp::now(), reason: Failed::new(STATE_LOST, words) });
-    let following = &settings.following;
-    let (remote, configuration) = (following.remote.clone(), following.configuration.clone());
+    let own = Place::from(&settings.following);
+    let Place { remote, configuration, .. } = Place::of_host(state, &own, &journal).unwrap_or(own);
     let obeyed = Obeyed { assignment: None, remote, configuration, release: None };
     Account { journal, paused: true, obeyed, running: None, trust: settings.anchor.version, trust_digest: None }
 }

@@ -20,7 +20,7 @@ use crate::metrics::{self, Metrics};
 use crate::poll::{Names, Pace, Poller, Told};
 use crate::report::{Account, Identity, Reporter, Signer};
 use crate::settings::{Activation, Settings};
-use crate::state::{Instance, Local, Lock, Replay, ReplayError, StateDirectory};
+use crate::state::{Instance, Local, Lock, Place, Replay, ReplayError, StateDirectory};
 use crate::store;
 use crate::supervisor::Supervisor;
 
@@ -105,8 +105,6 @@ impl PlatformUse for Agent<'_> {
         let store = store::open(settings).await?;
         let own = local.following(&settings.following);
         let told = Told::open(&state, &self.replay.floors, settings.assignment.clone(), own);
-        let (instance, remote) = (self.instance.id(), &told.instructions().following.remote);
-        tracing::info!(instance, store = %settings.store, %remote, "npc-agent begins");
         let names = match settings.activation {
             Activation::NixOs { .. } => Names::Configuration,
             Activation::Command(_) => Names::Anything,
@@ -116,7 +114,11 @@ impl PlatformUse for Agent<'_> {
         let kept = state.recover_journal()?;
         let recovered = if kept.is_none() { state.newest_attempt() } else { None };
         let journal = kept.unwrap_or_default();
+        let it_was = Place::of_host(&state, &told.instructions().place, &journal);
         let poller = Poller::new(Arc::clone(&store), settings.anchor.clone(), told, names, pace);
+        let poller = poller.from_where(it_was, &state);
+        let (instance, follows) = (self.instance.id(), poller.followed());
+        tracing::info!(instance, store = %settings.store, %follows, "npc-agent begins");
         let trust = poller.trust(&self.replay);
         let paused = local.is_paused(Timestamp::now()) || poller.instructions().paused;
         let account = Account {

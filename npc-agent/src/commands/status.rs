@@ -11,8 +11,8 @@ use super::lost::STATE_LOST;
 use crate::failure::Failure;
 use crate::machine::{Journal, Phase};
 use crate::poll::{Instructions, Ruler};
-use crate::settings::{Following, Settings};
-use crate::state::{Instance, Local, Lock, Replay, StateDirectory};
+use crate::settings::Settings;
+use crate::state::{Instance, Local, Lock, Place, Replay, StateDirectory};
 
 pub(super) fn status(config: &Path, state: &Path, as_json: bool) -> Result<(), Failure> {
     let state = StateDirectory::open(state)
@@ -24,7 +24,8 @@ pub(super) fn status(config: &Path, state: &Path, as_json: bool) -> Result<(), F
     let pid = Lock::holder(&state);
     let own = local.following(&settings.following);
     let instructions = Instructions::new(&state, &Replay::floors_in(&state), &settings.assignment, &own);
-    let following = &instructions.following;
+    let told = &instructions.place;
+    let followed = Place::of_host(&state, told, &journal).unwrap_or_else(|| told.clone());
     let paused = local.is_paused(Timestamp::now()) || instructions.paused;
     if as_json {
         let text = serde_json::to_string_pretty(&json!({
@@ -34,11 +35,12 @@ pub(super) fn status(config: &Path, state: &Path, as_json: bool) -> Result<(), F
             "store": settings.store.to_string(),
             "host": settings.host,
             "follows": {
-                "remote": following.remote,
-                "configuration": following.configuration,
+                "remote": followed.remote,
+                "configuration": followed.configuration,
                 "assignment": instructions.assignment(),
-                "pin": instructions.pin,
+                "pin": followed.pin,
             },
+            "told": told,
             "paused": paused,
             "journal": journal,
         }));
@@ -52,7 +54,13 @@ pub(super) fn status(config: &Path, state: &Path, as_json: bool) -> Result<(), F
             "trouble  {STATE_LOST}: nothing is believed until an assignment names the installation {id}"
         ))?;
     }
-    data(format_args!("follows  {}", follows(&settings, &instructions)))?;
+    data(format_args!("follows  {}", follows(&settings, &instructions, &followed)))?;
+    if followed != *told && instructions.by != Ruler::Lost {
+        data(format_args!("told     {}{}", told.beside(&followed), by(&settings, &instructions)))?;
+    }
+    if let Some(stays) = &journal.stays {
+        data(format_args!("stays    since {}: {}", stays.since, stays.reason))?;
+    }
     data(format_args!("runs     {}", runs(&journal)))?;
     data(format_args!("phase    {}", phase(&journal)))?;
     if let Some(by_hand) = &journal.by_hand {
@@ -73,19 +81,20 @@ pub(super) fn status(config: &Path, state: &Path, as_json: bool) -> Result<(), F
     journal.outcomes.iter().enumerate().try_for_each(|(place, outcome)| show(outcome, place == 0))
 }
 
-fn follows(settings: &Settings, instructions: &Instructions) -> String {
-    let Following { remote, configuration } = &instructions.following;
-    let release = match instructions.pin {
-        Some(pin) => format!("{remote}@{} and no other", pin.serial),
-        None => remote.to_string(),
-    };
-    let name = &settings.assignment;
-    let by = match instructions.by {
-        Ruler::Assignment(serial) => format!(", by assignment {name}@{serial}"),
-        Ruler::Host => String::new(),
-        Ruler::Lost => return format!("nothing: assignment {name} was believed and is lost"),
-    };
+fn follows(settings: &Settings, instructions: &Instructions, followed: &Place) -> String {
+    if instructions.by == Ruler::Lost {
+        return format!("nothing: assignment {} was believed and is lost", settings.assignment);
+    }
+    let Place { configuration, pin, .. } = followed;
+    let release = pin.map_or(followed.to_string(), |_| format!("{followed} and no other"));
+    let by = if *followed == instructions.place { by(settings, instructions) } else { ", as before".to_owned() };
     format!("{release} of {}, configuration {configuration}{by}", settings.store)
+}
+
+/// Whose word it is.
+fn by(settings: &Settings, instructions: &Instructions) -> String {
+    let assignment = instructions.assignment();
+    assignment.map(|serial| format!(", by assignment {}@{serial}", settings.assignment)).unwrap_or_default()
 }
 
 fn runs(journal: &Journal) -> String {

@@ -28,7 +28,7 @@ impl<P: Platform> Driver<P> {
         self.tell_store();
         let sentence = sentence(
             &self.parts.journal,
-            &self.parts.poller.instructions().following,
+            self.parts.poller.followed(),
             self.is_paused(self.parts.clock.now()),
             trouble,
         );

@@ -7,16 +7,18 @@ use npc_core::store::Fault;
 use crate::failure::{Exit, Failure};
 use crate::machine::{Failed, Journal, Phase, Target};
 use crate::poll::PollError;
-use crate::settings::Following;
+use crate::state::Place;
 
-pub(super) fn sentence(journal: &Journal, following: &Following, paused: bool, trouble: Option<&Failed>) -> String {
-    let configuration: &ConfigurationName = &following.configuration;
+pub(super) fn sentence(journal: &Journal, followed: &Place, paused: bool, trouble: Option<&Failed>) -> String {
+    let configuration: &ConfigurationName = &followed.configuration;
     let release = |target: &Target| format!("{}@{}", target.remote, target.serial);
     let runs =
         journal.committed.as_ref().map_or("nothing of npc's yet".to_owned(), |committed| release(&committed.target));
     let doing = match (&journal.phase, trouble) {
         (Phase::Steady, Some(trouble)) => format!("trouble: {trouble}"),
-        (Phase::Steady, None) => format!("follows {}", following.remote),
+        (Phase::Steady, None) => {
+            journal.stays.as_ref().map_or_else(|| format!("follows {followed}"), |stays| stays.reason.to_string())
+        }
         (phase, _) => {
             let target = phase.target().map(release).unwrap_or_default();
             match journal.back_off {
@@ -51,6 +53,18 @@ pub(super) fn poll_failure(error: PollError) -> Failure {
             Failure::new(Exit::Refused, error).hint(hint)
         }
     }
+}
+
+/// A host that does not go where it was told to go, told by a sentence, and for this reason.
+pub(super) fn stays_failure(sentence: &Failed, why: &PollError) -> Failure {
+    let exit = match why {
+        PollError::State(_) => Exit::Other,
+        PollError::Store(_) => Exit::Store,
+        _ if why.is_outage() => Exit::Store,
+        _ => Exit::Refused,
+    };
+    Failure::new(exit, sentence.to_string())
+        .hint("it goes there by itself once that can be read and believed; `npc-publish remotes` lists what there is")
 }
 
 pub(super) fn judge(outcome: &Outcome) -> Result<(), Failure> {

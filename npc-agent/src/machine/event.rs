@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use npc_core::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Attempt, Baseline, Built, Failed, Policy, Target};
+use super::{Attempt, Baseline, Built, Failed, Policy, Staying, Target};
 
 /// What the host is found to be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,8 +64,10 @@ pub enum Event {
     Recovered(Box<Attempt>, Found),
     /// Nothing of ours was under way, and the host was like this.
     Looked(Found),
-    /// The host was told to follow something else.
+    /// The host follows something else from now on.
     Repointed,
+    /// The host was told to follow something else and stays with what it follows, for this reason; or does so no more.
+    Stays(Option<Staying>),
     /// The operator wants what failed before this time to be tried again.
     Retried {
         /// When that was said.

@@ -228,6 +228,33 @@ pub struct Trouble {
     pub reason: Failed,
 }
 
+/// Where a host was told to go, and why it does not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Staying {
+    /// Where it was told to go, in words.
+    pub place: String,
+    /// A sentence that says with what it stays, and why.
+    pub reason: Failed,
+}
+
+/// That a host stays with what it follows although it was told to go elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stays {
+    /// Where it was told to go, in words.
+    pub place: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// A sentence that says with what it stays, and why.
+    pub reason: Failed,
+}
+
+impl Stays {
+    /// Whether this is known already: trouble is noted once as long as it is of one kind and with one place.
+    pub(crate) fn is_about(&self, staying: &Staying) -> bool {
+        self.place == staying.place && self.reason.kind == staying.reason.kind
+    }
+}
+
 /// A release that was believed, for this configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Believed {
@@ -316,6 +343,9 @@ pub struct Journal {
     /// What is wrong with the store, or with what it holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<Trouble>,
+    /// Why the host has not gone where it was told to go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stays: Option<Stays>,
     /// A system that was activated by hand in place of the committed one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by_hand: Option<ByHand>,

@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use super::tests::{at, committed, found, run, system, target};
 use super::{
-    Baseline, Built, CheckBefore, Effect, Ended, Event, Failed, Found, Journal, Mode, Obstacle, Policy, UnitsBefore,
-    step,
+    Baseline, Built, CheckBefore, Effect, Ended, Event, Failed, Found, Journal, Mode, Obstacle, Policy, Staying,
+    UnitsBefore, step,
 };
 
 #[path = "../../journals/0.1.0/reader.rs"]
@@ -50,6 +50,10 @@ fn samples() -> BTreeMap<&'static str, Journal> {
     let mut journal = committed("a");
     all.insert("empty", Journal::default());
     all.insert("steady", journal.clone());
+    let reason = Failed::new("not-found", "stays with `prod`: `canary` cannot be followed: there is none");
+    let mut stays = journal.clone();
+    run(&mut stays, [Event::Stays(Some(Staying { place: "`canary`".into(), reason }))]);
+    all.insert("stays", stays);
     let mut second = target(2, "b");
     second.drv_path = Some("/nix/store/8axqh5ph26hb9pfvsdajyi26ri4zf6zr-nixos-system-web-1.drv".into());
     (second.out_path, second.attempt) = (Some("/nix/store/b".into()), 1);

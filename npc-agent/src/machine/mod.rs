@@ -34,8 +34,8 @@ mod tests;
 pub use attempt::{Attempt, Baseline, CheckBefore, Mode, Obstacle, UnitsBefore};
 pub use event::{Activation, Context, Effect, Ended, Errand, Event, Found, Hook, Stage};
 pub use journal::{
-    BackOff, Believed, Built, ByHand, Committed, GoodBoot, Journal, Phase, Quarantined, RebootWanted, SystemKey,
-    Target, Trouble, Unproven,
+    BackOff, Believed, Built, ByHand, Committed, GoodBoot, Journal, Phase, Quarantined, RebootWanted, Staying, Stays,
+    SystemKey, Target, Trouble, Unproven,
 };
 pub use policy::{HandPolicy, Policy};
 pub use reboot::{RebootPolicy, RebootWhen, WindowError, Windows};

@@ -1,7 +1,5 @@
 //! Asking for the host's assignment.
 
-use std::time::Duration;
-
 use npc_core::document::Assignment;
 use npc_core::layout;
 use npc_core::limits;
@@ -10,28 +8,9 @@ use npc_core::trust::{Subject, Verified, verify};
 
 use super::bench::Bench;
 use super::{News, PollError, Poller, Ruler};
-use crate::clock::Clock;
-use crate::state::{HeldAssignment, Replay, StateDirectory};
-
-/// How long a store may take to say whether the assignment has changed while something was being built.
-const MEANWHILE: Duration = Duration::from_secs(5);
+use crate::state::HeldAssignment;
 
 impl Poller {
-    /// Asks for the assignment alone, after work that took a while. Returns whether the host is to follow something else by now.
-    pub async fn is_repointed_meanwhile(
-        &mut self,
-        replay: &mut Replay,
-        state: &StateDirectory,
-        clock: &dyn Clock,
-    ) -> bool {
-        let mut bench = Bench { replay, state, clock };
-        match tokio::time::timeout(MEANWHILE, self.ask_for_assignment(&mut bench)).await {
-            Ok(Ok(News::Assignment { repointed })) => repointed,
-            // What is wrong with it is the next poll's to tell.
-            Ok(_) | Err(_) => false,
-        }
-    }
-
     pub(super) async fn ask_for_assignment(&mut self, bench: &mut Bench<'_>) -> Result<News, PollError> {
         let key = layout::assignment(&self.told.name);
         let read = Read { unless: self.told.watched.etag(), wait: None, limit: limits::DOCUMENT_BYTES };
@@ -74,26 +53,23 @@ impl Poller {
         if self.told.holds(bytes) {
             return Ok(News::Nothing);
         }
-        let trusted = self.walk(bench).await?;
+        let trusted = self.walk(&self.followed, bench).await?;
         let name = &self.told.name;
         let subject = Subject::Assignment(name);
         let verified: Verified<Assignment> = verify(bytes, subject, &trusted, &bench.replay.floors, bench.clock.now())
             .map_err(|source| PollError::Refused { document: format!("the assignment `{name}`"), source })?;
         HeldAssignment::keep(bench.state, bytes)?;
         bench.raise(&verified)?;
-        let before = self.instructions().clone();
         self.told.obey(&verified);
         tracing::info!(serial = verified.header().serial.get(), "the assignment is new");
-        Ok(News::Assignment { repointed: self.follow_if_other(&before) })
+        Ok(News::Assignment { repointed: self.heed() })
     }
 
     /// Ends when a store that has its clients wait has another assignment: the next poll reads it.
     pub(super) async fn assignment_changes(&self) {
         if let Some(etag) = self.told.watched.etag().filter(|_| self.store_waits) {
             let key = layout::assignment(&self.told.name);
-            // It ends a little earlier than the wait for the release, so that its connection lives on.
-            let wait = self.wait().saturating_sub(Duration::from_secs(1));
-            let read = Read { unless: Some(etag), wait: Some(wait), limit: limits::DOCUMENT_BYTES };
+            let read = Read { unless: Some(etag), wait: Some(self.shorter_wait()), limit: limits::DOCUMENT_BYTES };
             match self.store.read(&key, read).await {
                 // Something on the way may not know what a condition is.
                 Ok(Answer::Found { bytes, .. }) if !self.told.holds(&bytes) => return,

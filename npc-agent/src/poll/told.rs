@@ -7,15 +7,14 @@
 use std::time::Duration;
 
 use npc_core::digest::Digest;
-use npc_core::document::{Assignment, Kind, Pin, Serial, Standing};
+use npc_core::document::{Assignment, Kind, Serial, Standing};
 use npc_core::envelope::Envelope;
 use npc_core::name::AssignmentName;
 use npc_core::trust::{Floors, Verified};
 
 use super::watched::Watched;
-use crate::machine::Target;
 use crate::settings::Following;
-use crate::state::{HeldAssignment, StateDirectory};
+use crate::state::{HeldAssignment, Place, StateDirectory};
 
 /// The shortest and the longest poll interval that an assignment can ask for.
 const POLL_INTERVAL: (Duration, Duration) = (Duration::from_secs(10), Duration::from_hours(1));
@@ -23,10 +22,8 @@ const POLL_INTERVAL: (Duration, Duration) = (Duration::from_secs(10), Duration::
 /// What the host is to follow, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instructions {
-    /// Remote and configuration.
-    pub following: Following,
-    /// Exactly this release instead of the remote's current one.
-    pub pin: Option<Pin>,
+    /// Where it is to get its releases.
+    pub place: Place,
     /// Whether to change nothing.
     pub paused: bool,
     /// How long between two polls, where the assignment says.
@@ -53,18 +50,17 @@ impl Instructions {
     }
 
     fn of(held: Option<&HeldAssignment>, was_seen: bool, own: &Following) -> Self {
-        let following = own.clone();
+        let place = Place::from(own);
         let Some(HeldAssignment { serial, says, .. }) = held else {
             let by = if was_seen { Ruler::Lost } else { Ruler::Host };
-            return Self { following, pin: None, paused: was_seen, poll_interval: None, by };
+            return Self { place, paused: was_seen, poll_interval: None, by };
         };
         let Standing::Present(said) = says else {
-            return Self { following, pin: None, paused: false, poll_interval: None, by: Ruler::Host };
+            return Self { place, paused: false, poll_interval: None, by: Ruler::Host };
         };
         let clamped = |seconds| Duration::from_secs(seconds).clamp(POLL_INTERVAL.0, POLL_INTERVAL.1);
         Self {
-            following: Following { remote: said.remote.clone(), configuration: said.configuration.clone() },
-            pin: said.pin,
+            place: Place { remote: said.remote.clone(), configuration: said.configuration.clone(), pin: said.pin },
             paused: said.paused,
             poll_interval: said.poll_interval.map(clamped),
             by: Ruler::Assignment(*serial),
@@ -77,18 +73,6 @@ impl Instructions {
             Ruler::Assignment(serial) => Some(serial),
             Ruler::Host | Ruler::Lost => None,
         }
-    }
-
-    /// Whether `other` leads to the same releases.
-    pub fn leads_where(&self, other: &Self) -> bool {
-        self.following == other.following && self.pin == other.pin
-    }
-
-    /// Whether this release may be what they lead to.
-    pub fn may_lead_to(&self, target: &Target) -> bool {
-        let Following { remote, configuration } = &self.following;
-        let is_pinned = |pin: Pin| pin.serial == target.serial && pin.archive == target.archive.sha256;
-        *remote == target.remote && *configuration == target.configuration && self.pin.is_none_or(is_pinned)
     }
 }
 

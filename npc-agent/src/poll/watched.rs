@@ -31,6 +31,11 @@ impl Watched {
         self.refused.is_some()
     }
 
+    /// Whether these are the bytes that were refused last.
+    pub(super) fn doubts(&self, bytes: &[u8]) -> bool {
+        self.doubted == Some(Digest::of(bytes))
+    }
+
     /// This version is believed.
     pub(super) fn believe(&mut self, etag: Option<ETag>) {
         *self = Self { etag, refused: None, doubted: None };

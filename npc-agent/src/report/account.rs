@@ -68,10 +68,13 @@ impl Account {
         quarantined
     }
 
+    /// What is wrong with the store, or with what is followed, comes first: without that, the host cannot go anywhere either.
     fn trouble(&self) -> Option<Trouble> {
-        let trouble = self.journal.trouble.as_ref()?;
-        let (kind, message) = (trouble.reason.kind.clone(), trouble.reason.message.clone());
-        Some(Trouble { since: trouble.since, kind, message })
+        let trouble = self.journal.trouble.as_ref().map(|trouble| (trouble.since, &trouble.reason));
+        let stays = self.journal.stays.as_ref().map(|stays| (stays.since, &stays.reason));
+        let (since, reason) = trouble.or(stays)?;
+        let besides = trouble.and(stays).map(|(_, reason)| format!("; besides, it {reason}")).unwrap_or_default();
+        Some(Trouble { since, kind: reason.kind.clone(), message: format!("{}{besides}", reason.message) })
     }
 }
 

@@ -8,6 +8,7 @@
 //! replay.json      the newest trust and the floors against replay; kept twice
 //! replay.copy.json
 //! assignment.json  the assignment that the host obeys
+//! followed.json    the remote, release and configuration that it really follows
 //! report.key       the secret key that signs the host's reports
 //! report.json      the number of the last report
 //! journal.json     the phase, what is committed, what failed
@@ -24,6 +25,7 @@ mod instance;
 mod local;
 mod lock;
 mod machine;
+mod place;
 mod replay;
 mod tree;
 
@@ -32,5 +34,6 @@ pub use instance::Instance;
 pub use local::{Local, Pause};
 pub use lock::{CommitLock, Held, Lock, LockError};
 pub use machine::current as current_machine_name;
+pub use place::Place;
 pub use replay::{Replay, ReplayError};
 pub use tree::{StateDirectory, StateError};

@@ -40,12 +40,13 @@ pub(super) const SMUGGLED: &str = "smuggled";
 const APPLY: &str = "echo \"$NPC_SERIAL\" >> \"$(dirname \"$0\")/trace\"\n";
 
 /// All that an agent makes in its state directory.
-const STATE: [&str; 17] = [
+const STATE: [&str; 18] = [
     "assignment.json",
     "commit.lock",
     "units",
     "downloads",
     "flakes",
+    "followed.json",
     "home",
     "instance",
     "journal.json",

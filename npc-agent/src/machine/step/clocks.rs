@@ -20,6 +20,9 @@ impl Turn<'_> {
         if let Some(trouble) = &mut journal.trouble {
             moved(&mut trouble.since);
         }
+        if let Some(stays) = &mut journal.stays {
+            moved(&mut stays.since);
+        }
     }
 
     /// What is said to have begun later than now begins now: the clock was set back while nobody looked.
@@ -30,6 +33,9 @@ impl Turn<'_> {
         }
         if let Some(trouble) = &mut self.journal.trouble {
             trouble.since = trouble.since.min(now);
+        }
+        if let Some(stays) = &mut self.journal.stays {
+            stays.since = stays.since.min(now);
         }
     }
 }

@@ -71,6 +71,7 @@ impl Turn<'_> {
             Event::Woke => {}
             Event::PollFailed(reason) => self.trouble(reason),
             Event::PollAnswered => self.answered(),
+            Event::Stays(staying) => self.stays(staying),
             Event::Retried { at } => self.retry(at),
             Event::Repointed if self.journal.phase.must_finish() => {}
             Event::Repointed => {

@@ -5,7 +5,7 @@ use npc_core::Timestamp;
 use npc_core::document::{Outcome, OutcomeKind};
 
 use super::{FIRST_PAUSE, LONGEST_PAUSE, Turn};
-use crate::machine::{Attempt, BackOff, Failed, Phase, Target, Trouble};
+use crate::machine::{Attempt, BackOff, Failed, Phase, Staying, Stays, Target, Trouble};
 
 /// The kind of a store's fault that passes by itself.
 pub(super) const UNAVAILABLE: &str = "unavailable";
@@ -15,6 +15,15 @@ impl Turn<'_> {
     pub(super) fn trouble(&mut self, reason: Failed) {
         if self.journal.trouble.as_ref().is_none_or(|known| known.reason.kind != reason.kind) {
             self.journal.trouble = Some(Trouble { since: self.context.now, reason });
+        }
+    }
+
+    /// Whether the host stays with what it follows, or has gone where it was told to go.
+    pub(super) fn stays(&mut self, staying: Option<Staying>) {
+        let Some(staying) = staying else { return self.journal.stays = None };
+        if self.journal.stays.as_ref().is_none_or(|known| !known.is_about(&staying)) {
+            let Staying { place, reason } = staying;
+            self.journal.stays = Some(Stays { place, since: self.context.now, reason });
         }
     }
 

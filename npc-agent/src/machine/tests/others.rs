@@ -163,3 +163,23 @@ fn where_the_operator_says_enforce_an_attempt_that_a_human_broke_off_is_begun_an
     let (_, effect) = step(journal, Event::Overtaken(found("c")), &under(&policy, 0));
     assert!(matches!(effect, Some(Effect::Fetch(target)) if target.serial.get() == 1), "what failed is no way out");
 }
+
+#[test]
+fn that_a_host_stays_is_dated_from_when_it_began_whatever_else_happens() {
+    let staying = |place: &str, kind: &str, words: &str| {
+        Event::Stays(Some(Staying { place: place.to_owned(), reason: Failed::new(kind, words) }))
+    };
+    let since = |journal: &Journal| journal.stays.as_ref().map(|stays| (stays.since, stays.reason.kind.clone()));
+    let (mut journal, _) = step(committed("a"), staying("`new`", "not-found", "words"), &at(10));
+    let first = since(&journal).expect("it stays");
+    for event in [Event::Release(target(2, "a")), Event::PollAnswered, staying("`new`", "not-found", "other words")] {
+        (journal, _) = step(journal, event, &at(20));
+        assert_eq!(since(&journal).as_ref(), Some(&first));
+    }
+    for (place, kind) in [("`new`", "bad-signature"), ("`newer`", "bad-signature")] {
+        (journal, _) = step(journal, staying(place, kind, "words"), &at(30));
+        assert_eq!(since(&journal), Some((at(30).now, kind.to_owned())));
+    }
+    let (journal, effects) = decide(journal, Event::Stays(None), &at(40));
+    assert_eq!((journal.stays, effects.len()), (None, 0));
+}
