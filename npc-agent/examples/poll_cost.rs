@@ -167,6 +167,7 @@ fn main() {
             replay,
             recovered: None,
             journal: journal.unwrap_or_default(),
+            instance: String::new(),
             local: Local::default(),
             configured,
             policy: Policy::default(),

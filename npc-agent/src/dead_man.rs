@@ -261,7 +261,9 @@ impl<P: Platform> Rescue<'_, P> {
     async fn go_back(&self, clock: &dyn Clock) -> Result<(), Failure> {
         let journal = self.journal();
         let found = self.platform.look(journal.phase.attempt()).await;
-        let context = Context { now: clock.now(), jitter: 0.5, nonce: 0, paused: false, policy: self.policy };
+        // Whether the assignment orders a reboot is the agent's to know.
+        let context =
+            Context { now: clock.now(), jitter: 0.5, nonce: 0, paused: false, to_end: None, policy: self.policy };
         let (mut journal, _) = step(journal, Event::DeadlinePassed(found), &context);
         // A disk that takes no more must not keep a host from going back.
         self.note(&journal);

@@ -19,7 +19,7 @@ use std::time::Duration;
 use npc_core::Timestamp;
 use tokio::time::Instant;
 
-use crate::activation::Platform;
+use crate::activation::{self, Platform};
 use crate::clock::{Clock, Jumps};
 use crate::failpoint::UnderWay;
 use crate::failure::Failure;
@@ -58,6 +58,8 @@ pub struct Parts<P> {
     pub journal: Journal,
     /// The attempt that is under way although there is no journal any more.
     pub recovered: Option<Attempt>,
+    /// The id of the installation.
+    pub instance: String,
     /// What the operator said on the host.
     pub local: Local,
     /// What the configuration file says to follow.
@@ -91,6 +93,8 @@ pub struct Driver<P> {
     unwritten: Option<StateError>,
     /// The system that this process began to run under.
     began_under: Option<std::path::PathBuf>,
+    /// The boot that lasts, where Linux tells.
+    boot_id: Option<String>,
     /// The system that was found running last.
     running: Option<std::path::PathBuf>,
     /// Whether the journal was held against the host, and what came of that could be written down.
@@ -107,6 +111,7 @@ impl<P: Platform> Driver<P> {
             parts,
             unwritten: None,
             began_under: None,
+            boot_id: activation::boot_id(),
             running: None,
             has_begun: false,
             jumps: Jumps::default(),
@@ -160,7 +165,8 @@ impl<P: Platform> Driver<P> {
         let begun = self.begin_or_look().await;
         self.parts.metrics.reflect(&self.parts.journal, self.context().paused);
         let retried = self.parts.local.retried.map(|at| Event::Retried { at });
-        self.handle_all([begun].into_iter().chain(retried), signals).await
+        let ordered = self.ordered_retry();
+        self.handle_all([begun].into_iter().chain(retried).chain(ordered), signals).await
     }
 
     async fn poll_at(parts: &mut Parts<P>, at: Instant) -> Polled {
@@ -202,7 +208,7 @@ impl<P: Platform> Driver<P> {
     /// Has a look at what runs, before anything is decided upon it.
     async fn look(&mut self, event: Event, signals: &mut Signals) -> Flow {
         let looked = self.begin_or_look().await;
-        let events = [Some(looked), self.stays(), Some(event)];
+        let events = [Some(looked), self.stays(), self.ordered_retry(), Some(event)];
         self.handle_all(events.into_iter().flatten(), signals).await
     }
 
@@ -278,7 +284,7 @@ impl<P: Platform> Driver<P> {
         let now = self.parts.clock.now();
         let paused = self.is_paused(now);
         let nonce = getrandom::u32().unwrap_or_default();
-        Context { now, jitter: jitter(), nonce, paused, policy: &self.parts.policy }
+        Context { now, jitter: jitter(), nonce, paused, to_end: self.boot_to_end(), policy: &self.parts.policy }
     }
 
     /// When something is due that no poll would bring: the end of a pause, or a reboot.
@@ -299,7 +305,8 @@ impl<P: Platform> Driver<P> {
             Some(_) => policy.reboot_when_stranded,
             None => policy.reboot.when != RebootWhen::Never,
         });
-        let reboot = (may_reboot && journal.phase == Phase::Steady).then_some(REBOOT_LOOK);
+        let is_ordered = journal.reboot_ordered.is_some() && !journal.phase.must_finish() && !self.is_paused(now);
+        let reboot = (is_ordered || may_reboot && journal.phase == Phase::Steady).then_some(REBOOT_LOOK);
         // A disk that takes no notes of failures must not have them repeated at once.
         let least = if self.unwritten.is_some() { UNWRITTEN_PAUSE } else { Duration::ZERO };
         due.into_iter().chain(reboot).min().map(|due| due.max(least))

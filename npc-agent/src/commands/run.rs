@@ -133,6 +133,7 @@ impl PlatformUse for Agent<'_> {
             reporter: reporter(settings, &state, self.instance, store, account),
             recovered,
             journal,
+            instance: self.instance.id().to_owned(),
             replay: self.replay,
             local,
             configured: settings.following.clone(),

@@ -72,6 +72,10 @@ pub(super) fn status(config: &Path, state: &Path, as_json: bool) -> Result<(), F
     if let Some(reboot) = &journal.reboot {
         data(format_args!("reboot   needed since {}", reboot.since))?;
     }
+    if let Some(ordered) = &journal.reboot_ordered {
+        let waits = if paused { ", once the pause is over" } else { "" };
+        data(format_args!("order    to reboot, heard at {}{waits}", ordered.since))?;
+    }
     if let Some(trouble) = &journal.trouble {
         data(format_args!("trouble  since {}: {}", trouble.since, trouble.reason))?;
     }

@@ -14,6 +14,25 @@ impl<P: Platform> Driver<P> {
         self.parts.local.is_paused(now) || self.parts.poller.instructions().paused
     }
 
+    /// The boot that lasts, if the assignment orders this installation to end it. A boot that cannot be told from others is
+    /// not ended.
+    pub(super) fn boot_to_end(&self) -> Option<&str> {
+        let ordered = self.parts.poller.instructions().orders_for(&self.parts.instance)?.reboot.as_ref()?;
+        self.boot_id.as_deref().filter(|boot_id| *boot_id == ordered.boot_id)
+    }
+
+    /// The assignment's order to try again what failed, if it has not been heeded. Then the next poll brings anew what is
+    /// followed.
+    pub(super) fn ordered_retry(&mut self) -> Option<Event> {
+        let at = self.parts.poller.instructions().orders_for(&self.parts.instance)?.retry?;
+        if self.parts.journal.retry_ordered == Some(at) {
+            return None;
+        }
+        tracing::info!(%at, "the assignment orders another try of what failed");
+        self.parts.poller.forget();
+        Some(Event::RetryOrdered { at })
+    }
+
     /// Takes in what the operator has said on the host meanwhile.
     pub(super) fn reload(&mut self) -> Vec<Event> {
         let local = match Local::read(&self.parts.state) {

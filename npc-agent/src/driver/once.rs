@@ -21,7 +21,9 @@ impl<P: Platform> Driver<P> {
                 polled = Self::poll_at(&mut self.parts, Instant::now()) => polled,
             };
             let Ok(News::Assignment { repointed }) = polled else { break polled };
-            if self.handle(if repointed { Event::Repointed } else { Event::Woke }, signals).await == Flow::Stop {
+            let event = if repointed { Event::Repointed } else { Event::Woke };
+            let events = [self.ordered_retry(), Some(event)].into_iter().flatten();
+            if self.handle_all(events, signals).await == Flow::Stop {
                 return Ok(());
             }
         };

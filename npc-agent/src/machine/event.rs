@@ -73,6 +73,11 @@ pub enum Event {
         /// When that was said.
         at: Timestamp,
     },
+    /// An assignment orders that what failed before this time be tried again.
+    RetryOrdered {
+        /// The time.
+        at: Timestamp,
+    },
     /// A release passed every check.
     Release(Target),
     /// Asking the store failed, or gave something that cannot be acted upon.
@@ -235,6 +240,8 @@ pub struct Context<'a> {
     pub nonce: u32,
     /// Whether the operator said to change nothing.
     pub paused: bool,
+    /// The boot that lasts, where an assignment orders that it end.
+    pub to_end: Option<&'a str>,
     /// What the operator decided beforehand.
     pub policy: &'a Policy,
 }

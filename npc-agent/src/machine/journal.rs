@@ -9,7 +9,7 @@ use npc_core::document::{Archive, Outcome, Serial};
 use npc_core::name::{ConfigurationName, RemoteName};
 use serde::{Deserialize, Serialize};
 
-use super::{Attempt, Errand, Failed, Found};
+use super::{Attempt, Errand, Failed, Found, RebootOrdered, RebootWanted, Stays};
 
 /// How many outcomes are remembered.
 const OUTCOMES: usize = 10;
@@ -228,33 +228,6 @@ pub struct Trouble {
     pub reason: Failed,
 }
 
-/// Where a host was told to go, and why it does not.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Staying {
-    /// Where it was told to go, in words.
-    pub place: String,
-    /// A sentence that says with what it stays, and why.
-    pub reason: Failed,
-}
-
-/// That a host stays with what it follows although it was told to go elsewhere.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stays {
-    /// Where it was told to go, in words.
-    pub place: String,
-    /// Since when.
-    pub since: Timestamp,
-    /// A sentence that says with what it stays, and why.
-    pub reason: Failed,
-}
-
-impl Stays {
-    /// Whether this is known already: trouble is noted once as long as it is of one kind and with one place.
-    pub(crate) fn is_about(&self, staying: &Staying) -> bool {
-        self.place == staying.place && self.reason.kind == staying.reason.kind
-    }
-}
-
 /// A release that was believed, for this configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Believed {
@@ -305,19 +278,6 @@ pub struct GoodBoot {
     pub failed: BTreeSet<String>,
 }
 
-/// A reboot that is needed, or has been asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RebootWanted {
-    /// Since when.
-    pub since: Timestamp,
-    /// When to try at the earliest.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub not_before: Option<Timestamp>,
-    /// The boot in which going back failed, where that is why: it is to end, whatever else is said about reboots.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stranded_in: Option<String>,
-}
-
 /// Everything the agent must remember to go on after a crash.
 ///
 /// Another version of the agent reads what this one writes, and the other way round: the dead-man timer runs the old
@@ -358,6 +318,9 @@ pub struct Journal {
     /// A reboot that is due, or will be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reboot: Option<RebootWanted>,
+    /// A reboot that was ordered from afar.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reboot_ordered: Option<RebootOrdered>,
     /// What is still to be done beside the way, in this order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pending: Vec<Errand>,
@@ -367,6 +330,9 @@ pub struct Journal {
     /// When the operator last asked for another try, as far as that was heeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retried: Option<Timestamp>,
+    /// Before what time an assignment last ordered that failures be tried again, as far as that was heeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_ordered: Option<Timestamp>,
     /// How many activations this host has seen.
     #[serde(default)]
     pub attempts: u64,

@@ -54,6 +54,9 @@ fn samples() -> BTreeMap<&'static str, Journal> {
     let mut stays = journal.clone();
     run(&mut stays, [Event::Stays(Some(Staying { place: "`canary`".into(), reason }))]);
     all.insert("stays", stays);
+    let context = super::Context { to_end: Some("one"), ..at(0) };
+    let (ordered, _) = step(journal.clone(), Event::RetryOrdered { at: at(0).now }, &context);
+    all.insert("ordered", ordered);
     let mut second = target(2, "b");
     second.drv_path = Some("/nix/store/8axqh5ph26hb9pfvsdajyi26ri4zf6zr-nixos-system-web-1.drv".into());
     (second.out_path, second.attempt) = (Some("/nix/store/b".into()), 1);

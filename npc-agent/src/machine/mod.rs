@@ -20,6 +20,7 @@
 mod attempt;
 mod event;
 mod journal;
+mod outstanding;
 mod policy;
 mod reboot;
 mod step;
@@ -34,9 +35,10 @@ mod tests;
 pub use attempt::{Attempt, Baseline, CheckBefore, Mode, Obstacle, UnitsBefore};
 pub use event::{Activation, Context, Effect, Ended, Errand, Event, Found, Hook, Stage};
 pub use journal::{
-    BackOff, Believed, Built, ByHand, Committed, GoodBoot, Journal, Phase, Quarantined, RebootWanted, Staying, Stays,
-    SystemKey, Target, Trouble, Unproven,
+    BackOff, Believed, Built, ByHand, Committed, GoodBoot, Journal, Phase, Quarantined, SystemKey, Target, Trouble,
+    Unproven,
 };
+pub use outstanding::{RebootOrdered, RebootWanted, Staying, Stays};
 pub use policy::{HandPolicy, Policy};
 pub use reboot::{RebootPolicy, RebootWhen, WindowError, Windows};
 pub(crate) use step::waits;

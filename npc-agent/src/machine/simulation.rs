@@ -54,6 +54,10 @@ enum Happens {
     Clock(i64, bool),
     Repointed,
     Retried,
+    /// An assignment orders that this boot end, or one that is over.
+    Ordered {
+        this: bool,
+    },
     /// The disk takes no notes any more, or does again.
     Disk(bool),
     /// The journal is damaged while no agent runs.
@@ -107,6 +111,7 @@ fn happens() -> impl Strategy<Value = Happens> {
         4 => (-200_000..200_000_i64, any::<bool>()).prop_map(|(seconds, is_noticed)| Happens::Clock(seconds, is_noticed)),
         2 => Just(Happens::Repointed),
         2 => Just(Happens::Retried),
+        2 => any::<bool>().prop_map(|this| Happens::Ordered { this }),
         3 => any::<bool>().prop_map(Happens::Disk),
         1 => Just(Happens::JournalLost),
     ]
@@ -132,6 +137,7 @@ impl Host {
             Happens::PowerCut => return self.cut_power(),
             Happens::DeadMan => return self.rescue(),
             Happens::Store(answers) => return self.store = *answers,
+            Happens::Ordered { this } => self.order(*this),
             Happens::Disk(takes_notes) => return self.takes_notes = *takes_notes,
             Happens::JournalLost => return self.lose_journal(),
             Happens::Clock(seconds, _) => self.now += seconds,
@@ -181,7 +187,7 @@ impl Host {
     fn come_to_rest(&mut self) {
         (self.store, self.takes_notes, self.dies_after) = (true, true, None);
         self.start();
-        for _ in 0..4 {
+        for _ in 0..5 {
             self.now += 100_000;
             self.start();
             self.poll(Event::Woke);
@@ -199,6 +205,7 @@ fn assert_whole(host: &Host, was_touched: bool) {
     let journal = host.journal();
     assert_eq!(host.disk.as_ref(), Some(journal), "what it knows is written down");
     assert_eq!(journal.pending, [], "every errand is run");
+    assert!(!host.is_to_reboot() && journal.reboot_ordered.is_none(), "every order is obeyed: {journal:?}");
     assert!(!journal.phase.must_finish(), "{:?}", journal.phase);
     let Some(committed) = &journal.committed else {
         assert!(was_touched || host.running == system(FIRST), "{} runs", host.running.display());

@@ -9,6 +9,7 @@ use npc_core::document::{Archive, OutcomeKind, Serial};
 mod boots;
 mod clocks;
 mod errands;
+mod orders;
 mod others;
 mod recovered;
 mod restarts;
@@ -24,7 +25,7 @@ pub(super) fn at(seconds: i64) -> Context<'static> {
 pub(super) fn under(policy: &Policy, seconds: i64) -> Context<'_> {
     let start: Timestamp = START.parse().expect("a time");
     let now = Timestamp::from_second(start.as_second() + seconds).expect("a time");
-    Context { now, jitter: 1.0, nonce: 7, paused: false, policy }
+    Context { now, jitter: 1.0, nonce: 7, paused: false, to_end: None, policy }
 }
 
 /// Decides, does every errand, and gives the last effect alone, which the others lead up to.

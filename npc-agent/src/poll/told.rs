@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use npc_core::digest::Digest;
-use npc_core::document::{Assignment, Kind, Serial, Standing};
+use npc_core::document::{Assignment, Kind, Orders, Serial, Standing};
 use npc_core::envelope::Envelope;
 use npc_core::name::AssignmentName;
 use npc_core::trust::{Floors, Verified};
@@ -28,6 +28,8 @@ pub struct Instructions {
     pub paused: bool,
     /// How long between two polls, where the assignment says.
     pub poll_interval: Option<Duration>,
+    /// What it is to do once, if it is the installation that is meant.
+    pub orders: Option<Orders>,
     /// Who says so.
     pub by: Ruler,
 }
@@ -53,18 +55,25 @@ impl Instructions {
         let place = Place::from(own);
         let Some(HeldAssignment { serial, says, .. }) = held else {
             let by = if was_seen { Ruler::Lost } else { Ruler::Host };
-            return Self { place, paused: was_seen, poll_interval: None, by };
+            return Self { place, paused: was_seen, poll_interval: None, orders: None, by };
         };
         let Standing::Present(said) = says else {
-            return Self { place, paused: false, poll_interval: None, by: Ruler::Host };
+            return Self { place, paused: false, poll_interval: None, orders: None, by: Ruler::Host };
         };
         let clamped = |seconds| Duration::from_secs(seconds).clamp(POLL_INTERVAL.0, POLL_INTERVAL.1);
         Self {
             place: Place { remote: said.remote.clone(), configuration: said.configuration.clone(), pin: said.pin },
             paused: said.paused,
             poll_interval: said.poll_interval.map(clamped),
+            orders: said.orders.clone(),
             by: Ruler::Assignment(*serial),
         }
+    }
+
+    /// What this installation is to do once.
+    pub fn orders_for(&self, instance: &str) -> Option<&Orders> {
+        let is_meant = |orders: &&Orders| orders.instance.as_deref().is_none_or(|meant| meant == instance);
+        self.orders.as_ref().filter(is_meant)
     }
 
     /// The assignment that says so, where one does.

@@ -7,7 +7,7 @@ use super::{BAD_ONCE_BOOTED, FAILS_TO_ACTIVATE, FAILS_TO_BOOT, FIRST, Goes, INHI
 use crate::machine::tests::{system, under};
 use crate::machine::{
     Activation, Attempt, Baseline, Built, Context, Effect, Ended, Errand, Event, Failed, Found, Journal, Mode,
-    Obstacle, Phase, Policy, STORE_UNREACHABLE, Target, step,
+    Obstacle, Phase, Policy, RebootWhen, STORE_UNREACHABLE, Target, step,
 };
 
 /// Effects that a run takes at most until it comes to rest.
@@ -35,6 +35,8 @@ pub(super) struct Host {
     pub(super) now: i64,
     pub(super) released: Option<Target>,
     pub(super) serial: u64,
+    /// The boot that is ordered to end.
+    ordered: Option<u32>,
     /// What the agent that runs has in mind, and after how many effects it is killed.
     memory: Option<Journal>,
     recovered: Option<Attempt>,
@@ -67,6 +69,7 @@ impl Host {
             now: 0,
             released: None,
             serial: 0,
+            ordered: None,
             memory: None,
             recovered: None,
             has_begun: false,
@@ -111,6 +114,16 @@ impl Host {
         self.running = self.profile.clone();
     }
 
+    /// An assignment names this boot, or one that is over.
+    pub(super) fn order(&mut self, this: bool) {
+        self.ordered = Some(if this { self.boot } else { self.boot - 1 });
+    }
+
+    /// Whether the boot that lasts is ordered to end.
+    pub(super) fn is_to_reboot(&self) -> bool {
+        self.ordered == Some(self.boot)
+    }
+
     pub(super) fn lose_journal(&mut self) {
         self.memory = None;
         self.disk = None;
@@ -150,12 +163,15 @@ impl Host {
         for _ in 0..MANY {
             let Some(event) = next.take() else { return };
             let before = self.journal().clone();
-            let idle = before.phase == Phase::Steady && before.reboot.is_none() && before.pending.is_empty();
+            let is_quiet = before.reboot.is_none() && before.pending.is_empty() && !self.is_to_reboot();
+            let idle = before.phase == Phase::Steady && is_quiet;
             let is_outage = matches!(event, Event::PollFailed(_));
             let is_done = matches!(event, Event::ErrandDone(_));
             let begins = matches!(event, Event::Started(_) | Event::Recovered(..));
             self.nonce += 1;
-            let context = Context { nonce: self.nonce, ..under(&self.policy, self.now) };
+            let boot = self.boot.to_string();
+            let to_end = self.is_to_reboot().then_some(&*boot);
+            let context = Context { nonce: self.nonce, to_end, ..under(&self.policy, self.now) };
             let (journal, effects) = step(before, event, &context);
             assert!(!(idle && is_outage) || effects.is_empty(), "a dead store moves nothing: {effects:?}");
             if !self.remember(journal, is_done) {
@@ -212,6 +228,11 @@ impl Host {
             Effect::Commit(attempt) => self.commit(&attempt),
             Effect::RollBack { attempt, boot, rescued } => Some(self.roll_back(&attempt, boot, rescued)),
             Effect::Reboot { .. } => {
+                let journal = self.journal();
+                let is_stranded = journal.reboot.as_ref().is_some_and(|wanted| wanted.stranded_in.is_some());
+                let may_reboot = self.policy.reboot.when != RebootWhen::Never;
+                assert!(self.is_to_reboot() || may_reboot || is_stranded, "nobody asked for that: {journal:?}");
+                assert!(!journal.phase.must_finish(), "{:?}", journal.phase);
                 self.cut_power();
                 None
             }

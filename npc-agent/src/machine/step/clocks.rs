@@ -14,6 +14,10 @@ impl Turn<'_> {
             moved(&mut wanted.since);
             wanted.not_before.as_mut().map(moved);
         }
+        if let Some(ordered) = &mut journal.reboot_ordered {
+            moved(&mut ordered.since);
+            ordered.not_before.as_mut().map(moved);
+        }
         if let Some(back_off) = &mut journal.back_off {
             moved(&mut back_off.until);
         }
@@ -30,6 +34,9 @@ impl Turn<'_> {
         let now = self.context.now;
         if let Some(wanted) = &mut self.journal.reboot {
             wanted.since = wanted.since.min(now);
+        }
+        if let Some(ordered) = &mut self.journal.reboot_ordered {
+            ordered.since = ordered.since.min(now);
         }
         if let Some(trouble) = &mut self.journal.trouble {
             trouble.since = trouble.since.min(now);

@@ -4,6 +4,7 @@ mod attempt;
 mod clocks;
 mod look;
 mod prepare;
+mod reboots;
 mod records;
 mod recover;
 
@@ -53,6 +54,7 @@ struct Turn<'a> {
 pub fn step(journal: Journal, event: Event, context: &Context<'_>) -> (Journal, Vec<Effect>) {
     let mut turn = Turn { journal, context, once: Vec::new() };
     turn.take_in(event);
+    turn.heed_order_to_reboot();
     turn.nothing_begins_later();
     let mut effects = turn.once;
     effects.extend(asked_for(&turn.journal, context));
@@ -72,7 +74,8 @@ impl Turn<'_> {
             Event::PollFailed(reason) => self.trouble(reason),
             Event::PollAnswered => self.answered(),
             Event::Stays(staying) => self.stays(staying),
-            Event::Retried { at } => self.retry(at),
+            Event::Retried { at } => self.retried(at),
+            Event::RetryOrdered { at } => self.retry_ordered(at),
             Event::Repointed if self.journal.phase.must_finish() => {}
             Event::Repointed => {
                 self.journal.phase = Phase::Steady;
@@ -103,11 +106,14 @@ impl Turn<'_> {
 /// What the journal asks for: errands, unless something must be finished first, and then what its phase does. What has begun is
 /// finished even while paused.
 fn asked_for(journal: &Journal, context: &Context<'_>) -> Vec<Effect> {
+    let ordered = reboots::ordered(journal, context);
     match &journal.phase {
         phase if !phase.must_finish() && !journal.pending.is_empty() => {
             journal.pending.first().cloned().map(Effect::Errand).into_iter().collect()
         }
-        Phase::Steady => reboot(journal, context).into_iter().collect(),
+        // What is being prepared goes on after the boot.
+        phase if !phase.must_finish() && ordered.is_some() => ordered.into_iter().collect(),
+        Phase::Steady => reboots::by_policy(journal, context).into_iter().collect(),
         Phase::Activating(attempt) => {
             vec![Effect::Arm { attempt: attempt.clone(), stage: Stage::Activation }, Effect::Activate(attempt.clone())]
         }
@@ -125,18 +131,6 @@ fn asked_for(journal: &Journal, context: &Context<'_>) -> Vec<Effect> {
         Phase::Verified { target } => vec![Effect::CheckRoom, Effect::Build(target.clone())],
         Phase::Built { built, .. } => vec![Effect::Survey { system: built.system.clone() }],
     }
-}
-
-fn reboot(journal: &Journal, context: &Context<'_>) -> Option<Effect> {
-    let wanted = journal.reboot.as_ref()?;
-    let (policy, now) = (&context.policy.reboot, context.now);
-    let put_off = wanted.not_before.is_some_and(|time| now < time && time.duration_since(now) <= LONGEST_PAUSE);
-    if wanted.stranded_in.is_some() {
-        let begins = context.policy.reboot_when_stranded && !put_off;
-        return begins.then_some(Effect::Reboot { insist: true });
-    }
-    let begins = !context.paused && !put_off && journal.by_hand.is_none() && policy.is_due(wanted.since, now);
-    begins.then(|| Effect::Reboot { insist: policy.insists(wanted.since, now) })
 }
 
 /// Whether the pause after a failure still lasts. A pause longer than the longest is the work of a clock that jumped.

@@ -35,13 +35,25 @@ impl Turn<'_> {
         }
     }
 
-    /// The operator takes the responsibility for another try of what failed before that was said.
-    pub(super) fn retry(&mut self, at: Timestamp) {
+    /// The operator said so on the host.
+    pub(super) fn retried(&mut self, at: Timestamp) {
         // Said once, it is heeded once, whatever the clock does and however often the agent starts.
-        if self.journal.retried == Some(at) {
-            return;
+        if self.journal.retried != Some(at) {
+            self.journal.retried = Some(at);
+            self.retry(at);
         }
-        self.journal.retried = Some(at);
+    }
+
+    /// An assignment says so, as long as it lasts: it is remembered by itself, for either word is heeded once.
+    pub(super) fn retry_ordered(&mut self, at: Timestamp) {
+        if self.journal.retry_ordered != Some(at) {
+            self.journal.retry_ordered = Some(at);
+            self.retry(at);
+        }
+    }
+
+    /// The operator takes the responsibility for another try of what failed before that was said.
+    fn retry(&mut self, at: Timestamp) {
         let quarantined = self.journal.quarantine.len();
         // What is dated later than now was dated by a clock that has been set back since.
         let is_later = |time: Timestamp| time > at && time <= self.context.now;
@@ -79,16 +91,6 @@ impl Turn<'_> {
     pub(super) fn record_failure(&mut self, target: &Target, kind: OutcomeKind, failed: Failed) {
         let message = format!("{}@{}: {}", target.remote, target.serial, failed.message);
         self.record(target, kind, Some(failed), message);
-    }
-
-    pub(super) fn reboot_put_off(&mut self, until: Timestamp, failed: Option<Failed>) {
-        if let Some(wanted) = &mut self.journal.reboot {
-            wanted.not_before = Some(until);
-        }
-        let target = self.journal.committed.as_ref().map(|committed| committed.target.clone());
-        if let (Some(failed), Some(target)) = (failed, target) {
-            self.record_failure(&target, OutcomeKind::Failed, failed);
-        }
     }
 }
 
