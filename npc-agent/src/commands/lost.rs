@@ -91,7 +91,15 @@ fn account(settings: &Settings, state: &StateDirectory, words: String) -> Accoun
     let own = Place::from(&settings.following);
     let Place { remote, configuration, .. } = Place::of_host(state, &own, &journal).unwrap_or(own);
     let obeyed = Obeyed { assignment: None, remote, configuration, release: None };
-    Account { journal, paused: true, obeyed, running: None, trust: settings.anchor.version, trust_digest: None }
+    Account {
+        journal,
+        paused: true,
+        heartbeat: None,
+        obeyed,
+        running: None,
+        trust: settings.anchor.version,
+        trust_digest: None,
+    }
 }
 
 type Named = (Trusted, Vec<u8>, Verified<Assignment>);

@@ -124,6 +124,7 @@ impl PlatformUse for Agent<'_> {
         let account = Account {
             journal: journal.clone(),
             paused,
+            heartbeat: poller.instructions().heartbeat,
             obeyed: poller.obeyed(),
             running: None,
             trust,

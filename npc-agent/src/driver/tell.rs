@@ -20,7 +20,8 @@ impl<P: Platform> Driver<P> {
         let (journal, paused) = (parts.journal.clone(), self.is_paused(parts.clock.now()));
         let (obeyed, running) = (parts.poller.obeyed(), self.running.clone());
         let (trust, trust_digest) = (parts.poller.trust(&parts.replay), parts.replay.trust_digest());
-        reporter.tell(Account { journal, paused, obeyed, running, trust, trust_digest });
+        let heartbeat = parts.poller.instructions().heartbeat;
+        reporter.tell(Account { journal, paused, heartbeat, obeyed, running, trust, trust_digest });
     }
 
     /// Says how things stand, to whoever wants to know.

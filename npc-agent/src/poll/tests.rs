@@ -255,6 +255,19 @@ async fn an_assignment_sets_the_pace_within_limits_and_pauses() {
 }
 
 #[tokio::test]
+async fn a_rollout_says_how_often_to_report_within_limits_and_only_as_long_as_it_does() {
+    let mut world = World::new();
+    for (number, heartbeat, seconds) in
+        [(1, json!(1), Some(5)), (2, json!(100_000), Some(1800)), (3, json!(20), Some(20)), (4, Value::Null, None)]
+    {
+        let rollout = json!({ "id": "spring", "wave": 1, "heartbeat": heartbeat });
+        world.assign(number, json!({ "remote": "own", "configuration": "web-1", "rollout": rollout }));
+        world.follows().await;
+        assert_eq!(world.poller.instructions().heartbeat, seconds.map(Duration::from_secs));
+    }
+}
+
+#[tokio::test]
 async fn an_assignment_that_was_kept_and_not_yet_remembered_counts() {
     let mut world = World::new();
     world.assign(1, json!({ "remote": "other", "configuration": "web-1", "paused": true }));

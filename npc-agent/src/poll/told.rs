@@ -19,6 +19,9 @@ use crate::state::{HeldAssignment, Place, StateDirectory};
 /// The shortest and the longest poll interval that an assignment can ask for.
 const POLL_INTERVAL: (Duration, Duration) = (Duration::from_secs(10), Duration::from_hours(1));
 
+/// The shortest and the longest time between two reports that a rollout can ask for.
+const HEARTBEAT: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(30));
+
 /// What the host is to follow, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instructions {
@@ -28,6 +31,8 @@ pub struct Instructions {
     pub paused: bool,
     /// How long between two polls, where the assignment says.
     pub poll_interval: Option<Duration>,
+    /// How long between two reports, as long as a rollout waits for the host.
+    pub heartbeat: Option<Duration>,
     /// What it is to do once, if it is the installation that is meant.
     pub orders: Option<Orders>,
     /// Who says so.
@@ -55,16 +60,18 @@ impl Instructions {
         let place = Place::from(own);
         let Some(HeldAssignment { serial, says, .. }) = held else {
             let by = if was_seen { Ruler::Lost } else { Ruler::Host };
-            return Self { place, paused: was_seen, poll_interval: None, orders: None, by };
+            return Self { place, paused: was_seen, poll_interval: None, heartbeat: None, orders: None, by };
         };
         let Standing::Present(said) = says else {
-            return Self { place, paused: false, poll_interval: None, orders: None, by: Ruler::Host };
+            return Self { place, paused: false, poll_interval: None, heartbeat: None, orders: None, by: Ruler::Host };
         };
-        let clamped = |seconds| Duration::from_secs(seconds).clamp(POLL_INTERVAL.0, POLL_INTERVAL.1);
+        let within = |seconds, (least, most)| Duration::from_secs(seconds).clamp(least, most);
+        let heartbeat = said.rollout.as_ref().and_then(|rollout| rollout.heartbeat);
         Self {
             place: Place { remote: said.remote.clone(), configuration: said.configuration.clone(), pin: said.pin },
             paused: said.paused,
-            poll_interval: said.poll_interval.map(clamped),
+            poll_interval: said.poll_interval.map(|seconds| within(seconds, POLL_INTERVAL)),
+            heartbeat: heartbeat.map(|seconds| within(seconds, HEARTBEAT)),
             orders: said.orders.clone(),
             by: Ruler::Assignment(*serial),
         }

@@ -1,6 +1,7 @@
 //! From the agent's journal to a report.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use npc_core::digest::Digest;
 use npc_core::document::{Obeyed, Outcome, Quarantined, Report, Running, Serial, Trouble};
@@ -24,6 +25,8 @@ pub struct Account {
     pub journal: Journal,
     /// Whether it was told to change nothing.
     pub paused: bool,
+    /// How often to report, as long as a rollout waits for the host.
+    pub heartbeat: Option<Duration>,
     /// What it obeys.
     pub obeyed: Obeyed,
     /// The system that runs.

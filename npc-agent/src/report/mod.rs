@@ -87,7 +87,7 @@ impl Reporter {
         account: Account,
     ) -> Self {
         let (accounts, heard) = watch::channel(account);
-        let scribe = Scribe { store, signer, identity, settings, written: None, failed: None };
+        let scribe = Scribe { store, signer, identity, settings, rollout: None, written: None, failed: None };
         Self { accounts, task: tokio::task::spawn_local(scribe.write_all(heard)) }
     }
 
@@ -119,6 +119,8 @@ struct Scribe {
     signer: Signer,
     identity: Identity,
     settings: Reporting,
+    /// How often a rollout that waits for the host wants to hear of it.
+    rollout: Option<Duration>,
     /// What the store was told last, and when.
     written: Option<(Report, Instant)>,
     /// How often writing has failed in a row, and why.
@@ -132,6 +134,8 @@ impl Scribe {
         loop {
             let account = accounts.borrow_and_update().clone();
             let trust = account.trust;
+            // Whoever wants to hear of the host more often counts.
+            self.rollout = account.heartbeat.filter(|heartbeat| *heartbeat < self.settings.heartbeat);
             let report = self.identity.report(account, self.signer.key().public(), self.settings).await;
             if !self.is_said(&report) {
                 let result = self.write(&report, trust).await;
@@ -154,7 +158,7 @@ impl Scribe {
     }
 
     fn is_said(&self, report: &Report) -> bool {
-        let is_recent = |at: &Instant| at.elapsed() < self.settings.heartbeat / 2;
+        let is_recent = |at: &Instant| at.elapsed() < self.heartbeat() / 2;
         self.written.as_ref().is_some_and(|(written, at)| written == report && is_recent(at))
     }
 
@@ -187,15 +191,23 @@ impl Scribe {
         self.failed = Some((failures.saturating_add(1), error.kind()));
     }
 
-    /// How long to wait for something new: three quarters of a heartbeat to one and a quarter, so that a fleet spreads out.
+    fn heartbeat(&self) -> Duration {
+        self.rollout.unwrap_or(self.settings.heartbeat)
+    }
+
+    /// How long to wait for something new: three quarters of a heartbeat to one and a quarter, so that a fleet spreads out; and
+    /// hardly less than one, but never more, where a rollout waits.
     fn pause(&self) -> Duration {
-        let heartbeat = self.settings.heartbeat;
         let jitter = getrandom::u32().map_or(0.5, |number| f64::from(number) / f64::from(u32::MAX));
-        let pause = match self.failed {
-            None => heartbeat,
-            Some((failures, _)) => FIRST_PAUSE.saturating_mul(1 << (failures.saturating_sub(1)).min(16)).min(heartbeat),
-        };
-        pause.mul_f64(0.75 + jitter / 2.0)
+        match (self.failed, self.rollout) {
+            (None, None) => self.settings.heartbeat.mul_f64(0.75 + jitter / 2.0),
+            (None, Some(heartbeat)) => heartbeat.mul_f64(0.9 + jitter / 20.0),
+            (Some((failures, _)), _) => {
+                let first = FIRST_PAUSE.min(self.heartbeat());
+                let pause = first.saturating_mul(1 << (failures.saturating_sub(1)).min(16));
+                pause.min(self.settings.heartbeat).mul_f64(0.75 + jitter / 2.0)
+            }
+        }
     }
 }
 

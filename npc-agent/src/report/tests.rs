@@ -58,7 +58,7 @@ fn account(changes: u32) -> Account {
     let (remote, configuration) = ("prod".parse().expect("a name"), "web-1".parse().expect("a name"));
     let obeyed = Obeyed { assignment: None, remote, configuration, release: None };
     let (journal, paused) = (Journal::default(), changes % 2 == 1);
-    Account { journal, paused, obeyed, running: None, trust: Serial::FIRST, trust_digest: None }
+    Account { journal, paused, heartbeat: None, obeyed, running: None, trust: Serial::FIRST, trust_digest: None }
 }
 
 async fn after(duration: Duration) {
@@ -129,6 +129,44 @@ async fn an_agent_that_ends_has_its_last_words_but_does_not_wait_for_a_store_tha
                 reporter.end().await;
                 assert_eq!(end.elapsed().as_secs(), LAST_WORDS.as_secs(), "{begun}");
             }
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_reports_as_often_as_a_rollout_wants_for_as_long_as_it_does() {
+    LocalSet::new()
+        .run_until(async {
+            let world = World::new(Writes::Kept);
+            let reporter = world.report();
+            after(GATHER * 2).await;
+            let heartbeat = Duration::from_mins(1);
+            reporter.tell(Account { heartbeat: Some(heartbeat), ..account(0) });
+            after(heartbeat * 100).await;
+            let (tries, pauses) = (world.tries(), world.store.pauses());
+            assert!((100..=115).contains(&tries), "{tries}");
+            assert!(
+                pauses[1..].iter().all(|pause| *pause <= heartbeat && *pause >= heartbeat.mul_f64(0.85)),
+                "{pauses:?}"
+            );
+            reporter.tell(account(0));
+            after(HEARTBEAT / 2).await;
+            assert_eq!(world.tries(), tries, "the host's own settings rule again");
+            after(HEARTBEAT).await;
+            assert_eq!(world.tries(), tries + 1);
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_rollout_has_a_store_that_takes_no_reports_asked_for_ever() {
+    LocalSet::new()
+        .run_until(async {
+            let world = World::new(Writes::Denied);
+            let reporter = world.report();
+            reporter.tell(Account { heartbeat: Some(Duration::from_secs(5)), ..account(0) });
+            after(HEARTBEAT * 8).await;
+            assert!((10..30).contains(&world.tries()), "{}", world.tries());
         })
         .await;
 }
