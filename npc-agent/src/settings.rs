@@ -137,6 +137,14 @@ impl Settings {
         self.platform.timeout + self.longest_probation()
     }
 
+    /// Where the host's file system begins.
+    pub fn root(&self) -> &Path {
+        match &self.activation {
+            Activation::NixOs { root, .. } => root,
+            Activation::Command(_) => Path::new("/"),
+        }
+    }
+
     /// How long after the end of an activation it does: a commit that has begun by then is waited for.
     pub fn longest_probation(&self) -> Duration {
         self.probation.limit + (self.probation.limit / 10).max(LEAST_COMMIT)

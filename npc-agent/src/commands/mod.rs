@@ -1,5 +1,6 @@
 //! One file per command.
 
+mod copied;
 mod local;
 mod lost;
 mod run;

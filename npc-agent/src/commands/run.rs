@@ -1,6 +1,6 @@
 //! `npc-agent run`: follows the remote.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use npc_core::{Timestamp, explain};
 use tokio::runtime::Runtime;
 use tokio::task::LocalSet;
 
-use super::{lost, machine_name};
+use super::{copied, lost, machine_name};
 use crate::activation::unit::Units;
 use crate::activation::{CommandPlatform, NixOs, Platform};
 use crate::clock::SystemClock;
@@ -20,20 +20,25 @@ use crate::metrics::{self, Metrics};
 use crate::poll::{Names, Pace, Poller, Told};
 use crate::report::{Account, Identity, Reporter, Signer};
 use crate::settings::{Activation, Settings};
-use crate::state::{Instance, Local, Lock, Place, Replay, ReplayError, StateDirectory};
+use crate::state::{Instance, Local, Lock, Marks, Place, Replay, ReplayError, StateDirectory};
 use crate::store;
 use crate::supervisor::Supervisor;
 
 pub(super) fn run(config: &Path, state: &Path, once: bool) -> Result<(), Failure> {
-    let settings = Settings::read(config, &machine_name(state))?;
+    let mut settings = Settings::read(config, &machine_name(state))?;
     let state = StateDirectory::create(state)?;
     let _lock = Lock::take(&state)?;
+    let machine = Marks::of(settings.root());
+    if copied::begins_anew(&state, &machine)? {
+        settings = Settings::read(config, &state.machine_name())?;
+    }
     // For want of room it is kept the next time; whatever is under way goes on.
     if let Err(error) = state.keep_machine_name() {
         tracing::warn!(kind = "state", error = &error as &dyn std::error::Error, "cannot keep the machine's name");
     }
     state.remove_leftovers();
     let opened = Replay::open(&state, &settings);
+    Instance::note_machine(&state, &machine);
     runtime()?.block_on(LocalSet::new().run_until(async {
         let opened = match opened {
             Err(ReplayError::Lost) => lost::begin_anew(&settings, &state, once).await?,
@@ -179,10 +184,7 @@ pub(super) fn reporter(
     account: Account,
 ) -> Option<Reporter> {
     let reporting = settings.report?;
-    let root = match &settings.activation {
-        Activation::NixOs { root, .. } => root.clone(),
-        Activation::Command(_) => PathBuf::from("/"),
-    };
+    let root = settings.root().to_owned();
     let (fleet, host) = (settings.anchor.fleet.clone(), settings.host.clone());
     let signer = match Signer::open(state, &host) {
         Ok(signer) => signer,

@@ -56,6 +56,11 @@ impl Signer {
         Ok(Self { key, state: state.clone(), last: last.map(|last: Last| last.number) })
     }
 
+    /// Forgets the key: nobody signs with it here any more.
+    pub fn forget(state: &StateDirectory) -> Result<(), StateError> {
+        state.remove(KEY)
+    }
+
     pub(super) fn key(&self) -> &SecretKey {
         &self.key
     }

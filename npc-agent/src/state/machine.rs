@@ -22,6 +22,11 @@ impl StateDirectory {
         kept.filter(|name| name.to_lowercase().parse::<HostName>().is_ok()).unwrap_or_else(current)
     }
 
+    /// Forgets the name that was kept.
+    pub fn forget_machine_name(&self) -> Result<(), StateError> {
+        self.remove(FILE)
+    }
+
     /// Keeps what the machine is called, where nothing is kept yet.
     pub fn keep_machine_name(&self) -> Result<(), StateError> {
         let (kept, name) = (self.machine_name(), current());

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! lock             held by the agent that runs; holds its process id
-//! instance         this installation's id
+//! instance         this installation's id, and what tells its machine from others
 //! lost             this installation's id, while the memory against replay is lost
 //! machine          what the machine was called when its first agent began
 //! replay.json      the newest trust and the floors against replay; kept twice
@@ -25,6 +25,7 @@ mod instance;
 mod local;
 mod lock;
 mod machine;
+mod marks;
 mod place;
 mod replay;
 mod tree;
@@ -34,6 +35,7 @@ pub use instance::Instance;
 pub use local::{Local, Pause};
 pub use lock::{CommitLock, Held, Lock, LockError};
 pub use machine::current as current_machine_name;
+pub use marks::Marks;
 pub use place::Place;
 pub use replay::{Replay, ReplayError};
 pub use tree::{StateDirectory, StateError};
