@@ -85,6 +85,10 @@ fn a_failure_is_shown_with_its_log_and_explained_and_tried_again_when_told() {
     assert_eq!(said.code, Some(7));
     assert!(said.data.contains("web-1 does not run prod@2 because that failed there (activation-failed)"), "{said:?}");
     world.in_fleet(&["retry", "web-1"]).fails(2, &["is not assigned", "repoint web-1"]);
+    world.in_fleet(&["repoint", "web-1", "--remote", "prod"]).works();
+    fs::remove_file(web.path("fails")).expect("removed");
+    world.in_fleet(&["retry", "web-1"]).works();
+    assert_eq!(is(&world, "web-1", "current")["report"]["runs"]["serial"], 2);
 }
 
 #[test]

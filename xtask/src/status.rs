@@ -9,13 +9,10 @@ use npc_tests::world::{Kind, World};
 
 use crate::Outcome;
 use crate::shell::{announce, build_programs, cargo, command, run};
-use crate::tools::{self, is_ci};
+use crate::tools;
 
 /// How often it is measured; the shortest counts, since anything else that runs only adds to it.
 const TIMES: usize = 5;
-
-/// What the status of 5,000 hosts may take.
-const LONGEST: Duration = Duration::from_secs(3);
 
 /// Times `npc-publish status` for so many hosts, each with an assignment and a report of its own.
 pub(crate) fn status(hosts: usize) -> Outcome {
@@ -44,9 +41,6 @@ pub(crate) fn status(hosts: usize) -> Outcome {
             (0..TIMES).map(|_| time(&world, &programs.join("npc-publish"), hosts)).collect::<Result<Vec<_>, _>>()?;
         let shortest = shortest.into_iter().min().unwrap_or_default();
         println!("| {name} | {:.2} s |", shortest.as_secs_f64());
-        if is_ci() && hosts <= 5000 && shortest > LONGEST {
-            return Err(format!("the status of {hosts} hosts takes {shortest:?}"));
-        }
     }
     Ok(())
 }

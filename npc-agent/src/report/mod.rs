@@ -136,7 +136,8 @@ impl Scribe {
             let trust = account.trust;
             // Whoever wants to hear of the host more often counts.
             self.rollout = account.heartbeat.filter(|heartbeat| *heartbeat < self.settings.heartbeat);
-            let report = self.identity.report(account, self.signer.key().public(), self.settings).await;
+            let settings = Reporting { heartbeat: self.heartbeat(), ..self.settings };
+            let report = self.identity.report(account, self.signer.key().public(), settings).await;
             if !self.is_said(&report) {
                 let result = self.write(&report, trust).await;
                 self.note(report, result);

@@ -111,7 +111,11 @@ impl Fleet {
     /// Reads an assignment; none where there has never been one.
     pub async fn assignment(&self, name: &AssignmentName) -> Result<Option<Assigned>, StoreError> {
         let found = read_if_present(&*self.store, &layout::assignment(name)).await?;
-        Ok(found.map(|(bytes, etag)| Assigned { state: self.verify(Subject::Assignment(name), &bytes), etag, bytes }))
+        Ok(found.map(|(bytes, etag)| self.judge_assignment(name, bytes, etag)))
+    }
+
+    fn judge_assignment(&self, name: &AssignmentName, bytes: Bytes, etag: Option<ETag>) -> Assigned {
+        Assigned { state: self.verify(Subject::Assignment(name), &bytes), etag, bytes }
     }
 
     /// The names of all assignments, removed ones included.
@@ -121,9 +125,13 @@ impl Fleet {
 
     /// Reads every assignment, removed ones included.
     pub async fn all_assignments(&self) -> Result<Vec<(AssignmentName, Assigned)>, StoreError> {
+        let judge = &Arc::new(self.clone());
         let read = self.assignments().await?.into_iter().map(async |name| {
-            let found = self.assignment(&name).await?;
-            Ok(found.map(|assigned| (name, assigned)))
+            let Some((bytes, etag)) = read_if_present(&*self.store, &layout::assignment(&name)).await? else {
+                return Ok(None);
+            };
+            let judge = Arc::clone(judge);
+            Ok(Some(aside(move || (name.clone(), judge.judge_assignment(&name, bytes, etag))).await))
         });
         stream::iter(read).buffered(CONCURRENT).try_filter_map(async |found| Ok(found)).try_collect().await
     }
@@ -143,6 +151,14 @@ impl Fleet {
             Refusal::ClockSkew { created, .. } => as_of(created),
             other => Err(other),
         })
+    }
+}
+
+/// Judges where the next answers are not kept waiting: checking thousands of signatures takes longer than reading them.
+async fn aside<T: Send + 'static>(judge: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(judge).await {
+        Ok(judged) => judged,
+        Err(failure) => std::panic::resume_unwind(failure.into_panic()),
     }
 }
 

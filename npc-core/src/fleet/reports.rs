@@ -3,7 +3,12 @@
 //! An assignment may pin the key that a host signs its reports with. As long as none does, a report is held against the key
 //! that it names itself: then it is the word of whoever may write there, but at least of one and the same.
 
-use super::{CONCURRENT, Fleet, names};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::{CONCURRENT, Fleet, aside, names};
 use crate::document::{Document, Report};
 use crate::envelope::Envelope;
 use crate::key::PublicKey;
@@ -12,7 +17,6 @@ use crate::limits;
 use crate::name::HostName;
 use crate::store::{Answer, Fault, Read, StoreError};
 use crate::trust::{Floors, Refusal, Subject, Verified, verify};
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 /// What lies at the place of a report.
 #[derive(Debug)]
@@ -39,15 +43,18 @@ pub enum KeyStanding {
 impl Fleet {
     /// Reads what a host says of itself; none where it has never said anything. `pinned` is the key that it is known by.
     pub async fn report(&self, host: &HostName, pinned: Option<&PublicKey>) -> Result<Option<Reported>, StoreError> {
+        let found = self.report_bytes(host).await?;
+        Ok(found.map(|found| found.map_or_else(Reported::too_large, |bytes| self.judge_report(host, pinned, &bytes))))
+    }
+
+    /// The bytes at the place of a report; within them none where they are too many.
+    async fn report_bytes(&self, host: &HostName) -> Result<Option<Option<Bytes>>, StoreError> {
         let read = Read { limit: limits::REPORT_BYTES, ..Read::DOCUMENT };
         match self.store.read(&layout::report(host), read).await {
-            Ok(Answer::Found { bytes, .. }) => Ok(Some(self.judge_report(host, pinned, &bytes))),
+            Ok(Answer::Found { bytes, .. }) => Ok(Some(Some(bytes))),
             Ok(Answer::Unchanged { .. }) => Ok(None),
             Err(error) if error.fault == Fault::NotFound => Ok(None),
-            Err(error) if error.fault == Fault::TooLarge => {
-                let state = Err(Refusal::TooLarge { limit: limits::REPORT_BYTES });
-                Ok(Some(Reported { state, claimed: None, key: KeyStanding::Unpinned }))
-            }
+            Err(error) if error.fault == Fault::TooLarge => Ok(Some(None)),
             Err(error) => Err(error),
         }
     }
@@ -62,27 +69,44 @@ impl Fleet {
         &self,
         hosts: impl IntoIterator<Item = (&'a HostName, Option<&'a PublicKey>)>,
     ) -> Result<Vec<(HostName, Reported)>, StoreError> {
+        let judge = &Arc::new(self.clone());
         let read = hosts.into_iter().map(|(host, pinned)| async move {
-            Ok(self.report(host, pinned).await?.map(|reported| (host.clone(), reported)))
+            let Some(found) = self.report_bytes(host).await? else { return Ok(None) };
+            let Some(bytes) = found else { return Ok(Some((host.clone(), Reported::too_large()))) };
+            let (judge, host, pinned) = (Arc::clone(judge), host.clone(), pinned.cloned());
+            Ok(Some(aside(move || (host.clone(), judge.judge_report(&host, pinned.as_ref(), &bytes))).await))
         });
         stream::iter(read).buffered(CONCURRENT).try_filter_map(async |found| Ok(found)).try_collect().await
     }
 
     fn judge_report(&self, host: &HostName, pinned: Option<&PublicKey>, bytes: &[u8]) -> Reported {
-        let claimed = claimed_key(bytes);
-        let key = match (pinned, &claimed) {
-            (None, _) => KeyStanding::Unpinned,
-            (Some(pinned), Some(claimed)) if pinned.bytes() != claimed.bytes() => KeyStanding::Wrong,
-            (Some(_), _) => KeyStanding::Pinned,
-        };
-        let Some(known) = pinned.or(claimed.as_ref()) else {
-            let state = Err(Refusal::NoRole { power: format!("report for `{host}`") });
-            return Reported { state, claimed, key };
-        };
         // A host says what it is like, which does not expire, and is no instruction.
-        let subject = Subject::Report(host, known);
-        let state = verify(bytes, subject, &self.trusted, &Floors::default(), crate::Timestamp::MIN);
-        Reported { state, claimed, key }
+        let signed_by = |key: &PublicKey| {
+            let subject = Subject::Report(host, key);
+            verify::<Report>(bytes, subject, &self.trusted, &Floors::default(), crate::Timestamp::MIN)
+        };
+        let Some(pinned) = pinned else {
+            let claimed = claimed_key(bytes);
+            let nobody = || Err(Refusal::NoRole { power: format!("report for `{host}`") });
+            let state = claimed.as_ref().map_or_else(nobody, signed_by);
+            return Reported { state, claimed, key: KeyStanding::Unpinned };
+        };
+        match signed_by(pinned) {
+            Ok(document) => Reported { state: Ok(document), claimed: Some(pinned.clone()), key: KeyStanding::Pinned },
+            Err(refusal) => {
+                let claimed = claimed_key(bytes);
+                let is_other = claimed.as_ref().is_some_and(|claimed| claimed.bytes() != pinned.bytes());
+                let key = if is_other { KeyStanding::Wrong } else { KeyStanding::Pinned };
+                Reported { state: Err(refusal), claimed, key }
+            }
+        }
+    }
+}
+
+impl Reported {
+    fn too_large() -> Self {
+        let state = Err(Refusal::TooLarge { limit: limits::REPORT_BYTES });
+        Self { state, claimed: None, key: KeyStanding::Unpinned }
     }
 }
 
