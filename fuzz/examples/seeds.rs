@@ -93,8 +93,11 @@ fn reports() -> Seeds {
     no_address["addresses"] = json!(["example.org"]);
     let mut unknown = small.clone();
     unknown["outcomes"] = json!([{"at": "2025-12-31T00:00:00Z", "kind": "exploded", "message": ""}]);
+    let mut newer_trust = small.clone();
+    newer_trust["trust"] = 7.into();
     vec![
         ("small", payload("web-1", small)),
+        ("newer-trust", payload("web-1", newer_trust)),
         ("full", payload("web-1", full)),
         ("unknown-outcome", payload("web-1", unknown)),
         ("no-address", payload("web-1", no_address)),
