@@ -1,19 +1,23 @@
 //! The command line.
 
+mod hosts;
+mod repeat;
+mod rollout;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use npc_core::document::Serial;
 use npc_core::key::{KeyName, PublicKey};
-use npc_core::name::{ConfigurationName, HostName, RemoteName};
+use npc_core::name::{ConfigurationName, RemoteName};
 use npc_core::publish::trust::RoleName;
 use npc_core::store::StoreUrl;
 
+pub(crate) use self::hosts::{Choice, Hosts, HostsCommand, Repoint, Status, Why};
+pub(crate) use self::repeat::{Promote, Repeating, Rollback};
+pub(crate) use self::rollout::{Begin, Bounds, RolloutCommand, Which};
 use crate::failure::EXIT_CODES;
-use crate::fleet::Selection;
-use crate::fleet::selector::Selector;
 use crate::selection::{NixChoice, Strategy};
 
 /// Publish a flake's NixOS configurations to the hosts of a fleet
@@ -44,6 +48,26 @@ pub(crate) struct Place {
     pub(crate) store: Option<StoreUrl>,
 }
 
+/// Where something is written, and by whom.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Signing {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// A secret key that may sign this, instead of the one in npc.toml; several for a threshold
+    #[arg(long, value_name = "FILE", env = "NPC_KEY")]
+    pub(crate) key: Vec<PathBuf>,
+}
+
+/// Where something is written, by whom, and whether at all.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Writing {
+    #[command(flatten)]
+    pub(crate) signing: Signing,
+    /// Say what would change, and write nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
 /// Which files of the flake are published.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Picking {
@@ -65,15 +89,9 @@ pub(crate) struct Publish {
     #[arg(long, value_name = "REMOTE", required = true)]
     pub(crate) remote: Option<RemoteName>,
     #[command(flatten)]
-    pub(crate) place: Place,
+    pub(crate) writing: Writing,
     #[command(flatten)]
     pub(crate) picking: Picking,
-    /// A secret key that may publish to the remote, instead of the one in npc.toml; several for a threshold
-    #[arg(long, value_name = "FILE", env = "NPC_KEY")]
-    pub(crate) key: Vec<PathBuf>,
-    /// Say what would be published, and write nothing
-    #[arg(long)]
-    pub(crate) dry_run: bool,
     /// What to say about this release
     #[arg(long, short, value_name = "TEXT")]
     pub(crate) message: Option<String>,
@@ -121,6 +139,9 @@ pub(crate) enum Command {
     Why(Why),
     /// Have hosts try again what failed on them
     Retry(Choice),
+    /// Bring hosts to a release in waves, each once the one before is well
+    #[command(subcommand)]
+    Rollout(RolloutCommand),
     /// Serve a directory as an HTTP store
     Serve(Serve),
     /// Print a completion script for a shell
@@ -260,166 +281,6 @@ pub(crate) struct Log {
     /// Print the list as JSON
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-/// How an older release is published again.
-#[derive(Debug, Args)]
-pub(crate) struct Repeating {
-    #[command(flatten)]
-    pub(crate) place: Place,
-    /// A secret key that may publish to the remote, instead of the one in npc.toml; several for a threshold
-    #[arg(long, value_name = "FILE", env = "NPC_KEY")]
-    pub(crate) key: Vec<PathBuf>,
-    /// Show what would change, and write nothing
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    /// Do not ask
-    #[arg(long)]
-    pub(crate) yes: bool,
-    /// Print the result as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Promote {
-    /// The remote whose release it is
-    pub(crate) from: RemoteName,
-    /// The remote that gets it
-    pub(crate) to: RemoteName,
-    /// The release to promote [default: the current one]
-    #[arg(long, value_name = "SERIAL", value_parser = serial)]
-    pub(crate) serial: Option<Serial>,
-    #[command(flatten)]
-    pub(crate) repeating: Repeating,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Rollback {
-    /// The remote
-    pub(crate) remote: RemoteName,
-    /// The release to go back to [default: the newest before that held something else]
-    #[arg(long, value_name = "SERIAL", value_parser = serial)]
-    pub(crate) to: Option<Serial>,
-    #[command(flatten)]
-    pub(crate) repeating: Repeating,
-}
-
-fn serial(text: &str) -> Result<Serial, String> {
-    text.parse().ok().and_then(Serial::new).ok_or_else(|| format!("`{text}` is not a serial, such as 3"))
-}
-
-/// Hosts whose assignments are changed.
-#[derive(Debug, Args)]
-pub(crate) struct Choice {
-    #[command(flatten)]
-    pub(crate) hosts: Chosen,
-    #[command(flatten)]
-    pub(crate) place: Place,
-    /// A secret key that may assign hosts, instead of the one in npc.toml; several for a threshold
-    #[arg(long, value_name = "FILE", env = "NPC_KEY")]
-    pub(crate) key: Vec<PathBuf>,
-    /// Say what would change, and write nothing
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    /// Say it again even if that is what stands in the store, and to hosts that a rollout has taken
-    #[arg(long)]
-    pub(crate) force: bool,
-}
-
-/// Hosts by name, glob, group:, role:, remote:, or all.
-#[derive(Debug, Args)]
-pub(crate) struct Chosen {
-    /// Hosts: a name, a glob, group:NAME, role:NAME, remote:NAME or all; several are taken together
-    #[arg(required = true, value_name = "SELECTOR")]
-    pub(crate) hosts: Vec<Selector>,
-    /// Hosts to leave out, named likewise
-    #[arg(long, value_name = "SELECTOR")]
-    pub(crate) except: Vec<Selector>,
-}
-
-impl Chosen {
-    /// Who is meant.
-    pub(crate) fn selection(self) -> Selection {
-        Selection { included: self.hosts, excluded: self.except }
-    }
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Repoint {
-    #[command(flatten)]
-    pub(crate) choice: Choice,
-    /// The remote that they follow from now on
-    #[arg(long, value_name = "REMOTE")]
-    pub(crate) remote: RemoteName,
-    /// The configuration that they build [default: the one they built so far, or else the one of their name]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) configuration: Option<ConfigurationName>,
-    /// The installation that lost its memory against replay, by its report or `npc-agent status`: it may begin anew with this
-    #[arg(long, value_name = "ID")]
-    pub(crate) instance: Option<String>,
-}
-
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub(crate) struct Hosts {
-    #[command(subcommand)]
-    pub(crate) command: Option<HostsCommand>,
-    #[command(flatten)]
-    pub(crate) place: Place,
-    /// Print the list as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum HostsCommand {
-    /// Take assignments back: the hosts' own settings rule again
-    Remove(Choice),
-    /// Have hosts change nothing until they are resumed
-    Pause(Choice),
-    /// Let hosts go on
-    Resume(Choice),
-    /// Take the key that a host reports with now for its own: what another key signs is not believed any more
-    Pin(Choice),
-    /// Remove the reports of machines that are gone
-    Forget {
-        /// The machines
-        #[arg(required = true, value_name = "HOST")]
-        hosts: Vec<HostName>,
-        #[command(flatten)]
-        place: Place,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Status {
-    /// Hosts: a name, a glob, group:NAME, role:NAME, remote:NAME or all; one name shows that host in full [default: all]
-    #[arg(value_name = "SELECTOR")]
-    pub(crate) hosts: Vec<Selector>,
-    /// Hosts to leave out, named likewise
-    #[arg(long, value_name = "SELECTOR")]
-    pub(crate) except: Vec<Selector>,
-    #[command(flatten)]
-    pub(crate) place: Place,
-    /// Show it again and again: redrawn on a terminal, what has changed elsewhere
-    #[arg(long, conflicts_with = "json")]
-    pub(crate) watch: bool,
-    /// How often, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    pub(crate) interval: u64,
-    /// Print it as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Why {
-    /// The host; several are named as everywhere
-    #[arg(value_name = "HOST")]
-    pub(crate) host: Selector,
-    #[command(flatten)]
-    pub(crate) place: Place,
 }
 
 #[derive(Debug, Args)]

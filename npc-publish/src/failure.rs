@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use npc_core::archive::PackError;
 use npc_core::explain;
 use npc_core::publish::assign::AssignError;
+use npc_core::publish::rollout::IntendError;
 use npc_core::publish::trust::TrustError;
 use npc_core::publish::{PublishError, Unauthorised};
 use npc_core::store::{Fault, StoreError, TokenError};
@@ -24,7 +25,7 @@ pub(crate) enum Exit {
     Store = 3,
     /// Keys may not sign this, or what lies in the store is not to be believed.
     Trust = 4,
-    /// Someone else published at the same time.
+    /// Someone else wrote at the same time.
     Raced = 5,
     /// The flake cannot be packed.
     Flake = 6,
@@ -39,7 +40,7 @@ pub(crate) const EXIT_CODES: &str = "Exit codes:
   2  wrong usage: the command line, npc.toml, a name, an address or a key file
   3  the store cannot be reached, does not exist, or does not allow it
   4  keys may not sign this, or what lies in the store is not to be believed
-  5  someone else published at the same time
+  5  someone else wrote at the same time, or drives the rollout
   6  the flake cannot be packed
   7  some of the hosts that were asked about are not well
 130, 143  interrupted by Ctrl-C, by SIGTERM";
@@ -52,12 +53,14 @@ pub(crate) struct Failure {
     hint: Option<String>,
     /// Whether it has been said already.
     is_said: bool,
+    /// Whether trying again in a moment can help.
+    may_pass: bool,
 }
 
 impl Failure {
     /// A failure of the given kind.
     pub(crate) fn new(exit: Exit, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { exit, error: error.into(), hint: None, is_said: false }
+        Self { exit, error: error.into(), hint: None, is_said: false, may_pass: exit == Exit::Raced }
     }
 
     /// A failure without a code of its own.
@@ -86,13 +89,30 @@ impl Failure {
         self
     }
 
+    /// Whether trying again in a moment can help: the store may answer again, and another operator be done.
+    pub(crate) fn may_pass(&self) -> bool {
+        self.may_pass
+    }
+
+    /// The same, although trying again would not help.
+    pub(crate) fn lasting(self) -> Self {
+        Self { may_pass: false, ..self }
+    }
+
+    /// The reasons, without the hint.
+    pub(crate) fn words(&self) -> String {
+        explain::in_one_line(&*self.error)
+    }
+
     /// Several of one kind, told in a row, with the hints that there are.
     pub(crate) fn of_all(failures: Vec<Self>) -> Self {
         let exit = failures.first().map_or(Exit::Other, |failure| failure.exit);
+        let may_pass = failures.iter().all(|failure| failure.may_pass);
         let words: Vec<_> = failures.iter().map(|failure| failure.error.to_string()).collect();
         let mut hints: Vec<_> = failures.into_iter().filter_map(|failure| failure.hint).collect();
         hints.dedup();
-        Self::new(exit, words.join("\n")).hint(hints.join("; "))
+        let failure = Self { may_pass, ..Self::new(exit, words.join("\n")) };
+        if hints.is_empty() { failure } else { failure.hint(hints.join("; ")) }
     }
 
     /// Prints the chain of reasons and the hint, and gives the exit code.
@@ -121,7 +141,8 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let hint = error.fault.hint();
         let exit = if error.fault == Fault::Conflict { Exit::Raced } else { Exit::Store };
-        let failure = Self::new(exit, error);
+        let may_pass = exit == Exit::Raced || error.fault.may_pass();
+        let failure = Self { may_pass, ..Self::new(exit, error) };
         match hint {
             Some(hint) => failure.hint(hint),
             None => failure,
@@ -186,6 +207,19 @@ impl From<AssignError> for Failure {
             error @ AssignError::NoSerialLeft(_) => {
                 Self::new(Exit::Trust, error).hint("a new trust version resets serials: see `npc-publish trust rotate`")
             }
+        }
+    }
+}
+
+impl From<IntendError> for Failure {
+    fn from(error: IntendError) -> Self {
+        match error {
+            IntendError::Store(error) => error.into(),
+            IntendError::Unauthorised(error) => error.into(),
+            error @ IntendError::Raced { .. } => {
+                Self::new(Exit::Raced, error).hint("look at `npc-publish rollout status`, then say it again")
+            }
+            error @ IntendError::NoSerialLeft(_) => Self::new(Exit::Trust, error).hint("begin another rollout"),
         }
     }
 }

@@ -15,6 +15,8 @@ use std::thread;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::failure::Failure;
+
 static AT_WORK: Mutex<AtWork> =
     Mutex::new(AtWork { waits_for: BTreeSet::new(), litter: BTreeSet::new(), ended_by: None });
 
@@ -59,6 +61,21 @@ fn code(signal: SignalKind) -> u8 {
 /// The exit code, once npc was told to end.
 pub(crate) fn exit_code() -> Option<u8> {
     at_work().ended_by.map(code)
+}
+
+/// Waits for the signal to end, for work that leaves word of itself before it does; the failure that ends it.
+///
+/// Until this is awaited, and once it was dropped, a signal ends npc at once.
+pub(crate) async fn told_to_end() -> Result<std::convert::Infallible, Failure> {
+    let failed = |error| Failure::other(format!("cannot listen for signals: {error}"));
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let told = tokio::select! {
+        _ = interrupt.recv() => SignalKind::interrupt(),
+        _ = terminate.recv() => SignalKind::terminate(),
+    };
+    at_work().ended_by = Some(told);
+    Err(Failure::other("npc-publish was interrupted"))
 }
 
 /// Begins to listen, on a thread of its own.

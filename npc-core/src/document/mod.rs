@@ -8,6 +8,7 @@ mod assignment;
 mod metadata;
 mod release;
 mod report;
+mod rollout;
 mod standing;
 mod trust;
 
@@ -19,6 +20,7 @@ pub use assignment::{Assignment, Following, Orders, Pin, Placement, Reboot};
 pub use metadata::{CriticalityLevel, DeployStrategy, Metadata, Orchestration};
 pub use release::{Archive, Input, Origin, Proof, Release, RemoteState, Source, System};
 pub use report::{Believed, Obeyed, Outcome, OutcomeKind, Quarantined, Report, Running, Trouble};
+pub use rollout::{Before, Driver, Extent, Gates, Member, OnFailure, Rollout, RolloutState};
 pub use standing::{Standing, Statement};
 pub use trust::{Power, ReleaseRole, Role, RoleError, Trust};
 
@@ -91,6 +93,8 @@ pub enum Kind {
     Assignment,
     /// What a host says of itself.
     Report,
+    /// Which hosts are brought to which release, and how.
+    Rollout,
 }
 
 impl Kind {
@@ -101,6 +105,7 @@ impl Kind {
             Self::Release => "release",
             Self::Assignment => "assignment",
             Self::Report => "report",
+            Self::Rollout => "rollout",
         }
     }
 
@@ -115,7 +120,7 @@ impl Kind {
 pub struct Header {
     /// The fleet it was made for.
     pub fleet: FleetId,
-    /// Its subject: a remote, an assignment, a host; `trust` for the trust.
+    /// Its subject: a remote, an assignment, a host, a rollout; `trust` for the trust.
     pub name: String,
     /// Its place in the order of all documents of this kind and name.
     pub serial: Serial,

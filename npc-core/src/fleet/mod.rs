@@ -1,6 +1,7 @@
 //! A fleet as its operators see it: one store, and the newest trust that could be verified in it.
 
 mod reports;
+mod rollouts;
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 pub use self::reports::{KeyStanding, Reported};
+pub use self::rollouts::Intended;
 
 use crate::Timestamp;
 use crate::document::{Assignment, Body, RemoteState, Serial};

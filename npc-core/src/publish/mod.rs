@@ -1,10 +1,12 @@
-//! Adding to a fleet: releases ([`publish()`]), assignments ([`assign`]) and versions of the trust ([`trust`]).
+//! Adding to a fleet: releases ([`publish()`]), assignments ([`assign`]), rollouts ([`rollout`]) and versions of the
+//! trust ([`trust`]).
 //!
 //! Publishing writes the archive, creates `releases/<remote>/<serial>.json`, which claims the serial, and then moves
 //! `remotes/<remote>.json`: a reader never sees a pointer to something missing, and a crash in between leaves an orphan that
 //! everybody skips.
 
 pub mod assign;
+pub mod rollout;
 pub mod trust;
 
 use std::collections::BTreeSet;

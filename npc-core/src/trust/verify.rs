@@ -9,7 +9,7 @@ use crate::document::{Body, Document, Header, KNOWN_FEATURES, Kind, Power};
 use crate::envelope::Envelope;
 use crate::key::PublicKey;
 use crate::limits;
-use crate::name::{AssignmentName, HostName, RemoteName};
+use crate::name::{AssignmentName, HostName, RemoteName, RolloutName};
 
 /// How far ahead a maker's clock may be of the reader's.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(10);
@@ -23,6 +23,8 @@ pub enum Subject<'a> {
     Assignment(&'a AssignmentName),
     /// What this host says of itself, under the key that it is known by.
     Report(&'a HostName, &'a PublicKey),
+    /// What this rollout is to do.
+    Rollout(&'a RolloutName),
 }
 
 impl Subject<'_> {
@@ -31,6 +33,7 @@ impl Subject<'_> {
             Self::Remote(_) => Kind::Release,
             Self::Assignment(_) => Kind::Assignment,
             Self::Report(..) => Kind::Report,
+            Self::Rollout(_) => Kind::Rollout,
         }
     }
 
@@ -39,6 +42,7 @@ impl Subject<'_> {
             Self::Remote(name) => name.as_str(),
             Self::Assignment(name) => name.as_str(),
             Self::Report(name, _) => name.as_str(),
+            Self::Rollout(name) => name.as_str(),
         }
     }
 }
@@ -120,6 +124,7 @@ fn signed_by_the_right_keys(envelope: &Envelope, subject: Subject<'_>, trusted: 
     let power = match subject {
         Subject::Remote(remote) => Power::Release(remote),
         Subject::Assignment(_) => Power::Assignment,
+        Subject::Rollout(_) => Power::Rollout,
         Subject::Report(host, key) => {
             return enough(envelope.signers([key]).len(), 1, || format!("report for `{host}`"));
         }

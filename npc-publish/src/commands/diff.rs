@@ -14,9 +14,8 @@ use crate::cli;
 use crate::console;
 use crate::failure::{Exit, Failure};
 use crate::flake::pack_flake;
+use crate::held::unknown;
 use crate::session::Session;
-
-use super::log::unknown;
 
 /// How a file differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -81,9 +81,9 @@ pub(super) async fn amend(
     strangers: Strangers,
     mut decide: impl FnMut(&View, &AssignmentName, Option<&Assigned>) -> Result<Assignment, Failure>,
 ) -> Result<(), Failure> {
-    let session = Session::open(&choice.place).await?;
-    let keys = session.keys(&choice.key)?;
-    let amending = Amending { session: &session, keys: &keys, force: choice.force, dry_run: choice.dry_run };
+    let session = Session::open(&choice.writing.signing.place).await?;
+    let keys = session.keys(&choice.writing.signing.key)?;
+    let amending = Amending { session: &session, keys: &keys, force: choice.force, dry_run: choice.writing.dry_run };
     amending.authorise()?;
     let view = View::read(&session.fleet, Timestamp::now()).await?;
     let names = assignments_of(&view, &choice.hosts.selection().hosts(&view, strangers)?, choice.force)?;

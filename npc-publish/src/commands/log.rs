@@ -1,7 +1,7 @@
 //! `npc-publish log R`: the releases of a remote.
 
 use jiff::Timestamp;
-use npc_core::document::{Release, RemoteState, Serial, Standing};
+use npc_core::document::{RemoteState, Serial, Standing};
 use npc_core::fleet::Entry;
 use npc_core::name::RemoteName;
 use npc_core::trust::{Refusal, Verified};
@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::cli;
 use crate::console;
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
+use crate::held::{believable, unknown};
 use crate::session::Session;
 
 pub(crate) async fn log(arguments: cli::Log) -> Result<(), Failure> {
@@ -33,12 +34,6 @@ pub(crate) async fn log(arguments: cli::Log) -> Result<(), Failure> {
     console::table(&rows)
 }
 
-/// There is no such remote.
-pub(crate) fn unknown(remote: &RemoteName) -> Failure {
-    Failure::new(Exit::Usage, format!("there is no remote `{remote}`"))
-        .hint("`npc-publish remotes` lists them; publishing to a new name makes a new remote")
-}
-
 fn value(entry: &Entry, current: Option<Serial>) -> Value {
     match &entry.state {
         Ok(document) => json!({
@@ -50,14 +45,6 @@ fn value(entry: &Entry, current: Option<Serial>) -> Value {
             "release": believable(document),
         }),
         Err(refusal) => json!({ "serial": entry.serial, "current": false, "refused": refusal.kind() }),
-    }
-}
-
-/// The release in a verified document, if it is not a tombstone.
-pub(crate) fn believable(document: &Verified<RemoteState>) -> Option<&Release> {
-    match document.body() {
-        Standing::Present(release) => Some(release),
-        Standing::Removed => None,
     }
 }
 

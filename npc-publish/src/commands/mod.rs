@@ -11,6 +11,7 @@ mod publish;
 mod remotes;
 mod repoint;
 mod retry;
+mod rollout;
 mod serve;
 mod status;
 mod trust;
@@ -43,6 +44,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Status(arguments)) => status::status(arguments).await,
         Some(Command::Why(arguments)) => why::why(arguments).await,
         Some(Command::Retry(choice)) => retry::retry(choice).await,
+        Some(Command::Rollout(command)) => Box::pin(rollout::rollout(command)).await,
         Some(Command::Serve(arguments)) => serve::serve(arguments).await,
         Some(Command::Completions { shell }) => {
             clap_complete::generate(shell, &mut Cli::command(), "npc-publish", &mut io::stdout());

@@ -18,21 +18,21 @@ use serde_json::json;
 use crate::cli;
 use crate::console;
 use crate::failure::{Exit, Failure};
+use crate::held::{believable, unknown};
 use crate::session::Session;
 
 use super::diff::{self, Change};
-use super::log::{believable, unknown};
 
 /// What is to be done.
-struct Repetition {
+pub(super) struct Repetition {
     /// The remote that it is done to.
-    to: RemoteName,
+    pub(super) to: RemoteName,
     /// What that holds now, if anything to be believed.
-    before: Option<(Serial, Release)>,
+    pub(super) before: Option<(Serial, Release)>,
     /// Which release is repeated.
-    origin: Origin,
+    pub(super) origin: Origin,
     /// What that holds.
-    release: Release,
+    pub(super) release: Release,
 }
 
 /// How a configuration fares.
@@ -64,30 +64,31 @@ impl Fate {
 
 pub(crate) async fn promote(arguments: cli::Promote) -> Result<(), Failure> {
     let cli::Promote { from, to, serial, repeating } = arguments;
-    let session = Session::open(&repeating.place).await?;
+    let session = Session::open(&repeating.writing.signing.place).await?;
     let (origin, release) = match serial {
         Some(serial) => (serial, release_at(&session, &from, serial).await?),
         None => current(&session, &from).await?.ok_or_else(|| unknown(&from))?,
     };
     let before = current(&session, &to).await?;
     let origin = Origin { remote: from, serial: origin };
-    repeat(&session, Repetition { to, before, origin, release }, &repeating).await
+    repeat(&session, Repetition { to, before, origin, release }, &repeating, async || Ok(())).await
 }
 
 pub(crate) async fn rollback(arguments: cli::Rollback) -> Result<(), Failure> {
     let cli::Rollback { remote, to, repeating } = arguments;
-    let session = Session::open(&repeating.place).await?;
+    let session = Session::open(&repeating.writing.signing.place).await?;
     let (serial, held) = current(&session, &remote).await?.ok_or_else(|| unknown(&remote))?;
     let (wanted, release) = match to {
         Some(wanted) => (wanted, release_at(&session, &remote, wanted).await?),
         None => one_before(&session, &remote, serial, &held).await?,
     };
     let origin = Origin { remote: remote.clone(), serial: wanted };
-    repeat(&session, Repetition { to: remote, before: Some((serial, held)), origin, release }, &repeating).await
+    let repetition = Repetition { to: remote, before: Some((serial, held)), origin, release };
+    repeat(&session, repetition, &repeating, async || Ok(())).await
 }
 
 /// What a remote holds; none where there is no such remote, or it was removed.
-async fn current(session: &Session, remote: &RemoteName) -> Result<Option<(Serial, Release)>, Failure> {
+pub(super) async fn current(session: &Session, remote: &RemoteName) -> Result<Option<(Serial, Release)>, Failure> {
     let Some(pointer) = session.fleet.remote(remote).await? else { return Ok(None) };
     let document = pointer.state?;
     Ok(content(&document))
@@ -131,8 +132,14 @@ async fn one_before(
         .hint(format!("`npc-publish log {remote}` lists its releases; name one with --to")))
 }
 
-async fn repeat(session: &Session, repetition: Repetition, how: &cli::Repeating) -> Result<(), Failure> {
-    let keys = session.keys(&how.key)?;
+/// Has a remote hold the same bytes again. What comes before it is done once that is decided.
+pub(super) async fn repeat(
+    session: &Session,
+    repetition: Repetition,
+    how: &cli::Repeating,
+    before_it: impl AsyncFnOnce() -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let keys = session.keys(&how.writing.signing.key)?;
     let keys: Vec<&SecretKey> = keys.iter().collect();
     authorise(session.fleet.trusted.trust(), Power::Release(&repetition.to), &keys)?;
     let Repetition { to, before, origin, release } = &repetition;
@@ -142,16 +149,20 @@ async fn repeat(session: &Session, repetition: Repetition, how: &cli::Repeating)
             "unchanged: {to}@{serial} holds exactly what {}@{} holds",
             origin.remote, origin.serial
         ));
+        if !how.writing.dry_run {
+            before_it().await?;
+        }
         return show(how, &repetition, serial, false);
     }
     let folder = tempfile::tempdir().map_err(Failure::scratch)?;
     let file = folder.path().join("archive");
     diff::fetch(&session.fleet, &release.archive, &file).await?;
     tell(session, &repetition, &file, folder.path()).await?;
-    if how.dry_run {
+    if how.writing.dry_run {
         return Ok(());
     }
     confirm(how.yes)?;
+    before_it().await?;
     let writes = session.conditional_writes().await?;
     let release = Release { origin: Some(origin.clone()), ..release.clone() };
     let publication = Publication { remote: to, release, file: &file, expires: None, record: Record::Changes };

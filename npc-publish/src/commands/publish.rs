@@ -23,13 +23,13 @@ pub(crate) async fn publish(arguments: cli::Publish) -> Result<(), Failure> {
     }
     let now = Timestamp::now();
     let expires = arguments.expires_in.map(|span| console::after(now, span)).transpose()?;
-    let session = Session::open(&arguments.place).await?;
-    let keys = session.keys(&arguments.key)?;
+    let session = Session::open(&arguments.writing.signing.place).await?;
+    let keys = session.keys(&arguments.writing.signing.key)?;
     let keys: Vec<&SecretKey> = keys.iter().collect();
     authorise(session.fleet.trusted.trust(), Power::Release(remote), &keys)?;
     let flake = pack_flake(&session.directory, &arguments.picking)?;
     let record = if arguments.record { Record::Everything } else { Record::Changes };
-    if arguments.dry_run {
+    if arguments.writing.dry_run {
         return dry_run(&session, remote, &flake, record, expires, arguments.json).await;
     }
     let mut source = flake.source.clone();

@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 use crate::cli;
 use crate::console;
 use crate::failure::Failure;
+use crate::held::believable;
 use crate::session::Session;
 
-use super::log::{believable, row};
+use super::log::row;
 
 pub(crate) async fn remotes(arguments: cli::Remotes) -> Result<(), Failure> {
     let session = Session::open(&arguments.place).await?;

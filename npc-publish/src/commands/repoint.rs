@@ -1,7 +1,5 @@
 //! `npc-publish repoint SELECTOR… --remote R`: has hosts follow another remote.
 
-use std::collections::BTreeSet;
-
 use jiff::Timestamp;
 use npc_core::document::{Assignment, Following};
 use npc_core::fleet::{Assigned, KeyStanding};
@@ -15,15 +13,14 @@ use crate::failure::{Exit, Failure};
 use crate::fleet::View;
 use crate::fleet::amend::{Amending, Change, assignments_of, following, plan};
 use crate::fleet::selector::Strangers;
+use crate::held::{believable, holds_all, removed, unknown};
 use crate::session::Session;
-
-use super::log::{believable, unknown};
 
 pub(crate) async fn repoint(arguments: cli::Repoint) -> Result<(), Failure> {
     let choice = arguments.choice;
-    let session = Session::open(&choice.place).await?;
-    let keys = session.keys(&choice.key)?;
-    let amending = Amending { session: &session, keys: &keys, force: choice.force, dry_run: choice.dry_run };
+    let session = Session::open(&choice.writing.signing.place).await?;
+    let keys = session.keys(&choice.writing.signing.key)?;
+    let amending = Amending { session: &session, keys: &keys, force: choice.force, dry_run: choice.writing.dry_run };
     amending.authorise()?;
     let view = View::read(&session.fleet, Timestamp::now()).await?;
     let hosts = choice.hosts.selection().hosts(&view, Strangers::Welcome)?;
@@ -109,16 +106,6 @@ async fn check(
 ) -> Result<(), Failure> {
     let pointer = session.fleet.remote(remote).await?.ok_or_else(|| unknown(remote))?;
     let document = pointer.state?;
-    let Some(release) = believable(&document) else {
-        return Err(Failure::new(Exit::Usage, format!("remote `{remote}` was removed")).hint("publish to it first"));
-    };
-    let held = &release.configurations;
-    let missing: BTreeSet<_> = configurations.filter(|name| !held.is_empty() && !held.contains_key(name)).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let missing: Vec<_> = missing.into_iter().map(|name| format!("`{name}`")).collect();
-    let serial = document.header().serial;
-    Err(Failure::new(Exit::Usage, format!("{remote}@{serial} holds no configuration {}", missing.join(", ")))
-        .hint("name one that it holds with --configuration; `npc-publish remotes --json` lists them"))
+    let release = believable(&document).ok_or_else(|| removed(remote))?;
+    holds_all(remote, document.header().serial, release, configurations)
 }

@@ -12,9 +12,11 @@ use npc_core::key::SecretKey;
 use npc_core::name::{AssignmentName, HostName};
 use npc_core::publish::assign::assign;
 use npc_core::publish::authorise;
+use npc_core::store::ConditionalWrites;
 use npc_core::trust::Verified;
 
 use super::View;
+use super::taken::Taken;
 use super::view::own_assignment;
 use crate::console;
 use crate::failure::{Exit, Failure};
@@ -46,6 +48,15 @@ impl Change {
             Standing::Present(following) => Some(following),
             Standing::Removed => None,
         }
+    }
+
+    /// Whether it leads hosts elsewhere, rather than telling them something beside.
+    pub(super) fn redirects(&self) -> bool {
+        let place = |following: &Following| {
+            let Following { remote, configuration, pin, rollout, .. } = following.clone();
+            (remote, configuration, pin, rollout)
+        };
+        self.before().map(place) != self.after().map(place)
     }
 
     fn is_needed(&self) -> bool {
@@ -106,18 +117,25 @@ pub(crate) fn assignments_of(
     }
 }
 
+/// Reads what stands in the place of assignments.
+pub(crate) async fn read(
+    session: &Session,
+    names: BTreeSet<AssignmentName>,
+) -> Result<Vec<(AssignmentName, Option<Assigned>)>, Failure> {
+    let read = names.into_iter().map(async |name| {
+        let stands = session.fleet.assignment(&name).await?;
+        Ok::<_, Failure>((name, stands))
+    });
+    stream::iter(read).buffered(CONCURRENT).try_collect().await
+}
+
 /// Reads what stands in the place of assignments, and decides what is to stand there.
 pub(crate) async fn plan(
     session: &Session,
     names: BTreeSet<AssignmentName>,
     mut decide: impl FnMut(&AssignmentName, Option<&Assigned>) -> Result<Assignment, Failure>,
 ) -> Result<Vec<Change>, Failure> {
-    let read = names.into_iter().map(async |name| {
-        let stands = session.fleet.assignment(&name).await?;
-        Ok::<_, Failure>((name, stands))
-    });
-    let found: Vec<_> = stream::iter(read).buffered(CONCURRENT).try_collect().await?;
-    let decided = found.into_iter().map(|(name, stands)| {
+    let decided = read(session, names).await?.into_iter().map(|(name, stands)| {
         let says = decide(&name, stands.as_ref())?;
         Ok(Change { name, stands, says })
     });
@@ -145,11 +163,12 @@ impl Amending<'_> {
 
     /// Writes the changes, and says each.
     pub(crate) async fn carry_out(&self, changes: Vec<Change>) -> Result<(), Failure> {
-        self.refuse_what_is_taken(&changes)?;
+        if !self.force {
+            Taken::read(self.session).await?.spare(&changes)?;
+        }
         if self.dry_run {
             return changes.iter().try_for_each(|change| console::data(change.words()));
         }
-        let keys: Vec<&SecretKey> = self.keys.iter().collect();
         let (needed, vain): (Vec<_>, Vec<_>) = changes.into_iter().partition(|change| self.force || change.is_needed());
         for change in vain {
             console::say(format_args!("unchanged: {}", change.words()));
@@ -158,41 +177,41 @@ impl Amending<'_> {
             return Ok(());
         }
         let writes = self.session.conditional_writes().await?;
-        let (total, mut written) = (needed.len(), 0);
-        let mut ahead = stream::iter(needed.into_iter().map(async |change| {
-            let words = change.words();
-            let Change { name, stands, says } = change;
-            assign(&self.session.fleet, &name, stands, says, &keys, writes, Timestamp::now()).await.map(|_| words)
-        }))
-        .buffered(WRITTEN_AT_ONCE);
-        let mut failed = Vec::new();
-        while let Some(ended) = ahead.next().await {
-            match ended {
-                Ok(words) => {
-                    written += 1;
-                    console::data(words)?;
-                }
-                Err(error) => failed.push(Failure::from(error)),
-            }
-        }
-        if failed.is_empty() {
-            return Ok(());
-        }
-        if total > 1 {
-            console::warn(format_args!("{written} of {total} assignments were written"));
-        }
-        Err(Failure::of_all(failed))
+        write(self.session, self.keys, writes, needed, console::data).await
     }
+}
 
-    fn refuse_what_is_taken(&self, changes: &[Change]) -> Result<(), Failure> {
-        let taken = changes.iter().find_map(|change| Some((&change.name, change.before()?.rollout.as_ref()?)));
-        match taken {
-            Some((name, placement)) if !self.force => Err(Failure::new(
-                Exit::Usage,
-                format!("`{name}` is in wave {} of rollout `{}`", placement.wave, placement.id),
-            )
-            .hint("end the rollout first, or take the host out of it with --force")),
-            _ => Ok(()),
+/// Writes changes, each over exactly what was read before, and tells of each.
+pub(crate) async fn write(
+    session: &Session,
+    keys: &[SecretKey],
+    writes: ConditionalWrites,
+    changes: Vec<Change>,
+    mut tell: impl FnMut(String) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let keys: Vec<&SecretKey> = keys.iter().collect();
+    let (total, mut written) = (changes.len(), 0);
+    let mut ahead = stream::iter(changes.into_iter().map(async |change| {
+        let words = change.words();
+        let Change { name, stands, says } = change;
+        assign(&session.fleet, &name, stands, says, &keys, writes, Timestamp::now()).await.map(|_| words)
+    }))
+    .buffered(WRITTEN_AT_ONCE);
+    let mut failed = Vec::new();
+    while let Some(ended) = ahead.next().await {
+        match ended {
+            Ok(words) => {
+                written += 1;
+                tell(words)?;
+            }
+            Err(error) => failed.push(Failure::from(error)),
         }
     }
+    if failed.is_empty() {
+        return Ok(());
+    }
+    if total > 1 {
+        console::warn(format_args!("{written} of {total} assignments were written"));
+    }
+    Err(Failure::of_all(failed))
 }

@@ -114,6 +114,11 @@ impl Heard {
         }
     }
 
+    /// Whether the machine comes and goes, and is gone.
+    pub(crate) fn has_left(&self, now: Timestamp) -> bool {
+        self.report().is_some_and(|report| report.ephemeral) && self.silent_since(now).is_some()
+    }
+
     /// Since when the host should have said something again.
     pub(crate) fn silent_since(&self, now: Timestamp) -> Option<Timestamp> {
         let Self::Report { header, report, .. } = self else { return None };
@@ -196,7 +201,7 @@ impl Host {
 
     /// Whether its machine comes and goes, and is gone.
     pub(crate) fn has_left(&self, now: Timestamp) -> bool {
-        self.heard.report().is_some_and(|report| report.ephemeral) && self.heard.silent_since(now).is_some()
+        self.heard.has_left(now)
     }
 
     /// Whether it shares its assignment with others.

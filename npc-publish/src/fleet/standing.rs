@@ -8,7 +8,7 @@ use super::host::{Heard, Host, Told, Wanted, WantedRelease};
 use crate::console;
 
 /// The phase of an agent that has nothing under way.
-const STEADY: &str = "steady";
+pub(crate) const STEADY: &str = "steady";
 
 /// How a host is.
 #[derive(Debug, Clone, PartialEq, Eq)]

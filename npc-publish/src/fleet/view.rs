@@ -25,6 +25,8 @@ pub(crate) struct View {
     pub(crate) now: Timestamp,
     /// Its hosts, without those that have left it.
     pub(crate) hosts: BTreeMap<HostName, Host>,
+    /// What every assignment says.
+    pub(crate) assignments: BTreeMap<AssignmentName, Told>,
     /// What every remote holds.
     remotes: BTreeMap<RemoteName, Held>,
     /// Releases that assignments pin.
@@ -42,8 +44,8 @@ impl View {
         let known = reporting.iter().map(|host| (host, pinned_key(&assignments, host)));
         let reports = fleet.reports(known).await?;
         let remotes = remotes.into_iter().map(|(name, pointer)| (name, held(pointer))).collect();
-        let mut view = Self { now, hosts: BTreeMap::new(), remotes, pinned };
-        view.meet(assignments, reports);
+        let mut view = Self { now, hosts: BTreeMap::new(), assignments, remotes, pinned };
+        view.meet(reports);
         Ok(view)
     }
 
@@ -51,40 +53,45 @@ impl View {
     #[cfg(test)]
     pub(super) fn of(now: Timestamp, hosts: Vec<Host>) -> Self {
         let hosts = hosts.into_iter().map(|host| (host.name.clone(), host)).collect();
-        Self { now, hosts, remotes: BTreeMap::new(), pinned: BTreeMap::new() }
+        Self { now, hosts, assignments: BTreeMap::new(), remotes: BTreeMap::new(), pinned: BTreeMap::new() }
     }
 
-    fn meet(&mut self, mut assignments: BTreeMap<AssignmentName, Told>, reports: Vec<(HostName, Reported)>) {
+    fn meet(&mut self, reports: Vec<(HostName, Reported)>) {
+        let reporting: BTreeSet<HostName> = reports.iter().map(|(name, _)| name.clone()).collect();
         let mut shared = BTreeSet::new();
         for (name, reported) in reports {
             let claimed = reported.claimed.clone();
             let heard = heard(reported);
-            let own = || own_assignment(&name);
-            let assignment = heard.report().and_then(|report| report.assignment.clone()).unwrap_or_else(own);
+            let named = heard.report().and_then(|report| report.assignment.clone());
+            let assignment = named.filter(|named| self.may_be_shared(named, &reporting));
+            let assignment = assignment.unwrap_or_else(|| own_assignment(&name));
             if assignment.as_str() != name.as_str() {
                 shared.insert(assignment.clone());
             }
-            let told = assignments.get(&assignment).cloned().unwrap_or(Told::Nothing);
-            self.add(name, assignment, told, (heard, claimed));
+            self.add(name, assignment, (heard, claimed));
         }
-        assignments.retain(|name, told| !shared.contains(name) && *told != Told::Removed);
-        for (assignment, told) in assignments {
+        let standing = self.assignments.iter().filter(|(_, told)| **told != Told::Removed);
+        let names: Vec<_> = standing.map(|(name, _)| name.clone()).filter(|name| !shared.contains(name)).collect();
+        for assignment in names {
             let name: HostName = assignment.as_str().parse().expect("hosts and assignments have one grammar");
             if !self.hosts.contains_key(&name) {
-                self.add(name, assignment, told, (Heard::Nothing, None));
+                self.add(name, assignment, (Heard::Nothing, None));
             }
         }
         let now = self.now;
         self.hosts.retain(|_, host| !host.has_left(now));
     }
 
-    fn add(
-        &mut self,
-        name: HostName,
-        assignment: AssignmentName,
-        told: Told,
-        (heard, claimed): (Heard, Option<PublicKey>),
-    ) {
+    /// Whether a host may be believed that it asks for this assignment: not if that belongs to another host, which would be
+    /// kept from being told anything by itself.
+    fn may_be_shared(&self, name: &AssignmentName, reporting: &BTreeSet<HostName>) -> bool {
+        let following = self.assignments.get(name).and_then(Told::following);
+        let is_of_one = following.is_some_and(|following| following.report_key.is_some());
+        !is_of_one && !name.as_str().parse().is_ok_and(|name: HostName| reporting.contains(&name))
+    }
+
+    fn add(&mut self, name: HostName, assignment: AssignmentName, (heard, claimed): (Heard, Option<PublicKey>)) {
+        let told = self.assignments.get(&assignment).cloned().unwrap_or(Told::Nothing);
         let wanted = self.wanted(&told, &heard);
         let metadata = wanted.as_ref().and_then(|wanted| self.metadata(wanted, &told)).unwrap_or_default();
         let standing = Standing::Unknown;
@@ -127,7 +134,8 @@ pub(crate) fn own_assignment(host: &HostName) -> AssignmentName {
     host.as_str().parse().expect("hosts and assignments have one grammar")
 }
 
-fn told(assigned: &Assigned) -> Told {
+/// What lies in an assignment's place.
+pub(crate) fn told(assigned: &Assigned) -> Told {
     match &assigned.state {
         Err(refusal) => Told::Refused(refusal.kind()),
         Ok(document) => match document.body() {
@@ -141,7 +149,8 @@ fn told(assigned: &Assigned) -> Told {
     }
 }
 
-fn heard(reported: Reported) -> Heard {
+/// What lies in a report's place.
+pub(crate) fn heard(reported: Reported) -> Heard {
     let key = reported.key;
     match reported.state {
         Err(refusal) => Heard::Refused { kind: refusal.kind(), key },
@@ -178,7 +187,8 @@ async fn pinned(
     stream::iter(read).buffered(CONCURRENT).try_collect().await
 }
 
-fn wanted_release(
+/// What hosts of a configuration are to run.
+pub(crate) fn wanted_release(
     document: &Verified<RemoteState>,
     configuration: &ConfigurationName,
 ) -> Result<WantedRelease, NoRelease> {

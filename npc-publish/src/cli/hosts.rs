@@ -1,0 +1,115 @@
+//! The command line of what hosts are told, and of what they say.
+
+use clap::{Args, Subcommand};
+use npc_core::name::{ConfigurationName, HostName, RemoteName};
+
+use super::{Place, Writing};
+use crate::fleet::Selection;
+use crate::fleet::selector::Selector;
+
+/// Hosts whose assignments are changed.
+#[derive(Debug, Args)]
+pub(crate) struct Choice {
+    #[command(flatten)]
+    pub(crate) hosts: Chosen,
+    #[command(flatten)]
+    pub(crate) writing: Writing,
+    /// Say it again even if that is what stands in the store, and to hosts that a rollout has taken
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// Hosts by name, glob, group:, role:, remote:, or all.
+#[derive(Debug, Args)]
+pub(crate) struct Chosen {
+    /// Hosts: a name, a glob, group:NAME, role:NAME, remote:NAME or all; several are taken together
+    #[arg(required = true, value_name = "SELECTOR")]
+    pub(crate) hosts: Vec<Selector>,
+    /// Hosts to leave out, named likewise
+    #[arg(long, value_name = "SELECTOR")]
+    pub(crate) except: Vec<Selector>,
+}
+
+impl Chosen {
+    /// Who is meant.
+    pub(crate) fn selection(self) -> Selection {
+        Selection { included: self.hosts, excluded: self.except }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Repoint {
+    #[command(flatten)]
+    pub(crate) choice: Choice,
+    /// The remote that they follow from now on
+    #[arg(long, value_name = "REMOTE")]
+    pub(crate) remote: RemoteName,
+    /// The configuration that they build [default: the one they built so far, or else the one of their name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) configuration: Option<ConfigurationName>,
+    /// The installation that lost its memory against replay, by its report or `npc-agent status`: it may begin anew with this
+    #[arg(long, value_name = "ID")]
+    pub(crate) instance: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Hosts {
+    #[command(subcommand)]
+    pub(crate) command: Option<HostsCommand>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Print the list as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HostsCommand {
+    /// Take assignments back: the hosts' own settings rule again
+    Remove(Choice),
+    /// Have hosts change nothing until they are resumed
+    Pause(Choice),
+    /// Let hosts go on
+    Resume(Choice),
+    /// Take the key that a host reports with now for its own: what another key signs is not believed any more
+    Pin(Choice),
+    /// Remove the reports of machines that are gone
+    Forget {
+        /// The machines
+        #[arg(required = true, value_name = "HOST")]
+        hosts: Vec<HostName>,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Hosts: a name, a glob, group:NAME, role:NAME, remote:NAME or all; one name shows that host in full [default: all]
+    #[arg(value_name = "SELECTOR")]
+    pub(crate) hosts: Vec<Selector>,
+    /// Hosts to leave out, named likewise
+    #[arg(long, value_name = "SELECTOR")]
+    pub(crate) except: Vec<Selector>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Show it again and again: redrawn on a terminal, what has changed elsewhere
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) watch: bool,
+    /// How often, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) interval: u64,
+    /// Print it as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Why {
+    /// The host; several are named as everywhere
+    #[arg(value_name = "HOST")]
+    pub(crate) host: Selector,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}

@@ -1,0 +1,455 @@
+//! `npc-publish rollout …`: bringing hosts to a release in waves.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use npc_core::document::{Driver, Origin, Power, Rollout, RolloutState};
+use npc_core::key::SecretKey;
+use npc_core::name::{RemoteName, RolloutName};
+use npc_core::publish::authorise;
+use npc_core::store::ConditionalWrites;
+use serde_json::{Value, json};
+
+use crate::cli::{self, RolloutCommand};
+use crate::console;
+use crate::failure::{Exit, Failure};
+use crate::fleet::View;
+use crate::fleet::taken::Taken;
+use crate::rollout::begin::{self, Brought, shortened};
+use crate::rollout::course::Course;
+use crate::rollout::drive::{Ended, drive, myself, taken};
+use crate::rollout::intent::{Operator, course, named};
+use crate::rollout::progress::{Progress, Reached, Sight};
+use crate::rollout::show::{Display, WATCHED_EVERY, planned, word};
+use crate::rollout::sight::look;
+use crate::session::Session;
+
+use super::promote::{Repetition, current, repeat};
+
+pub(crate) async fn rollout(command: RolloutCommand) -> Result<(), Failure> {
+    match command {
+        RolloutCommand::List { place, json } => list(&Session::open(&place).await?, json).await,
+        RolloutCommand::Plan(begin) => plan(begin).await,
+        RolloutCommand::Start(begin) => start(begin).await,
+        RolloutCommand::Status { which, place, json } => status(&Session::open(&place).await?, which, json).await,
+        RolloutCommand::Watch { which, place } => watch(&Session::open(&place).await?, which).await,
+        RolloutCommand::Pause { which, signing } => pause(which, &signing).await,
+        RolloutCommand::Resume { which, signing, max_failed, force } => {
+            resume(which, &signing, max_failed, force).await
+        }
+        RolloutCommand::Abort { which, signing, revert } => abort(which, &signing, revert).await,
+        RolloutCommand::Finish { which, to, writing, yes, force } => {
+            let session = Session::open(&writing.signing.place).await?;
+            let finish = Finish { to, force, repeating: cli::Repeating { writing, yes, json: false } };
+            finish.run(&session, named(&session, which.rollout).await?).await
+        }
+    }
+}
+
+/// An operator whose keys may order rollouts and assign hosts.
+async fn with_operator<T>(
+    session: &Session,
+    signing: &cli::Signing,
+    act: impl AsyncFnOnce(Operator<'_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let keys = session.keys(&signing.key)?;
+    let signers: Vec<&SecretKey> = keys.iter().collect();
+    for power in [Power::Rollout, Power::Assignment] {
+        authorise(session.fleet.trusted.trust(), power, &signers)?;
+    }
+    let writes = session.conditional_writes().await?;
+    if writes == ConditionalWrites::Ignored {
+        console::warn(
+            "this store cannot keep two operators from driving one rollout at the same time: see to it that only one does",
+        );
+    }
+    act(Operator { session, keys: &keys, writes }).await
+}
+
+async fn list(session: &Session, as_json: bool) -> Result<(), Failure> {
+    let found = session.fleet.rollouts().await?;
+    if as_json {
+        let value = |(id, intended): &(RolloutName, npc_core::fleet::Intended)| match &intended.state {
+            Ok(document) => json!({
+                "rollout": id,
+                "state": word(&document.body().state),
+                "said": document.header().created,
+                "remote": document.body().remote,
+                "release": document.body().release,
+                "members": document.body().waves.iter().flatten().count(),
+            }),
+            Err(refusal) => json!({ "rollout": id, "refused": refusal.kind() }),
+        };
+        return console::json(&found.iter().map(value).collect::<Vec<Value>>());
+    }
+    if found.is_empty() {
+        console::say("there has never been a rollout");
+    }
+    let now = Timestamp::now();
+    let row = |(id, intended): &(RolloutName, npc_core::fleet::Intended)| match &intended.state {
+        Ok(document) => {
+            let Rollout { remote, release, waves, state, .. } = document.body();
+            let members = format!("{} in {} waves", waves.iter().flatten().count(), waves.len());
+            let age = console::ago(document.header().created, now);
+            vec![id.to_string(), age, word(state), format!("{remote}@{}", release.serial), members]
+        }
+        Err(refusal) => vec![id.to_string(), String::new(), format!("refused: {}", refusal.kind())],
+    };
+    console::table(&found.iter().map(row).collect::<Vec<_>>())
+}
+
+/// What the command line asks for, and the names that are in use.
+async fn prepared(session: &Session, begin: &cli::Begin) -> Result<(RolloutName, Rollout), Failure> {
+    let now = Timestamp::now();
+    let brought = Brought::read(session, &begin.to, now).await?;
+    let view = View::read(&session.fleet, now).await?;
+    let rollout = begin::rollout(begin, &view, &brought)?;
+    if !begin.force {
+        Taken::read(session).await?.spare_members(&view, &rollout)?;
+    }
+    let in_use: BTreeSet<_> = session.fleet.rollouts().await?.into_iter().map(|(id, _)| id).collect();
+    let id = match &begin.name {
+        Some(name) if in_use.contains(name) => {
+            return Err(Failure::usage(format!("there has been a rollout `{name}` already"))
+                .hint("give this one another name; `npc-publish rollout list` lists them"));
+        }
+        Some(name) => name.clone(),
+        None => begin::name(&begin.to, &brought, &in_use)?,
+    };
+    Ok((id, rollout))
+}
+
+fn show_plan(id: &RolloutName, rollout: &Rollout, as_json: bool) -> Result<(), Failure> {
+    if as_json {
+        let waves: Vec<_> = rollout.waves.iter().map(|wave| json!(wave)).collect();
+        let Rollout { remote, release, gates, .. } = rollout;
+        return console::json(
+            &json!({ "rollout": id, "remote": remote, "release": release, "gates": gates, "waves": waves }),
+        );
+    }
+    console::say(format_args!("rollout `{id}` brings {}@{} to", rollout.remote, rollout.release.serial));
+    console::table(&planned(rollout))
+}
+
+async fn plan(begin: cli::Begin) -> Result<(), Failure> {
+    let session = Session::open(&begin.writing.signing.place).await?;
+    let (id, rollout) = prepared(&session, &begin).await?;
+    show_plan(&id, &rollout, begin.json)
+}
+
+async fn start(begin: cli::Begin) -> Result<(), Failure> {
+    let session = Session::open(&begin.writing.signing.place).await?;
+    if begin.writing.dry_run {
+        return plan(begin).await;
+    }
+    with_operator(&session, &begin.writing.signing, async |operator| {
+        let (id, rollout) = prepared(&session, &begin).await?;
+        show_plan(&id, &rollout, false)?;
+        let me = myself()?;
+        operator.create(&id, Rollout { driver: Some(me.clone()), ..rollout }).await?;
+        if !begin.force {
+            give_way(&operator, &id).await?;
+        }
+        drive_on(&operator, &id, me).await
+    })
+    .await
+}
+
+/// Two operators may have begun at the same moment with the same hosts: the one that comes second in the store gives way.
+async fn give_way(operator: &Operator<'_>, id: &RolloutName) -> Result<(), Failure> {
+    let taken = Taken::read(operator.session).await?;
+    let Some((other, name)) = taken.before(id) else { return Ok(()) };
+    let words = format!("rollout `{other}`, which began at the same time, has taken `{name}` too");
+    let reason = words.clone();
+    let aborted = |rollout: &Rollout| {
+        let (state, reason) = (RolloutState::Aborted, Some(reason.clone()));
+        Ok(Some(Rollout { state, reason, driver: None, ..rollout.clone() }))
+    };
+    operator.change(id, aborted).await?;
+    Err(Failure::new(Exit::Raced, words).hint("nobody was told anything; begin again when that one is done"))
+}
+
+/// Drives a rollout, and says how that ended.
+async fn drive_on(operator: &Operator<'_>, id: &RolloutName, me: Driver) -> Result<(), Failure> {
+    let ended = drive(operator, id, me).await?;
+    ending(operator.session, id, ended).await
+}
+
+async fn ending(session: &Session, id: &RolloutName, ended: Ended) -> Result<(), Failure> {
+    let unwell = |words: String| Failure::new(Exit::Unwell, words);
+    match ended {
+        Ended::Complete => {
+            console::say(format_args!(
+                "every wave of `{id}` is done: `npc-publish rollout finish {id}` makes the release its hosts' own remote's"
+            ));
+            Ok(())
+        }
+        Ended::Reverted => {
+            console::say(format_args!("the hosts of `{id}` follow what they did before"));
+            Ok(())
+        }
+        Ended::Failed => {
+            let course = course(session, id).await?;
+            let reason = course.intent.reason.unwrap_or_default();
+            Err(unwell(format!("rollout `{id}` is {}: {reason}", word(&course.intent.state))).hint(
+                "`npc-publish why HOST` says more; publish what mends it, then `rollout resume`, or end it with `rollout abort`",
+            ))
+        }
+        Ended::Stopped(state) => {
+            let words = format!("rollout `{id}` is {}: another operator has said so", word(&state));
+            Err(Failure::new(Exit::Raced, words).hint("`npc-publish rollout status` shows how far it has got"))
+        }
+    }
+}
+
+/// A rollout as it is now.
+async fn seen(session: &Session, course: &Course) -> Result<(Sight, Progress), Failure> {
+    let sight = look(&session.fleet, course).await?;
+    let progress = course.progress(&sight, Timestamp::now());
+    Ok((sight, progress))
+}
+
+async fn status(session: &Session, which: cli::Which, as_json: bool) -> Result<(), Failure> {
+    let course = course(session, &named(session, which.rollout).await?).await?;
+    let (sight, progress) = seen(session, &course).await?;
+    let left = course.left(&progress, &sight);
+    if as_json {
+        console::json(&course.value(&progress, left))?;
+    } else {
+        course.lines(&progress, left, Timestamp::now()).iter().try_for_each(console::data)?;
+    }
+    verdict(&course, &progress)
+}
+
+/// Whether somebody has to see to it.
+fn verdict(course: &Course, progress: &Progress) -> Result<(), Failure> {
+    let failed = progress.count(|reached| matches!(reached, Reached::Failed(_)));
+    let is_stopped =
+        matches!(course.intent.state, RolloutState::Halted | RolloutState::Reverting | RolloutState::Reverted);
+    if is_stopped || failed > 0 && course.intent.state.is_active() {
+        return Err(Failure::said(Exit::Unwell, format!("{failed} hosts of `{}` have failed", course.id)));
+    }
+    Ok(())
+}
+
+/// Until it is done, or has stopped.
+async fn watch(session: &Session, which: cli::Which) -> Result<(), Failure> {
+    let id = named(session, which.rollout).await?;
+    let mut display = Display::begin();
+    loop {
+        let course = course(session, &id).await?;
+        let (sight, progress) = seen(session, &course).await?;
+        display.show(&course, &progress, course.left(&progress, &sight))?;
+        let is_complete = progress.wave().is_none();
+        let ended = match &course.intent.state {
+            RolloutState::Running if is_complete => Some(Ended::Complete),
+            RolloutState::Running | RolloutState::Reverting | RolloutState::Finishing(_) => None,
+            RolloutState::Halted | RolloutState::Reverted => Some(Ended::Failed),
+            RolloutState::Finished => {
+                display.end();
+                return Ok(());
+            }
+            state => Some(Ended::Stopped(state.clone())),
+        };
+        if let Some(ended) = ended {
+            display.end();
+            return ending(session, &id, ended).await;
+        }
+        tokio::time::sleep(WATCHED_EVERY).await;
+    }
+}
+
+async fn pause(which: cli::Which, signing: &cli::Signing) -> Result<(), Failure> {
+    let session = Session::open(&signing.place).await?;
+    let id = named(&session, which.rollout).await?;
+    with_operator(&session, signing, async |operator| {
+        let decide = |rollout: &Rollout| match rollout.state {
+            RolloutState::Paused => Ok(None),
+            RolloutState::Running => Ok(Some(Rollout { state: RolloutState::Paused, driver: None, ..rollout.clone() })),
+            _ => Err(is_not_running(&id, &rollout.state)),
+        };
+        operator.change_for_good(&id, decide, |rollout| rollout.state == RolloutState::Paused).await?;
+        console::data(format_args!("{id}: paused"))
+    })
+    .await
+}
+
+fn is_not_running(id: &RolloutName, state: &RolloutState) -> Failure {
+    let failure = Failure::usage(format!("rollout `{id}` is {}", word(state)));
+    match state {
+        RolloutState::Finishing(_) => failure.hint(format!("`npc-publish rollout finish {id}` brings that to its end")),
+        RolloutState::Reverting => failure.hint(format!("`npc-publish rollout resume {id}` brings that to its end")),
+        _ => failure.hint("begin another with `npc-publish rollout start`"),
+    }
+}
+
+async fn resume(
+    which: cli::Which,
+    signing: &cli::Signing,
+    max_failed: Option<u32>,
+    force: bool,
+) -> Result<(), Failure> {
+    let session = Session::open(&signing.place).await?;
+    let id = named(&session, which.rollout).await?;
+    with_operator(&session, signing, async |operator| {
+        let me = myself()?;
+        let before = course(&session, &id).await?;
+        let brought = Brought::read(&session, &before.intent.remote, Timestamp::now()).await?;
+        let course =
+            operator.change(&id, |rollout| resumed(&id, rollout, &brought, max_failed, &me, force).map(Some)).await?;
+        if course.intent.release != before.intent.release {
+            let (remote, serial) = (&course.intent.remote, course.intent.release.serial);
+            console::say(format_args!("{remote}@{serial} is new: from the first wave on"));
+            show_plan(&id, &course.intent, false)?;
+        }
+        drive_on(&operator, &id, me).await
+    })
+    .await
+}
+
+/// What a rollout is to do once it is resumed.
+fn resumed(
+    id: &RolloutName,
+    rollout: &Rollout,
+    brought: &Brought,
+    max_failed: Option<u32>,
+    me: &Driver,
+    force: bool,
+) -> Result<Rollout, Failure> {
+    let mut after = match rollout.state {
+        // What is being undone is undone first.
+        RolloutState::Reverting => rollout.clone(),
+        RolloutState::Running | RolloutState::Paused | RolloutState::Halted => {
+            let newer = brought.release().serial > rollout.release.serial;
+            let rollout = if newer { begin::again(rollout, brought)? } else { rollout.clone() };
+            Rollout { state: RolloutState::Running, reason: None, ..rollout }
+        }
+        _ => return Err(is_not_running(id, &rollout.state)),
+    };
+    after.gates.max_failed = max_failed.unwrap_or(after.gates.max_failed);
+    taken(id, after, me, force)
+}
+
+async fn abort(which: cli::Which, signing: &cli::Signing, revert: bool) -> Result<(), Failure> {
+    let session = Session::open(&signing.place).await?;
+    let id = named(&session, which.rollout).await?;
+    with_operator(&session, signing, async |operator| {
+        let me = myself()?;
+        let decide = |rollout: &Rollout| {
+            if !rollout.state.is_active() {
+                return Err(is_not_running(&id, &rollout.state));
+            }
+            let (state, driver) =
+                if revert { (RolloutState::Reverting, Some(me.clone())) } else { (RolloutState::Aborted, None) };
+            Ok(Some(Rollout { state, driver, reason: None, ..rollout.clone() }))
+        };
+        let is_so = |rollout: &Rollout| rollout.state == RolloutState::Aborted || revert;
+        let course = operator.change_for_good(&id, decide, is_so).await?;
+        if revert {
+            return drive_on(&operator, &id, me.clone()).await;
+        }
+        operator.let_go(&course, &mut |words| console::say(words)).await?;
+        console::data(format_args!("{id}: aborted"))
+    })
+    .await
+}
+
+/// Making the release of a rollout another remote's.
+struct Finish {
+    to: Option<RemoteName>,
+    force: bool,
+    repeating: cli::Repeating,
+}
+
+impl Finish {
+    async fn run(self, session: &Session, id: RolloutName) -> Result<(), Failure> {
+        let course = course(session, &id).await?;
+        let to = self.destination(&course)?;
+        if !matches!(course.intent.state, RolloutState::Finishing(_)) {
+            self.check(session, &course, &to).await?;
+        }
+        let before = current(session, &to).await?;
+        let origin = Origin { remote: course.intent.remote.clone(), serial: course.intent.release.serial };
+        let release = course.release().cloned().ok_or_else(|| crate::held::removed(&course.intent.remote))?;
+        let repetition = Repetition { to: to.clone(), before, origin, release };
+        with_operator(session, &self.repeating.writing.signing, async |operator| {
+            repeat(session, repetition, &self.repeating, async || {
+                let decide = |rollout: &Rollout| {
+                    let state = RolloutState::Finishing(to.clone());
+                    Ok((rollout.state != state).then(|| Rollout { state, driver: None, ..rollout.clone() }))
+                };
+                operator.change(&id, decide).await.map(drop)
+            })
+            .await?;
+            if self.repeating.writing.dry_run {
+                return Ok(());
+            }
+            operator.point_to(&course, &to, &mut |words| console::say(words)).await?;
+            let decide = |rollout: &Rollout| Ok(Some(Rollout { state: RolloutState::Finished, ..rollout.clone() }));
+            operator.change(&id, decide).await?;
+            console::say(format_args!("rollout `{id}` is finished: its hosts follow {to}"));
+            Ok(())
+        })
+        .await
+    }
+
+    /// Where the hosts go: where they came from, if that is one place.
+    fn destination(&self, course: &Course) -> Result<RemoteName, Failure> {
+        if let RolloutState::Finishing(to) = &course.intent.state {
+            return match &self.to {
+                Some(other) if other != to => {
+                    Err(Failure::usage(format!("`{}` is being finished to `{to}`", course.id))
+                        .hint("bring that to its end first"))
+                }
+                _ => Ok(to.clone()),
+            };
+        }
+        if let Some(to) = &self.to {
+            return Ok(to.clone());
+        }
+        let came_from: BTreeSet<_> =
+            course.members().filter_map(|member| Some(&member.before.as_ref()?.remote)).collect();
+        match &came_from.into_iter().collect::<Vec<_>>()[..] {
+            [only] => Ok((*only).clone()),
+            [] => Err(Failure::usage("nobody knows what the hosts followed before").hint("name the remote with --to")),
+            several => {
+                let names: Vec<_> = several.iter().map(|name| name.as_str()).collect();
+                Err(Failure::usage(format!("the hosts came from several remotes: {}", names.join(", ")))
+                    .hint("name the one that they are to follow with --to"))
+            }
+        }
+    }
+
+    /// That every wave is done, and that nobody else would get the release without having been asked.
+    async fn check(&self, session: &Session, course: &Course, to: &RemoteName) -> Result<(), Failure> {
+        let id = &course.id;
+        if !course.intent.state.is_active() {
+            return Err(is_not_running(id, &course.intent.state));
+        }
+        if self.force {
+            return Ok(());
+        }
+        let (_, progress) = seen(session, course).await?;
+        if let Some(wave) = progress.wave() {
+            let words = format!("wave {} of {} of `{id}` is not done yet", wave + 1, progress.waves.len());
+            return Err(Failure::usage(words).hint("`npc-publish rollout watch` shows how far it has got"));
+        }
+        if course.intent.state != RolloutState::Running {
+            return Err(Failure::usage(format!("rollout `{id}` is {}", word(&course.intent.state)))
+                .hint("go on with it first: `npc-publish rollout resume`"));
+        }
+        let view = View::read(&session.fleet, Timestamp::now()).await?;
+        let members: BTreeSet<_> = course.members().map(|member| &member.assignment).collect();
+        let outside =
+            view.hosts.values().filter(|host| host.remote() == Some(to) && !members.contains(&host.assignment));
+        let outside: Vec<_> = outside.map(|host| host.name.as_str()).collect();
+        if outside.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::usage(format!(
+            "hosts that were not part of the rollout follow `{to}` too: {}",
+            shortened(&outside)
+        ))
+        .hint("they would get a release that nobody has tried on them; say --force if they may"))
+    }
+}

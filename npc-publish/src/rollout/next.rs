@@ -1,0 +1,115 @@
+//! What to do next in a rollout that is running: a decision from what is seen, without any effect.
+
+use std::collections::BTreeMap;
+
+use npc_core::document::Member;
+use npc_core::name::AssignmentName;
+
+use super::course::Course;
+use super::progress::{Progress, Reached};
+use super::reboots::{self, Batch, Candidate};
+
+/// What to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Tell these members of this wave, counted from 1.
+    Tell(u32, Vec<AssignmentName>),
+    /// Have these hosts reboot.
+    Reboot(Batch),
+    /// Wait for hosts.
+    Wait,
+    /// Too many have failed, for this reason.
+    Fail(String),
+    /// All waves are done.
+    Complete,
+}
+
+/// Members by how far they have got.
+type Standings<'a> = BTreeMap<&'a AssignmentName, &'a Reached>;
+
+impl Course {
+    /// What to do next, as long as the rollout is running.
+    pub(crate) fn next(&self, progress: &Progress) -> Next {
+        let failed = progress.failed().count();
+        if failed > usize::try_from(self.intent.gates.max_failed).unwrap_or(usize::MAX) {
+            let first = progress.failed().next().map_or_else(String::new, |(name, reason)| format!("{name}: {reason}"));
+            let others = if failed == 1 { String::new() } else { format!(" (and {} more)", failed - 1) };
+            return Next::Fail(format!("{first}{others}"));
+        }
+        let Some(wave) = progress.wave() else { return Next::Complete };
+        let standings: Standings<'_> = progress.members().collect();
+        let mut out = self.unavailable(&standings);
+        let told = self.to_be_told(wave, &standings, &mut out);
+        if !told.is_empty() {
+            return Next::Tell(u32::try_from(wave + 1).unwrap_or(u32::MAX), told);
+        }
+        self.to_be_rebooted(&standings, out).map_or(Next::Wait, Next::Reboot)
+    }
+
+    /// The members of a wave that may be told now.
+    fn to_be_told<'a>(
+        &'a self,
+        wave: usize,
+        standings: &Standings<'_>,
+        out: &mut BTreeMap<&'a str, usize>,
+    ) -> Vec<AssignmentName> {
+        let (limits, by_host) = (self.limits(), self.by_host());
+        let mut told = Vec::new();
+        for member in &self.intent.waves[wave] {
+            let needed = self.metadata(member).dependencies.iter().filter_map(|host| by_host.get(host));
+            let mut needed = needed.filter(|needed| needed.assignment != member.assignment);
+            let is_waiting = *standings[&member.assignment] == Reached::Waiting;
+            if !is_waiting || !needed.all(|needed| standings[&needed.assignment].is_well()) {
+                continue;
+            }
+            let hosts = member.hosts.len().max(1);
+            if self.groups(member).all(|group| fits(group, hosts, &limits, out)) {
+                for group in self.groups(member) {
+                    *out.entry(group).or_default() += hosts;
+                }
+                told.push(member.assignment.clone());
+            }
+        }
+        told
+    }
+
+    /// The next hosts to reboot, once nobody is under way who might have to reboot before them.
+    fn to_be_rebooted<'a>(&'a self, standings: &Standings<'_>, mut out: BTreeMap<&'a str, usize>) -> Option<Batch> {
+        if standings.values().any(|reached| matches!(reached, Reached::Told | Reached::Rebooting)) {
+            return None;
+        }
+        let mut candidates = Vec::new();
+        for member in self.members() {
+            let Reached::NeedsReboot(boots) = standings[&member.assignment] else { continue };
+            // Whoever waits for a reboot is out of order only once told to.
+            for group in self.groups(member) {
+                out.entry(group).and_modify(|out| *out = out.saturating_sub(member.hosts.len().max(1)));
+            }
+            candidates.extend(boots.iter().map(|(host, boot)| Candidate {
+                host: host.clone(),
+                boot: boot.clone(),
+                assignment: &member.assignment,
+                metadata: self.metadata(member),
+            }));
+        }
+        reboots::next(candidates, &self.limits(), out, usize::MAX)
+    }
+
+    /// How many hosts of each group may be out of order at the moment.
+    fn unavailable(&self, standings: &Standings<'_>) -> BTreeMap<&str, usize> {
+        let mut out = BTreeMap::new();
+        let unavailable = |member: &&Member| standings[&member.assignment].is_unavailable();
+        for member in self.members().filter(unavailable) {
+            for group in self.groups(member) {
+                *out.entry(group).or_default() += member.hosts.len().max(1);
+            }
+        }
+        out
+    }
+}
+
+/// Whether so many hosts more of a group may be out of order. What is larger than the limit by itself goes alone.
+pub(super) fn fits(group: &str, hosts: usize, limits: &BTreeMap<&str, usize>, out: &BTreeMap<&str, usize>) -> bool {
+    let already = out.get(group).copied().unwrap_or(0);
+    limits.get(group).is_none_or(|limit| already == 0 || already + hosts <= *limit)
+}

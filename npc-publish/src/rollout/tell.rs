@@ -1,0 +1,162 @@
+//! Telling members: to follow the release of a rollout, to reboot, to go back to where they came from, or to go on elsewhere.
+//!
+//! Each assignment is read anew and written over exactly that. What has changed since it was looked at, by another operator's
+//! hand or by a driver that was thought dead, is left alone until it is looked at again: so nobody is told twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use npc_core::document::{Assignment, Following, Member, Orders, Placement, Reboot};
+use npc_core::fleet::Assigned;
+use npc_core::name::{AssignmentName, HostName, RemoteName};
+
+use super::course::Course;
+use super::intent::Operator;
+use super::reboots::Batch;
+use crate::failure::Failure;
+use crate::fleet::amend::{self, Change, following};
+use crate::fleet::view::own_assignment;
+
+/// How often hosts report at least while they are waited for, in seconds.
+const HEARTBEAT: std::ops::RangeInclusive<u64> = 5..=300;
+
+/// Whom to tell of each assignment that was written.
+pub(super) type Teller<'a> = &'a mut dyn FnMut(String);
+
+impl Operator<'_> {
+    /// Has members of a wave, counted from 1, follow the rollout's release.
+    pub(super) async fn tell(
+        &self,
+        course: &Course,
+        wave: u32,
+        names: &[AssignmentName],
+        teller: Teller<'_>,
+    ) -> Result<(), Failure> {
+        let members: BTreeMap<_, _> = course.members().map(|member| (&member.assignment, member)).collect();
+        let keys = self.keys_of(names).await?;
+        self.amend(names.iter().cloned().collect(), teller, |name, said| {
+            let member = members.get(name)?;
+            let is_earlier = said.is_some_and(|said| course.has_placed(said) && !course.has_told(said));
+            if !is_earlier && !member.is_before(said) {
+                return None;
+            }
+            Some(told(course, wave, member, said, keys.get(name)))
+        })
+        .await
+    }
+
+    /// The keys that hosts report with which no assignment has named yet.
+    async fn keys_of(
+        &self,
+        names: &[AssignmentName],
+    ) -> Result<BTreeMap<AssignmentName, npc_core::key::PublicKey>, Failure> {
+        let hosts: Vec<HostName> = names.iter().filter_map(|name| name.as_str().parse().ok()).collect();
+        let reported = self.session.fleet.reports(hosts.iter().map(|host| (host, None))).await?;
+        let own = reported.into_iter().filter(|(_, reported)| reported.state.is_ok());
+        Ok(own.filter_map(|(host, reported)| Some((own_assignment(&host), reported.claimed?))).collect())
+    }
+
+    /// Has hosts reboot that still run the boot they were seen in.
+    pub(super) async fn reboot(&self, course: &Course, batch: &Batch, teller: Teller<'_>) -> Result<(), Failure> {
+        let by_host = course.by_host();
+        let boots: BTreeMap<_, _> = batch
+            .hosts
+            .iter()
+            .filter_map(|(host, boot)| Some((by_host.get(host)?.assignment.clone(), boot.clone())))
+            .collect();
+        self.amend(boots.keys().cloned().collect(), teller, |name, said| {
+            let said = said.filter(|said| course.has_told(said))?;
+            let reboot = Some(Reboot { boot_id: boots.get(name)?.clone() });
+            let orders = Orders { instance: None, reboot, ..said.orders.clone().unwrap_or_default() };
+            Some(Assignment::Present(Box::new(Following { orders: Some(orders), ..said.clone() })))
+        })
+        .await
+    }
+
+    /// Points everybody back whom the rollout has told.
+    pub(super) async fn point_back(&self, course: &Course, teller: Teller<'_>) -> Result<(), Failure> {
+        let members: BTreeMap<_, _> = course.members().map(|member| (&member.assignment, member)).collect();
+        self.amend(names(course), teller, |name, said| {
+            let (said, member) = (said.filter(|said| course.has_placed(said))?, members.get(name)?);
+            Some(member.before.as_ref().map_or(Assignment::Removed, |before| {
+                let (remote, configuration) = (before.remote.clone(), before.configuration.clone());
+                Assignment::Present(Box::new(Following { remote, configuration, pin: before.pin, ..freed(said) }))
+            }))
+        })
+        .await
+    }
+
+    /// Lets everybody go whom the rollout has told: each stays where it is.
+    pub(crate) async fn let_go(&self, course: &Course, teller: Teller<'_>) -> Result<(), Failure> {
+        self.amend(names(course), teller, |_, said| {
+            let said = said.filter(|said| course.has_placed(said))?;
+            Some(Assignment::Present(Box::new(freed(said))))
+        })
+        .await
+    }
+
+    /// Has everybody whom the rollout has told follow a remote that holds its release.
+    pub(crate) async fn point_to(
+        &self,
+        course: &Course,
+        remote: &RemoteName,
+        teller: Teller<'_>,
+    ) -> Result<(), Failure> {
+        self.amend(names(course), teller, |_, said| {
+            let said = said.filter(|said| course.has_placed(said))?;
+            Some(Assignment::Present(Box::new(Following { remote: remote.clone(), pin: None, ..freed(said) })))
+        })
+        .await
+    }
+
+    /// Writes what `decide` makes of what stands there; nothing where it declines, or where nobody can tell what stands there.
+    async fn amend(
+        &self,
+        names: BTreeSet<AssignmentName>,
+        teller: Teller<'_>,
+        decide: impl Fn(&AssignmentName, Option<&Following>) -> Option<Assignment>,
+    ) -> Result<(), Failure> {
+        let found = amend::read(self.session, names).await?;
+        let is_believed = |stands: &Option<Assigned>| stands.as_ref().is_none_or(|stands| stands.state.is_ok());
+        let changes = found.into_iter().filter(|(_, stands)| is_believed(stands)).filter_map(|(name, stands)| {
+            let says = decide(&name, following(stands.as_ref()))?;
+            Some(Change { name, stands, says })
+        });
+        let tell = |words| {
+            teller(words);
+            Ok(())
+        };
+        amend::write(self.session, self.keys, self.writes, changes.collect(), tell).await
+    }
+}
+
+fn names(course: &Course) -> BTreeSet<AssignmentName> {
+    course.members().map(|member| member.assignment.clone()).collect()
+}
+
+/// What was said of a member, but for the rollout and what it ordered.
+fn freed(said: &Following) -> Following {
+    Following { rollout: None, orders: None, ..said.clone() }
+}
+
+fn told(
+    course: &Course,
+    wave: u32,
+    member: &Member,
+    said: Option<&Following>,
+    key: Option<&npc_core::key::PublicKey>,
+) -> Assignment {
+    let soak = course.intent.gates.soak;
+    let heartbeat = if soak == 0 { 60 } else { (soak / 4).clamp(*HEARTBEAT.start(), *HEARTBEAT.end()) };
+    Assignment::Present(Box::new(Following {
+        remote: course.intent.remote.clone(),
+        configuration: member.configuration.clone(),
+        instance: None,
+        pin: Some(course.pin()),
+        paused: said.is_some_and(|said| said.paused),
+        poll_interval: said.and_then(|said| said.poll_interval),
+        report_key: said.and_then(|said| said.report_key.clone()).or_else(|| key.cloned()),
+        rollout: Some(Placement { id: course.id.clone(), wave, heartbeat: Some(heartbeat) }),
+        orders: None,
+        other: said.map_or_else(serde_json::Map::new, |said| said.other.clone()),
+    }))
+}
