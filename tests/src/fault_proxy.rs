@@ -3,7 +3,7 @@
 //! It runs on one thread of its own, asks the server anew for every request and keeps nothing of a connection that has
 //! ended, so that a process under test can be measured for leaks with the proxy inside it.
 
-mod exchange;
+pub(crate) mod exchange;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;

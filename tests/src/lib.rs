@@ -16,6 +16,7 @@ pub mod moto;
 pub mod parts;
 pub mod process;
 pub mod proxy;
+pub mod reaper;
 pub mod world;
 
 use std::time::{Duration, Instant};

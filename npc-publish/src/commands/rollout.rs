@@ -364,6 +364,10 @@ struct Finish {
 impl Finish {
     async fn run(self, session: &Session, id: RolloutName) -> Result<(), Failure> {
         let course = course(session, &id).await?;
+        if course.intent.state == RolloutState::Finished {
+            console::say(format_args!("rollout `{id}` is finished already"));
+            return Ok(());
+        }
         let to = self.destination(&course)?;
         if !matches!(course.intent.state, RolloutState::Finishing(_)) {
             self.check(session, &course, &to).await?;

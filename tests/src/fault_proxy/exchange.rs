@@ -12,7 +12,7 @@ const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 
 /// An answer, split where its head ends.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     head: Vec<u8>,
     body: Vec<u8>,
 }
@@ -38,8 +38,13 @@ impl Answer {
     }
 
     /// All of it.
-    pub(super) fn whole(&self) -> Vec<u8> {
+    pub(crate) fn whole(&self) -> Vec<u8> {
         [&self.head[..], &self.body].concat()
+    }
+
+    /// Whether the server did what it was asked.
+    pub(crate) fn is_success(&self) -> bool {
+        self.head.split(|byte| *byte == b' ').nth(1).is_some_and(|status| status.starts_with(b"2"))
     }
 
     /// As much as passes.
@@ -58,7 +63,7 @@ impl Answer {
     }
 
     /// Whether a client can tell where it ends without the connection's end.
-    pub(super) fn is_framed(&self) -> bool {
+    pub(crate) fn is_framed(&self) -> bool {
         let head = String::from_utf8_lossy(&self.head).to_lowercase();
         let bodiless = head.split(' ').nth(1).is_some_and(|status| matches!(status, "204" | "304"));
         bodiless || head.contains("\r\ncontent-length:") || head.contains("\r\ntransfer-encoding:")
@@ -70,7 +75,7 @@ fn end_of_head(bytes: &[u8]) -> Option<usize> {
 }
 
 /// Reads one request, body and all; none where the client has gone.
-pub(super) async fn read_request(client: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
+pub(crate) async fn read_request(client: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
     let mut request = Vec::new();
     loop {
         if let Some(end) = end_of_head(&request)
@@ -91,7 +96,7 @@ fn body_length(head: &[u8]) -> usize {
 }
 
 /// Asks the server on a connection of its own, which ends with the answer: so its end needs no understanding.
-pub(super) async fn ask(target: SocketAddr, request: &[u8]) -> io::Result<Answer> {
+pub(crate) async fn ask(target: SocketAddr, request: &[u8]) -> io::Result<Answer> {
     let line = request.windows(2).position(|window| window == b"\r\n").ok_or(io::ErrorKind::InvalidData)?;
     let mut server = TcpStream::connect(target).await?;
     server.write_all(&[&request[..line], b"\r\nconnection: close", &request[line..]].concat()).await?;
