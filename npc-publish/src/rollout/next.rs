@@ -54,12 +54,22 @@ impl Course {
         out: &mut BTreeMap<&'a str, usize>,
     ) -> Vec<AssignmentName> {
         let (limits, by_host) = (self.limits(), self.by_host());
+        // What is more critical waits for what is less, if that is ahead of it: dependencies may turn the order around.
+        let mut least_unsettled = None;
         let mut told = Vec::new();
         for member in &self.intent.waves[wave] {
+            let criticality = self.metadata(member).orchestration.criticality_level;
+            let waits_for_others = least_unsettled.is_some_and(|least| least < criticality);
+            let reached = standings[&member.assignment];
+            if !reached.is_well() && !reached.is_settled() {
+                least_unsettled = Some(least_unsettled.map_or(criticality, |least| criticality.min(least)));
+            }
             let needed = self.metadata(member).dependencies.iter().filter_map(|host| by_host.get(host));
             let mut needed = needed.filter(|needed| needed.assignment != member.assignment);
-            let is_waiting = *standings[&member.assignment] == Reached::Waiting;
-            if !is_waiting || !needed.all(|needed| standings[&needed.assignment].is_well()) {
+            if waits_for_others
+                || *reached != Reached::Waiting
+                || !needed.all(|needed| standings[&needed.assignment].is_well())
+            {
                 continue;
             }
             let hosts = member.hosts.len().max(1);
