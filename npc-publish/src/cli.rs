@@ -1,5 +1,7 @@
 //! The command line.
 
+mod upkeep;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -11,6 +13,7 @@ use npc_core::name::{ConfigurationName, HostName, RemoteName};
 use npc_core::publish::trust::RoleName;
 use npc_core::store::StoreUrl;
 
+pub(crate) use self::upkeep::Gc;
 use crate::failure::EXIT_CODES;
 use crate::fleet::Selection;
 use crate::fleet::selector::Selector;
@@ -121,6 +124,8 @@ pub(crate) enum Command {
     Why(Why),
     /// Have hosts try again what failed on them
     Retry(Choice),
+    /// Remove archives that nothing names any more, and reports of machines that came and went
+    Gc(Gc),
     /// Serve a directory as an HTTP store
     Serve(Serve),
     /// Print a completion script for a shell

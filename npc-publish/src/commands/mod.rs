@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod diff;
+mod gc;
 mod hosts;
 mod init;
 mod key;
@@ -43,6 +44,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Status(arguments)) => status::status(arguments).await,
         Some(Command::Why(arguments)) => why::why(arguments).await,
         Some(Command::Retry(choice)) => retry::retry(choice).await,
+        Some(Command::Gc(arguments)) => gc::gc(arguments).await,
         Some(Command::Serve(arguments)) => serve::serve(arguments).await,
         Some(Command::Completions { shell }) => {
             clap_complete::generate(shell, &mut Cli::command(), "npc-publish", &mut io::stdout());

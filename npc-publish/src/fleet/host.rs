@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use npc_core::digest::Digest;
 use npc_core::document::{Archive, Following, Header, Metadata, Report, Serial};
-use npc_core::fleet::KeyStanding;
+use npc_core::fleet::{KeyStanding, Reported};
 use npc_core::key::PublicKey;
 use npc_core::name::{AssignmentName, ConfigurationName, HostName, RemoteName};
 
@@ -89,6 +89,19 @@ pub(crate) enum Heard {
     },
 }
 
+impl From<Reported> for Heard {
+    fn from(reported: Reported) -> Self {
+        let key = reported.key;
+        match reported.state {
+            Err(refusal) => Self::Refused { kind: refusal.kind(), key },
+            Ok(document) => {
+                let document = document.into_document();
+                Self::Report { header: Box::new(document.header), report: Box::new(document.body.cleaned()), key }
+            }
+        }
+    }
+}
+
 impl Heard {
     /// The report, if there is one to be believed.
     pub(crate) fn report(&self) -> Option<&Report> {
@@ -112,6 +125,11 @@ impl Heard {
             Self::Report { key, .. } | Self::Refused { key, .. } => Some(*key),
             Self::Nothing => None,
         }
+    }
+
+    /// Whether it is about a machine that comes and goes, and is gone.
+    pub(crate) fn has_left(&self, now: Timestamp) -> bool {
+        self.report().is_some_and(|report| report.ephemeral) && self.silent_since(now).is_some()
     }
 
     /// Since when the host should have said something again.
@@ -196,7 +214,7 @@ impl Host {
 
     /// Whether its machine comes and goes, and is gone.
     pub(crate) fn has_left(&self, now: Timestamp) -> bool {
-        self.heard.report().is_some_and(|report| report.ephemeral) && self.heard.silent_since(now).is_some()
+        self.heard.has_left(now)
     }
 
     /// Whether it shares its assignment with others.

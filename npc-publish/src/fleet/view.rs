@@ -58,7 +58,7 @@ impl View {
         let mut shared = BTreeSet::new();
         for (name, reported) in reports {
             let claimed = reported.claimed.clone();
-            let heard = heard(reported);
+            let heard = Heard::from(reported);
             let own = || own_assignment(&name);
             let assignment = heard.report().and_then(|report| report.assignment.clone()).unwrap_or_else(own);
             if assignment.as_str() != name.as_str() {
@@ -138,17 +138,6 @@ fn told(assigned: &Assigned) -> Told {
                 created: document.header().created,
             },
         },
-    }
-}
-
-fn heard(reported: Reported) -> Heard {
-    let key = reported.key;
-    match reported.state {
-        Err(refusal) => Heard::Refused { kind: refusal.kind(), key },
-        Ok(document) => {
-            let document = document.into_document();
-            Heard::Report { header: Box::new(document.header), report: Box::new(document.body.cleaned()), key }
-        }
     }
 }
 
