@@ -13,7 +13,7 @@ use npc_core::name::{ConfigurationName, HostName, RemoteName};
 use npc_core::publish::trust::RoleName;
 use npc_core::store::StoreUrl;
 
-pub(crate) use self::upkeep::Gc;
+pub(crate) use self::upkeep::{Gc, Inventory};
 use crate::failure::EXIT_CODES;
 use crate::fleet::Selection;
 use crate::fleet::selector::Selector;
@@ -124,6 +124,8 @@ pub(crate) enum Command {
     Why(Why),
     /// Have hosts try again what failed on them
     Retry(Choice),
+    /// Print what is known of the hosts as JSON, for other programs
+    Inventory(Inventory),
     /// Remove archives that nothing names any more, and reports of machines that came and went
     Gc(Gc),
     /// Serve a directory as an HTTP store

@@ -239,6 +239,7 @@ fn whoever_looks_after_the_store_removes_what_nobody_needs_and_cannot_publish() 
     // Others may look at what would be removed.
     for keys in [&fleet.reader, &fleet.operator] {
         fleet.npc_publish(keys, &["gc"]).works();
+        fleet.npc_publish(keys, &["inventory"]).works();
     }
     fleet.npc_publish(&fleet.reader, &["gc", "--yes"]).fails(3, &["cannot write `probe/"]);
     fleet.npc_publish(&fleet.operator, &["hosts", "forget", "w-7"]).fails(2, &["never reported"]);

@@ -135,6 +135,7 @@ fn the_commands_that_show_the_fleet_work() {
     eventually("all is well", || (world.in_fleet(&["why", "web-1"]).code == Some(0)).then_some(()));
     let data = run(&blocks()["status"], &world.path("fleet"), &world.path("home"), &[]).works();
     assert!(data.contains("SHOULD RUN") && data.contains("web-1 runs prod@1, which is what it should"), "{data}");
+    assert!(data.contains("\"ssh_host_keys\": ["), "{data}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::Place;
+use crate::fleet::selector::Selector;
 
 #[derive(Debug, Args)]
 pub(crate) struct Gc {
@@ -28,4 +29,16 @@ fn at_least_two(text: &str) -> Result<usize, String> {
         Ok(number @ 2..) => Ok(number),
         _ => Err("2 or more are kept: what the remote holds, and what it would be rolled back to".to_owned()),
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Inventory {
+    /// Hosts: a name, a glob, group:NAME, role:NAME, remote:NAME or all [default: all]
+    #[arg(value_name = "SELECTOR")]
+    pub(crate) hosts: Vec<Selector>,
+    /// Hosts to leave out, named likewise
+    #[arg(long, value_name = "SELECTOR")]
+    pub(crate) except: Vec<Selector>,
+    #[command(flatten)]
+    pub(crate) place: Place,
 }

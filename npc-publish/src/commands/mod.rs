@@ -4,6 +4,7 @@ mod diff;
 mod gc;
 mod hosts;
 mod init;
+mod inventory;
 mod key;
 mod log;
 mod pack;
@@ -44,6 +45,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Status(arguments)) => status::status(arguments).await,
         Some(Command::Why(arguments)) => why::why(arguments).await,
         Some(Command::Retry(choice)) => retry::retry(choice).await,
+        Some(Command::Inventory(arguments)) => inventory::inventory(arguments).await,
         Some(Command::Gc(arguments)) => gc::gc(arguments).await,
         Some(Command::Serve(arguments)) => serve::serve(arguments).await,
         Some(Command::Completions { shell }) => {

@@ -6,6 +6,7 @@ use npc_core::document::{Archive, Following, Header, Metadata, Report, Serial};
 use npc_core::fleet::{KeyStanding, Reported};
 use npc_core::key::PublicKey;
 use npc_core::name::{AssignmentName, ConfigurationName, HostName, RemoteName};
+use serde_json::{Value, json};
 
 use super::standing::Standing;
 
@@ -142,6 +143,15 @@ impl Heard {
     }
 }
 
+/// The word for how the key of a report is known.
+pub(crate) fn key_word(key: KeyStanding) -> &'static str {
+    match key {
+        KeyStanding::Pinned => "pinned",
+        KeyStanding::Unpinned => "unpinned",
+        KeyStanding::Wrong => "wrong",
+    }
+}
+
 /// What a host should run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wanted {
@@ -168,6 +178,19 @@ pub(crate) struct WantedRelease {
     pub(crate) rev: Option<String>,
     /// What quarantined systems of it are called, see `npc-agent`: by output, by derivation, by archive and configuration.
     pub(crate) systems: Vec<String>,
+}
+
+impl WantedRelease {
+    /// The release as other programs get to see it.
+    pub(crate) fn value(&self) -> Value {
+        json!({
+            "serial": self.serial,
+            "digest": self.digest,
+            "archive": self.archive,
+            "rev": self.rev,
+            "created": self.created,
+        })
+    }
 }
 
 /// Why what a host follows leads to no release.

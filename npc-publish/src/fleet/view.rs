@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use npc_core::document::{Following, Metadata, Release, RemoteState, Serial, Standing as State};
+use npc_core::document::{Following, Metadata, Release, RemoteState, Serial, Source, Standing as State};
 use npc_core::fleet::{Assigned, CONCURRENT, Fleet, Pointer, Reported};
 use npc_core::key::PublicKey;
 use npc_core::name::{AssignmentName, ConfigurationName, HostName, RemoteName};
@@ -16,7 +16,7 @@ use super::host::{Heard, Host, NoRelease, Told, Wanted, WantedRelease};
 use super::standing::{Standing, judge};
 
 /// What a remote holds, or why that leads to no release.
-type Held = Result<Verified<RemoteState>, NoRelease>;
+pub(crate) type Held = Result<Verified<RemoteState>, NoRelease>;
 
 /// Everything that is known of the fleet.
 #[derive(Debug)]
@@ -45,6 +45,11 @@ impl View {
         let mut view = Self { now, hosts: BTreeMap::new(), remotes, pinned };
         view.meet(assignments, reports);
         Ok(view)
+    }
+
+    /// What every remote holds, or why that leads to no release.
+    pub(crate) fn remotes(&self) -> impl Iterator<Item = (&RemoteName, &Held)> {
+        self.remotes.iter()
     }
 
     /// These hosts and nothing else.
@@ -183,13 +188,18 @@ fn wanted_release(
         systems.push(system.drv_path.clone());
         systems.extend(system.out_path.clone());
     }
-    let dirty = if source.dirty { "+" } else { "" };
     Ok(WantedRelease {
         serial: header.serial,
         digest: document.digest(),
         created: header.created,
         archive: *archive,
-        rev: source.rev.as_ref().map(|rev| format!("{rev}{dirty}")),
+        rev: rev(source),
         systems,
     })
+}
+
+/// The commit, with a `+` where the working tree differed.
+pub(crate) fn rev(source: &Source) -> Option<String> {
+    let dirty = if source.dirty { "+" } else { "" };
+    source.rev.as_ref().map(|rev| format!("{rev}{dirty}"))
 }
