@@ -104,6 +104,12 @@ pub fn rollout(name: &RolloutName) -> ObjectKey {
     ObjectKey(format!("rollouts/{name}.json"))
 }
 
+/// What all archives' keys begin with.
+pub const ARCHIVES: &str = "archives/";
+
+/// What the keys of all releases of all remotes begin with.
+pub const RELEASES: &str = "releases/";
+
 /// What all remotes' keys begin with.
 pub const REMOTES: &str = "remotes/";
 
@@ -126,6 +132,23 @@ pub fn serial_of(key: &ObjectKey) -> Option<Serial> {
     let digits = key.file_name().strip_suffix(".json")?;
     let serial = digits.parse().ok().and_then(Serial::new)?;
     (serial.to_string() == digits).then_some(serial)
+}
+
+/// The digest in the name of an archive, if it is one.
+pub fn archive_of(key: &ObjectKey) -> Option<Digest> {
+    key.as_str().strip_prefix(ARCHIVES)?.strip_suffix(".tar.gz")?.parse().ok()
+}
+
+/// Remote and serial in the name of a release, if it is one.
+pub fn release_of(key: &ObjectKey) -> Option<(RemoteName, Serial)> {
+    let (remote, _) = key.as_str().strip_prefix(RELEASES)?.split_once('/')?;
+    let named = (remote.parse().ok()?, serial_of(key)?);
+    (release(&named.0, named.1) == *key).then_some(named)
+}
+
+/// What a document's key names between `prefix` and `.json`: a remote, an assignment, a host, a rollout.
+pub fn name_of<N: FromStr>(key: &ObjectKey, prefix: &str) -> Option<N> {
+    key.as_str().strip_prefix(prefix)?.strip_suffix(".json")?.parse().ok()
 }
 
 #[cfg(test)]
@@ -158,5 +181,23 @@ mod tests {
         assert_eq!(serial("releases/prod/012.json"), None);
         assert_eq!(serial("releases/prod/0.json"), None);
         assert_eq!(serial("releases/prod/x.json"), None);
+    }
+
+    #[test]
+    fn a_key_says_what_it_is_the_place_of() {
+        let key = |text: &str| text.parse::<ObjectKey>().expect("a key");
+        let (prod, digest) = ("prod".parse::<RemoteName>().expect("a name"), Digest::of(b"archive"));
+        assert_eq!(archive_of(&archive(&digest)), Some(digest));
+        assert_eq!(release_of(&release(&prod, Serial::FIRST)), Some((prod.clone(), Serial::FIRST)));
+        assert_eq!(name_of(&remote(&prod), REMOTES), Some(prod));
+        for other in ["archives/0.tar.gz", "archives/0", "binaries/0"] {
+            assert_eq!(archive_of(&key(other)), None, "{other}");
+        }
+        for other in ["releases/prod/01.json", "releases/prod/1", "releases/1.json", "releases/prod/old/1.json"] {
+            assert_eq!(release_of(&key(other)), None, "{other}");
+        }
+        for other in ["remotes/prod", "remotes/prod/1.json", "reports/prod.json"] {
+            assert_eq!(name_of::<RemoteName>(&key(other), REMOTES), None, "{other}");
+        }
     }
 }

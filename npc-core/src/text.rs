@@ -21,7 +21,7 @@ pub fn lines(text: &str) -> String {
 }
 
 /// Makes every text in a JSON value, names of fields included, one that can be shown, keeping lines.
-pub(crate) fn clean(value: &mut Value) {
+pub fn clean(value: &mut Value) {
     match value {
         Value::String(text) if text.chars().any(steers) => *text = lines(text),
         Value::Array(values) => values.iter_mut().for_each(clean),

@@ -3,6 +3,7 @@
 mod hosts;
 mod repeat;
 mod rollout;
+mod upkeep;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use npc_core::store::StoreUrl;
 pub(crate) use self::hosts::{Choice, Hosts, HostsCommand, Repoint, Status, Why};
 pub(crate) use self::repeat::{Promote, Repeating, Rollback};
 pub(crate) use self::rollout::{Begin, Bounds, RolloutCommand, Which};
+pub(crate) use self::upkeep::{Gc, Inventory};
 use crate::failure::EXIT_CODES;
 use crate::selection::{NixChoice, Strategy};
 
@@ -142,6 +144,10 @@ pub(crate) enum Command {
     /// Bring hosts to a release in waves, each once the one before is well
     #[command(subcommand)]
     Rollout(RolloutCommand),
+    /// Print what is known of the hosts as JSON, for other programs
+    Inventory(Inventory),
+    /// Remove archives that nothing names any more, and reports of machines that came and went
+    Gc(Gc),
     /// Serve a directory as an HTTP store
     Serve(Serve),
     /// Print a completion script for a shell

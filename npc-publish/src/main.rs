@@ -7,6 +7,7 @@ mod console;
 mod failure;
 mod flake;
 mod fleet;
+mod gc;
 mod git;
 mod held;
 mod interrupt;

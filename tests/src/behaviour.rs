@@ -1,13 +1,15 @@
 //! What every store must do, whatever it is made of.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use jiff::{SignedDuration, Timestamp};
 use npc_core::digest::Digest;
 use npc_core::document::Archive;
 use npc_core::layout::{self, ObjectKey};
 use npc_core::store::{
-    Answer, ConditionalWrites, Content, DownloadError, ETag, Fault, Precondition, Read, Store, download, probe,
+    Answer, ConditionalWrites, Content, DownloadError, ETag, Fault, Precondition, Read, Store, clock, download, probe,
     read_if_present, write_document,
 };
 use npc_core::trust::Refusal;
@@ -111,6 +113,32 @@ pub async fn listed(subject: Subject) {
     let names: Vec<_> = listed.iter().map(|object| (object.key.as_str(), object.size)).collect();
     assert_eq!(names, [("releases/f/10.json", 1), ("releases/f/2.json", 1)]);
     assert!(subject.store.list("releases/none/").await.expect("listed").is_empty());
+}
+
+/// A listing says when each object was last written, and writing the same again makes it young: whoever removes what is old
+/// relies on it. The store's clock is what it is dated by.
+pub async fn dated(subject: Subject) {
+    let object = layout::archive(&Digest::of(b"archive"));
+    let write = async || {
+        subject.store.write(&object, Content::Bytes(b"archive"), Precondition::None).await.expect("written");
+        let listed = subject.store.list(layout::ARCHIVES).await.expect("listed");
+        let found = listed.into_iter().find(|listed| listed.key == object).expect("it is listed");
+        found.modified.expect("the store says when")
+    };
+    let here = Timestamp::now();
+    let there = clock(&*subject.store).await.expect("asked").expect("the store says what time it is");
+    let first = write().await;
+    for time in [there, first] {
+        let apart = time.duration_since(here).abs();
+        assert!(apart < SignedDuration::from_mins(1), "{here}, {there}, {first}: the same machine's clock");
+    }
+    assert!(subject.store.list("probe/").await.expect("listed").is_empty(), "nothing is left behind");
+    let begun = std::time::Instant::now();
+    while write().await <= first {
+        assert!(begun.elapsed() < Duration::from_secs(10), "it grows no younger");
+        // Some stores count in whole seconds.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// Large objects are read from any byte on, and downloads are checked.

@@ -33,6 +33,8 @@ struct Fleet {
     world: World,
     operator: Keys,
     reader: Keys,
+    /// Whoever looks after the store.
+    keeper: Keys,
     /// The user `web-1`.
     web: Keys,
     /// A session of the role of `w-7`, which obeys the shared assignment `workers`.
@@ -45,6 +47,7 @@ impl Fleet {
         let moto = Moto::start()?;
         let operator = moto.user("operator", &without_conditions("operator.json"));
         let reader = moto.user("reader", &without_conditions("status.json"));
+        let keeper = moto.user("keeper", &without_conditions("upkeep.json"));
         let web = moto.user("web-1", &policy("host.json", PREFIX, "web-1", "web-1"));
         let worker = moto.role("w-7", &policy("host.json", PREFIX, "w-7", "workers"));
         moto.enforce();
@@ -55,7 +58,13 @@ impl Fleet {
         world.in_fleet(&["--remote", "canary"]).works();
         world.in_fleet(&["repoint", "web-1", "web-2", "--remote", "canary"]).works();
         world.in_fleet(&["repoint", "workers", "--remote", "canary", "--configuration", "web-2"]).works();
-        Some(Self { world, operator, reader, web, worker, moto })
+        Some(Self { world, operator, reader, keeper, web, worker, moto })
+    }
+
+    /// How `npc-publish` ends with these credentials.
+    fn npc_publish(&self, keys: &Keys, arguments: &[&str]) -> Ended {
+        let mut command = self.world.command("npc-publish");
+        Ended::of(keys.give(&mut command).args(arguments).current_dir(self.world.path("fleet")))
     }
 
     /// How attempts at the store end.
@@ -173,14 +182,19 @@ fn download(fleet: &Fleet, path: &str) -> Option<Vec<u8>> {
     (ended.data.trim() != "not-found").then(|| ended.works().into_bytes())
 }
 
+/// The object of the archive that `prod` holds.
+fn archive_of_prod(fleet: &Fleet) -> String {
+    let release = Envelope::parse(&download(fleet, "releases/prod/1.json").expect("a release")).expect("an envelope");
+    let release: Value = serde_json::from_slice(release.payload()).expect("JSON");
+    let digest = release.pointer("/archive/sha256").and_then(Value::as_str).expect("a digest");
+    format!("archives/{digest}.tar.gz")
+}
+
 #[test]
 fn operators_publish_hosts_follow_and_report_and_can_do_nothing_else() {
     let Some(fleet) = Fleet::publish() else { return };
     hosts_report(&fleet);
-    let release = Envelope::parse(&download(&fleet, "releases/prod/1.json").expect("a release")).expect("an envelope");
-    let release: Value = serde_json::from_slice(release.payload()).expect("JSON");
-    let digest = release.pointer("/archive/sha256").and_then(Value::as_str).expect("a digest");
-    let archive = format!("archives/{digest}.tar.gz");
+    let archive = archive_of_prod(&fleet);
     check(&fleet, "web-1", &fleet.web, expected_of_host("web-1", "web-1", &archive));
     check(&fleet, "w-7", &fleet.worker, expected_of_host("w-7", "workers", &archive));
     // The same attempts by those who may: what was denied was denied by the policy, and nothing else.
@@ -207,6 +221,42 @@ fn operators_publish_hosts_follow_and_report_and_can_do_nothing_else() {
     }
     check(&fleet, "the reader", &fleet.reader, reader);
     check(&fleet, "the operator", &fleet.operator, operator);
+}
+
+#[test]
+fn whoever_looks_after_the_store_removes_what_nobody_needs_and_cannot_publish() {
+    let Some(fleet) = Fleet::publish() else { return };
+    let hosts_write = || {
+        assert_eq!(fleet.attempts(&fleet.web, &["write:reports/web-1.json".to_owned()]), ["ok"]);
+        assert_eq!(fleet.attempts(&fleet.worker, &["write:reports/w-7.json".to_owned()]), ["ok"]);
+    };
+    hosts_write();
+    let cleaned = fleet.npc_publish(&fleet.keeper, &["gc", "--yes"]);
+    assert!(cleaned.words.contains("removed nothing; 2 archives ("), "{cleaned:?}");
+    cleaned.works();
+    fleet.npc_publish(&fleet.keeper, &["hosts", "forget", "web-1", "w-7"]).works();
+    fleet.npc_publish(&fleet.keeper, &["repoint", "web-1", "--remote", "prod"]).fails(3, &["cannot write"]);
+    // Others may look at what would be removed.
+    for keys in [&fleet.reader, &fleet.operator] {
+        fleet.npc_publish(keys, &["gc"]).works();
+        fleet.npc_publish(keys, &["inventory"]).works();
+    }
+    fleet.npc_publish(&fleet.reader, &["gc", "--yes"]).fails(3, &["cannot write `probe/"]);
+    fleet.npc_publish(&fleet.operator, &["hosts", "forget", "w-7"]).fails(2, &["never reported"]);
+    hosts_write();
+    fleet.npc_publish(&fleet.operator, &["hosts", "forget", "w-7"]).fails(3, &["cannot remove"]);
+    let mut keeper = Vec::new();
+    for (path, is_there) in objects(&archive_of_prod(&fleet)) {
+        let lies_in = |folders: &[&str]| folders.iter().any(|folder| path.starts_with(folder));
+        let may = |allowed| if allowed { "ok" } else { "denied" };
+        for what in ["read", "open"] {
+            keeper.push((format!("{what}:{path}"), if is_there { "ok" } else { "not-found" }));
+        }
+        keeper.push((format!("write:{path}"), may(lies_in(&["probe/"]))));
+        keeper.push((format!("remove:{path}"), may(lies_in(&["archives/", "reports/", "probe/"]))));
+    }
+    keeper.extend(layout::FOLDERS.map(|folder| (format!("list:{folder}/"), "ok")));
+    check(&fleet, "the keeper", &fleet.keeper, keeper);
 }
 
 #[test]

@@ -91,7 +91,7 @@ fn every_block_has_a_test() {
     let names: Vec<String> = blocks().into_keys().collect();
     assert_eq!(
         names,
-        ["", "agent", "directory", "garage", "pack", "promote", "repoint", "rotate", "s3", "serve", "status"]
+        ["", "agent", "directory", "garage", "gc", "pack", "promote", "repoint", "rotate", "s3", "serve", "status"]
     );
     // What has no name builds the workspace, or is what runs this test; cargo itself says whether the names are right.
     let unnamed = blocks()[""].clone();
@@ -135,6 +135,16 @@ fn the_commands_that_show_the_fleet_work() {
     eventually("all is well", || (world.in_fleet(&["why", "web-1"]).code == Some(0)).then_some(()));
     let data = run(&blocks()["status"], &world.path("fleet"), &world.path("home"), &[]).works();
     assert!(data.contains("SHOULD RUN") && data.contains("web-1 runs prod@1, which is what it should"), "{data}");
+    assert!(data.contains("\"ssh_host_keys\": ["), "{data}");
+}
+
+#[test]
+fn the_commands_that_clean_up_work() {
+    let world = World::new(&Kind::Directory);
+    world.publish();
+    let ended = run(&blocks()["gc"], &world.path("fleet"), &world.path("home"), &[]);
+    assert!(ended.words.contains("removed nothing; 1 archive ("), "{ended:?}");
+    assert_eq!(ended.works(), "");
 }
 
 #[test]

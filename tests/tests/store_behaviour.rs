@@ -21,6 +21,7 @@ macro_rules! all_behaviours {
             conditional_writes_are_what_they_are_known_to_be => conditional,
             a_document_is_written_once => documents,
             a_listing_has_what_begins_with_its_prefix => listed,
+            a_listing_says_when_objects_were_last_written => dated,
             large_objects_are_resumed_and_checked => large,
             no_write_is_lost_among_writers => contended;
             $make

@@ -75,26 +75,30 @@ impl Fleet {
     /// whoever prints it, not refused here: it is verified as of the moment it was made.
     pub async fn remote(&self, remote: &RemoteName) -> Result<Option<Pointer>, StoreError> {
         let found = read_if_present(&*self.store, &layout::remote(remote)).await?;
-        Ok(found.map(|(bytes, etag)| Pointer { state: self.verify(Subject::Remote(remote), &bytes), etag }))
+        Ok(found.map(|(bytes, etag)| Pointer { state: self.judge_remote(remote, &bytes), etag }))
+    }
+
+    /// Whether to believe what was read at a remote's pointer.
+    pub fn judge_remote(&self, remote: &RemoteName, bytes: &[u8]) -> Result<Verified<RemoteState>, Refusal> {
+        self.verify(Subject::Remote(remote), bytes)
     }
 
     /// Reads one entry of the remote's history.
     pub async fn release(&self, remote: &RemoteName, serial: Serial) -> Result<Option<Entry>, StoreError> {
         let found = read_if_present(&*self.store, &layout::release(remote, serial)).await?;
-        Ok(found.map(|(bytes, _)| {
-            let state = self.verify::<RemoteState>(Subject::Remote(remote), &bytes).and_then(|document| match document
-                .header()
-                .serial
-            {
-                found if found == serial => Ok(document),
-                found => Err(Refusal::WrongSubject {
-                    what: "serial",
-                    found: found.to_string(),
-                    expected: serial.to_string(),
-                }),
-            });
-            Entry { serial, state }
-        }))
+        Ok(found.map(|(bytes, _)| self.judge_release(remote, serial, &bytes)))
+    }
+
+    /// Whether to believe what was read at the place of an entry of the remote's history.
+    pub fn judge_release(&self, remote: &RemoteName, serial: Serial, bytes: &[u8]) -> Entry {
+        let state = self.judge_remote(remote, bytes).and_then(|document| match document.header().serial {
+            found if found == serial => Ok(document),
+            found => {
+                let (found, expected) = (found.to_string(), serial.to_string());
+                Err(Refusal::WrongSubject { what: "serial", found, expected })
+            }
+        });
+        Entry { serial, state }
     }
 
     /// The serials of all entries in the remote's history, newest first. Their names are all that is known of them.
@@ -116,7 +120,8 @@ impl Fleet {
         Ok(found.map(|(bytes, etag)| self.judge_assignment(name, bytes, etag)))
     }
 
-    fn judge_assignment(&self, name: &AssignmentName, bytes: Bytes, etag: Option<ETag>) -> Assigned {
+    /// Whether to believe what was read at the place of an assignment.
+    pub fn judge_assignment(&self, name: &AssignmentName, bytes: Bytes, etag: Option<ETag>) -> Assigned {
         Assigned { state: self.verify(Subject::Assignment(name), &bytes), etag, bytes }
     }
 

@@ -79,7 +79,11 @@ impl Fleet {
         stream::iter(read).buffered(CONCURRENT).try_filter_map(async |found| Ok(found)).try_collect().await
     }
 
-    fn judge_report(&self, host: &HostName, pinned: Option<&PublicKey>, bytes: &[u8]) -> Reported {
+    /// Whether to believe what was read at the place of a report. `pinned` is the key that the host is known by.
+    pub fn judge_report(&self, host: &HostName, pinned: Option<&PublicKey>, bytes: &[u8]) -> Reported {
+        if bytes.len() as u64 > limits::REPORT_BYTES {
+            return Reported::too_large();
+        }
         // A host says what it is like, which does not expire, and is no instruction.
         let signed_by = |key: &PublicKey| {
             let subject = Subject::Report(host, key);

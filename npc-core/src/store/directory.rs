@@ -14,6 +14,7 @@ use tempfile::NamedTempFile;
 
 use super::error::Asked;
 use super::{Answer, Content, ETag, Fault, Listed, Opened, Operation, Precondition, Read, Store, StoreError, StoreUrl};
+use crate::Timestamp;
 use crate::digest::Hashing;
 use crate::files;
 use crate::layout::ObjectKey;
@@ -166,12 +167,18 @@ impl DirectoryStore {
             };
             for entry in entries {
                 let path = entry.map_err(failed)?.path();
-                let metadata = fs::symlink_metadata(&path).map_err(failed)?;
+                let metadata = match fs::symlink_metadata(&path) {
+                    Ok(metadata) => metadata,
+                    // Somebody has removed it meanwhile.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    Err(error) => return Err(failed(error)),
+                };
                 let relative = path.strip_prefix(&self.root).ok().and_then(Path::to_str).unwrap_or_default();
                 if metadata.is_dir() {
                     ahead.push(path);
                 } else if let Ok(key) = relative.parse() {
-                    found.push(Listed { key, size: metadata.len() });
+                    let modified = metadata.modified().ok().and_then(|time| Timestamp::try_from(time).ok());
+                    found.push(Listed { key, size: metadata.len(), modified });
                 }
             }
             if found.len() > limits::LISTED_OBJECTS {

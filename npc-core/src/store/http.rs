@@ -21,7 +21,7 @@ use super::{
     Answer, Content, ETag, Fault, Listed, Opened, Operation, Options, Patience, Precondition, Read, Retries, Store,
     StoreError, StoreUrl,
 };
-use crate::layout::ObjectKey;
+use crate::layout::{ObjectKey, ObjectKeyError};
 use crate::limits;
 
 /// RFC 7240, section 2.
@@ -75,6 +75,16 @@ impl fmt::Debug for Token {
 struct ListedObject {
     key: String,
     size: u64,
+    /// As RFC 3339 has it. Older servers do not say it, and what cannot be read is not known either.
+    #[serde(default)]
+    modified: Option<String>,
+}
+
+impl ListedObject {
+    fn parse(self) -> Result<Listed, ObjectKeyError> {
+        let modified = self.modified.and_then(|time| time.parse().ok());
+        Ok(Listed { key: self.key.parse()?, size: self.size, modified })
+    }
 }
 
 /// A store behind HTTP.
@@ -264,8 +274,8 @@ impl HttpStore {
         let bytes = self.collect(asked, response, LISTING_BYTES).await?;
         let objects: Vec<ListedObject> =
             serde_json::from_slice(&bytes).map_err(|error| asked.failed(Fault::Unsupported, error))?;
-        let listed = objects.into_iter().map(|object| object.key.parse().map(|key| Listed { key, size: object.size }));
-        listed.collect::<Result<_, _>>().map_err(|error| asked.failed(Fault::Broken, error))
+        let listed: Result<_, _> = objects.into_iter().map(ListedObject::parse).collect();
+        listed.map_err(|error| asked.failed(Fault::Broken, error))
     }
 }
 
@@ -368,5 +378,20 @@ impl Store for HttpStore {
 
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
         self.retries.run(|| self.list_once(prefix)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_that_says_no_times_or_none_that_can_be_read_is_a_listing() {
+        let text = r#"[{"key":"archives/a","size":1},{"key":"archives/b","size":2,"modified":null},
+            {"key":"archives/c","size":3,"modified":"yesterday"},
+            {"key":"archives/d","size":4,"modified":"2026-01-01T00:00:00Z","more":true}]"#;
+        let objects: Vec<ListedObject> = serde_json::from_str(text).expect("a listing");
+        let listed: Vec<_> = objects.into_iter().map(|object| object.parse().expect("keys").modified).collect();
+        assert_eq!(listed, [None, None, None, Some("2026-01-01T00:00:00Z".parse().expect("a time"))]);
     }
 }

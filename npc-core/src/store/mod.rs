@@ -3,6 +3,7 @@
 //! Reads are conditional on an `ETag` and writes on a [`Precondition`] (RFC 9110, section 13), since that is what all three
 //! have in common. A store is not trusted with anything but availability.
 
+mod clock;
 mod directory;
 mod download;
 mod error;
@@ -23,6 +24,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Stream;
 
+pub use self::clock::clock;
 pub use self::directory::DirectoryStore;
 pub use self::download::{DownloadError, download};
 pub use self::error::{Fault, Operation, StoreError};
@@ -33,6 +35,7 @@ pub use self::transport::install_crypto;
 pub use self::url::{S3Url, StoreUrl, StoreUrlError};
 pub use self::write::{ConditionalWrites, probe, write_document};
 
+use crate::Timestamp;
 use crate::layout::ObjectKey;
 use crate::limits;
 
@@ -122,6 +125,8 @@ pub struct Listed {
     pub key: ObjectKey,
     /// Its length in bytes.
     pub size: u64,
+    /// When it was last written, by the store's own clock, if the store tells.
+    pub modified: Option<Timestamp>,
 }
 
 /// A body as it arrives.

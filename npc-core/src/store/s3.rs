@@ -16,7 +16,7 @@ use aws_sdk_s3::config::interceptors::InterceptorContext;
 use aws_sdk_s3::config::retry::{ClassifyRetry, RetryAction, RetryPartition, TokenBucket};
 use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig};
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_smithy_http_client::{Builder, tls};
 use bytes::BytesMut;
 
@@ -26,6 +26,7 @@ use super::{
     Answer, Content, ETag, Fault, Listed, Opened, Operation, Options, Patience, Precondition, Read, Retries, S3Url,
     Store, StoreError, StoreUrl,
 };
+use crate::Timestamp;
 use crate::layout::ObjectKey;
 use crate::limits;
 
@@ -166,6 +167,11 @@ impl S3Store {
         let written = request.customize().config_override(patience).send().await.map_err(|error| asked.s3(error))?;
         Ok(written.e_tag.and_then(ETag::new))
     }
+}
+
+/// The SDK's time as everybody else's.
+fn timestamp(time: &DateTime) -> Option<Timestamp> {
+    Timestamp::new(time.secs(), i32::try_from(time.subsec_nanos()).ok()?).ok()
 }
 
 fn timeouts(patience: Patience, answer: Duration) -> TimeoutConfig {
@@ -317,7 +323,8 @@ impl Store for S3Store {
                 let key = object.key.as_deref().and_then(|key| key.strip_prefix(&self.address.prefix));
                 let size = object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0);
                 if let Some(key) = key.and_then(|key| key.parse().ok()) {
-                    found.push(Listed { key, size });
+                    let modified = object.last_modified.as_ref().and_then(timestamp);
+                    found.push(Listed { key, size, modified });
                 }
             }
             if found.len() > limits::LISTED_OBJECTS {

@@ -7,7 +7,7 @@ use npc_core::archive::{Limits, Manifest, manifest};
 use npc_core::document::{Archive, Serial, Standing};
 use npc_core::fleet::Fleet;
 use npc_core::name::RemoteName;
-use npc_core::store::{DownloadError, download};
+use npc_core::store::{DownloadError, Fault, download};
 use serde::Serialize;
 
 use crate::cli;
@@ -124,6 +124,8 @@ impl<'a> Operand<'a> {
 /// Downloads an archive, and holds it against its digest.
 pub(super) async fn fetch(fleet: &Fleet, archive: &Archive, file: &Path) -> Result<(), Failure> {
     download(&*fleet.store, archive, file).await.map_err(|error| match error {
+        DownloadError::Store(error) if error.fault == Fault::NotFound => Failure::new(Exit::Store, error)
+            .hint("`npc-publish gc` removes the archives of old releases; publish that commit again instead"),
         DownloadError::Store(error) => error.into(),
         DownloadError::Refused(refusal) => refusal.into(),
         error @ DownloadError::Disk { .. } => Failure::other(error).hint("make room where TMPDIR points"),

@@ -1,8 +1,10 @@
 //! One file per command.
 
 mod diff;
+mod gc;
 mod hosts;
 mod init;
+mod inventory;
 mod key;
 mod log;
 mod pack;
@@ -45,6 +47,8 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Why(arguments)) => why::why(arguments).await,
         Some(Command::Retry(choice)) => retry::retry(choice).await,
         Some(Command::Rollout(command)) => Box::pin(rollout::rollout(command)).await,
+        Some(Command::Inventory(arguments)) => inventory::inventory(arguments).await,
+        Some(Command::Gc(arguments)) => gc::gc(arguments).await,
         Some(Command::Serve(arguments)) => serve::serve(arguments).await,
         Some(Command::Completions { shell }) => {
             clap_complete::generate(shell, &mut Cli::command(), "npc-publish", &mut io::stdout());

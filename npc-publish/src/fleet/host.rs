@@ -3,9 +3,10 @@
 use jiff::{SignedDuration, Timestamp};
 use npc_core::digest::Digest;
 use npc_core::document::{Archive, Following, Header, Metadata, Report, Serial};
-use npc_core::fleet::KeyStanding;
+use npc_core::fleet::{KeyStanding, Reported};
 use npc_core::key::PublicKey;
 use npc_core::name::{AssignmentName, ConfigurationName, HostName, RemoteName};
+use serde_json::{Value, json};
 
 use super::standing::Standing;
 
@@ -89,6 +90,19 @@ pub(crate) enum Heard {
     },
 }
 
+impl From<Reported> for Heard {
+    fn from(reported: Reported) -> Self {
+        let key = reported.key;
+        match reported.state {
+            Err(refusal) => Self::Refused { kind: refusal.kind(), key },
+            Ok(document) => {
+                let document = document.into_document();
+                Self::Report { header: Box::new(document.header), report: Box::new(document.body.cleaned()), key }
+            }
+        }
+    }
+}
+
 impl Heard {
     /// The report, if there is one to be believed.
     pub(crate) fn report(&self) -> Option<&Report> {
@@ -114,7 +128,7 @@ impl Heard {
         }
     }
 
-    /// Whether the machine comes and goes, and is gone.
+    /// Whether it is about a machine that comes and goes, and is gone.
     pub(crate) fn has_left(&self, now: Timestamp) -> bool {
         self.report().is_some_and(|report| report.ephemeral) && self.silent_since(now).is_some()
     }
@@ -126,6 +140,15 @@ impl Heard {
         let heartbeat = heartbeat.map_or(USUAL_HEARTBEAT, SignedDuration::from_secs);
         let patience = heartbeat.saturating_mul(2).checked_add(LATENESS).unwrap_or(SignedDuration::MAX);
         (now.duration_since(header.created) > patience).then_some(header.created)
+    }
+}
+
+/// The word for how the key of a report is known.
+pub(crate) fn key_word(key: KeyStanding) -> &'static str {
+    match key {
+        KeyStanding::Pinned => "pinned",
+        KeyStanding::Unpinned => "unpinned",
+        KeyStanding::Wrong => "wrong",
     }
 }
 
@@ -155,6 +178,19 @@ pub(crate) struct WantedRelease {
     pub(crate) rev: Option<String>,
     /// What quarantined systems of it are called, see `npc-agent`: by output, by derivation, by archive and configuration.
     pub(crate) systems: Vec<String>,
+}
+
+impl WantedRelease {
+    /// The release as other programs get to see it.
+    pub(crate) fn value(&self) -> Value {
+        json!({
+            "serial": self.serial,
+            "digest": self.digest,
+            "archive": self.archive,
+            "rev": self.rev,
+            "created": self.created,
+        })
+    }
 }
 
 /// Why what a host follows leads to no release.

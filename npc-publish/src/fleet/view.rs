@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use npc_core::document::{Following, Metadata, Release, RemoteState, Serial, Standing as State};
+use npc_core::document::{Following, Metadata, Release, RemoteState, Serial, Source, Standing as State};
 use npc_core::fleet::{Assigned, CONCURRENT, Fleet, Pointer, Reported};
 use npc_core::key::PublicKey;
 use npc_core::name::{AssignmentName, ConfigurationName, HostName, RemoteName};
@@ -16,7 +16,7 @@ use super::host::{Heard, Host, NoRelease, Told, Wanted, WantedRelease};
 use super::standing::{Standing, judge};
 
 /// What a remote holds, or why that leads to no release.
-type Held = Result<Verified<RemoteState>, NoRelease>;
+pub(crate) type Held = Result<Verified<RemoteState>, NoRelease>;
 
 /// Everything that is known of the fleet.
 #[derive(Debug)]
@@ -49,6 +49,11 @@ impl View {
         Ok(view)
     }
 
+    /// What every remote holds, or why that leads to no release.
+    pub(crate) fn remotes(&self) -> impl Iterator<Item = (&RemoteName, &Held)> {
+        self.remotes.iter()
+    }
+
     /// These hosts and nothing else.
     #[cfg(test)]
     pub(super) fn of(now: Timestamp, hosts: Vec<Host>) -> Self {
@@ -61,7 +66,7 @@ impl View {
         let mut shared = BTreeSet::new();
         for (name, reported) in reports {
             let claimed = reported.claimed.clone();
-            let heard = heard(reported);
+            let heard = Heard::from(reported);
             let named = heard.report().and_then(|report| report.assignment.clone());
             let assignment = named.filter(|named| self.may_be_shared(named, &reporting));
             let assignment = assignment.unwrap_or_else(|| own_assignment(&name));
@@ -149,18 +154,6 @@ pub(crate) fn told(assigned: &Assigned) -> Told {
     }
 }
 
-/// What lies in a report's place.
-pub(crate) fn heard(reported: Reported) -> Heard {
-    let key = reported.key;
-    match reported.state {
-        Err(refusal) => Heard::Refused { kind: refusal.kind(), key },
-        Ok(document) => {
-            let document = document.into_document();
-            Heard::Report { header: Box::new(document.header), report: Box::new(document.body.cleaned()), key }
-        }
-    }
-}
-
 /// The key that a host's own assignment says it reports with.
 fn pinned_key<'a>(assignments: &'a BTreeMap<AssignmentName, Told>, host: &HostName) -> Option<&'a PublicKey> {
     assignments.get(&own_assignment(host))?.following()?.report_key.as_ref()
@@ -204,13 +197,18 @@ pub(crate) fn wanted_release(
         systems.push(system.drv_path.clone());
         systems.extend(system.out_path.clone());
     }
-    let dirty = if source.dirty { "+" } else { "" };
     Ok(WantedRelease {
         serial: header.serial,
         digest: document.digest(),
         created: header.created,
         archive: *archive,
-        rev: source.rev.as_ref().map(|rev| format!("{rev}{dirty}")),
+        rev: rev(source),
         systems,
     })
+}
+
+/// The commit, with a `+` where the working tree differed.
+pub(crate) fn rev(source: &Source) -> Option<String> {
+    let dirty = if source.dirty { "+" } else { "" };
+    source.rev.as_ref().map(|rev| format!("{rev}{dirty}"))
 }

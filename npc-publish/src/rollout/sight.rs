@@ -9,8 +9,8 @@ use npc_core::store::StoreError;
 
 use super::course::Course;
 use super::progress::{Seen, Sight};
-use crate::fleet::host::Told;
-use crate::fleet::view::{heard, own_assignment, told};
+use crate::fleet::host::{Heard, Told};
+use crate::fleet::view::{own_assignment, told};
 
 /// What all members are told, and what the hosts say that this rollout has told anything.
 pub(crate) async fn look(fleet: &Fleet, course: &Course) -> Result<Sight, StoreError> {
@@ -26,7 +26,8 @@ pub(crate) async fn look(fleet: &Fleet, course: &Course) -> Result<Sight, StoreE
         member.hosts.iter().map(move |host| (host, pinned.filter(|_| is_its_own(host))))
     });
     let reported = fleet.reports(keys).await?;
-    let mut reported: BTreeMap<_, _> = reported.into_iter().map(|(host, reported)| (host, heard(reported))).collect();
+    let mut reported: BTreeMap<_, _> =
+        reported.into_iter().map(|(host, reported)| (host, Heard::from(reported))).collect();
     let sight = assigned.into_iter().map(|(member, told)| {
         let heard = member.hosts.iter().filter_map(|host| reported.remove_entry(host)).collect();
         (member.assignment.clone(), Seen { told, heard })

@@ -13,7 +13,7 @@ use futures_util::StreamExt as _;
 use npc_core::digest::Hashing;
 use npc_core::layout::{self, ObjectKey};
 use npc_core::limits;
-use npc_core::store::{ETag, Fault, PREFER, PREFERENCE_APPLIED, Precondition, Store as _};
+use npc_core::store::{ETag, Fault, Listed, PREFER, PREFERENCE_APPLIED, Precondition, Store as _};
 use serde_json::json;
 use tokio::io::AsyncReadExt as _;
 use tokio_util::io::ReaderStream;
@@ -282,8 +282,9 @@ async fn list(server: &Server, headers: &HeaderMap, prefix: &str) -> Result<Resp
         tracing::error!(error = &error as &dyn std::error::Error, "cannot list");
         (StatusCode::INTERNAL_SERVER_ERROR, "the store's directory failed")
     })?;
-    let objects: Vec<_> =
-        listed.iter().map(|object| json!({ "key": object.key.as_str(), "size": object.size })).collect();
+    let value =
+        |object: &Listed| json!({ "key": object.key.as_str(), "size": object.size, "modified": object.modified });
+    let objects: Vec<_> = listed.iter().map(value).collect();
     let body = serde_json::to_vec(&objects).expect("text and numbers are valid JSON");
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }

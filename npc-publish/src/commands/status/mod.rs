@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::cli;
 use crate::console;
 use crate::failure::{Exit, Failure};
-use crate::fleet::host::Heard;
+use crate::fleet::host::{Heard, WantedRelease, key_word};
 use crate::fleet::selector::{Selector, Strangers};
 use crate::fleet::{Host, Selection, View, standing};
 use crate::session::Session;
@@ -111,7 +111,6 @@ fn value(view: &View, hosts: &[&Host]) -> Value {
 
 fn host_value(host: &Host, now: Timestamp) -> Value {
     let wanted = host.wanted.as_ref();
-    let release = host.wanted_release();
     let trust = match &host.heard {
         Heard::Report { header, .. } => Some(header.trust),
         Heard::Nothing | Heard::Refused { .. } => None,
@@ -124,16 +123,10 @@ fn host_value(host: &Host, now: Timestamp) -> Value {
         "assignment": host.assignment,
         "assigned": host.told.following(),
         "follows": wanted.map(|wanted| json!({ "remote": wanted.remote, "configuration": wanted.configuration })),
-        "wanted": release.map(|release| json!({
-            "serial": release.serial,
-            "digest": release.digest,
-            "archive": release.archive,
-            "rev": release.rev,
-            "created": release.created,
-        })),
+        "wanted": host.wanted_release().map(WantedRelease::value),
         "seen": host.heard.at(),
         "trust": trust,
-        "key": host.heard.key().map(table::key_word),
+        "key": host.heard.key().map(key_word),
         "report": host.heard.report(),
         "role": host.metadata.role,
         "groups": host.metadata.groups,

@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use npc_core::document::{Outcome, Report};
 
-use super::table::{key_word, outcome_word, runs, should_run};
+use super::table::{outcome_word, runs, should_run};
 use crate::console;
-use crate::fleet::host::{Heard, Told};
+use crate::fleet::host::{Heard, Told, key_word};
 use crate::fleet::{Host, standing};
 
 /// How wide the names of fields are.

@@ -75,14 +75,6 @@ pub(super) fn outcome_word(outcome: &Outcome) -> String {
     outcome.error.as_ref().map_or(kind.clone(), |error| format!("{kind} {error}"))
 }
 
-pub(super) fn key_word(key: KeyStanding) -> &'static str {
-    match key {
-        KeyStanding::Pinned => "pinned",
-        KeyStanding::Unpinned => "unpinned",
-        KeyStanding::Wrong => "wrong",
-    }
-}
-
 /// What else an operator should see.
 fn remarks(host: &Host) -> Vec<String> {
     let mut remarks = Vec::new();
