@@ -15,7 +15,7 @@ use npc_core::name::{ConfigurationName, RemoteName};
 use npc_core::publish::trust::RoleName;
 use npc_core::store::StoreUrl;
 
-pub(crate) use self::hosts::{Choice, Hosts, HostsCommand, Repoint, Status, Why};
+pub(crate) use self::hosts::{Choice, Hosts, HostsCommand, Reboot, Repoint, Status, Why};
 pub(crate) use self::repeat::{Promote, Repeating, Rollback};
 pub(crate) use self::rollout::{Begin, Bounds, RolloutCommand, Which};
 pub(crate) use self::upkeep::{Gc, Inventory};
@@ -144,6 +144,8 @@ pub(crate) enum Command {
     /// Bring hosts to a release in waves, each once the one before is well
     #[command(subcommand)]
     Rollout(RolloutCommand),
+    /// Have hosts reboot in the order of their metadata, some at a time, each wave once the one before is back and well
+    Reboot(Reboot),
     /// Print what is known of the hosts as JSON, for other programs
     Inventory(Inventory),
     /// Remove archives that nothing names any more, and reports of machines that came and went
@@ -327,4 +329,14 @@ pub(crate) struct Serve {
     /// How many clients may wait at once; the others are answered at once
     #[arg(long, value_name = "NUMBER", default_value_t = 10_000)]
     pub(crate) most_waiting: usize,
+}
+
+/// The longest time that hosts are given for anything, in seconds.
+const LONGEST: i64 = 30 * 24 * 3600;
+
+/// Parses a length of time into whole seconds.
+fn seconds(text: &str) -> Result<u64, String> {
+    let span: jiff::SignedDuration = text.parse().map_err(|error| format!("{error}"))?;
+    let seconds = u64::try_from(span.as_secs()).map_err(|_| "it is negative".to_owned())?;
+    if span.as_secs() > LONGEST { Err("that is longer than 30 days".to_owned()) } else { Ok(seconds) }
 }

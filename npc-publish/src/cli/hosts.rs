@@ -1,5 +1,7 @@
 //! The command line of what hosts are told, and of what they say.
 
+use std::num::NonZeroUsize;
+
 use clap::{Args, Subcommand};
 use npc_core::name::{ConfigurationName, HostName, RemoteName};
 
@@ -20,7 +22,7 @@ pub(crate) struct Choice {
 }
 
 /// Hosts by name, glob, group:, role:, remote:, or all.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Chosen {
     /// Hosts: a name, a glob, group:NAME, role:NAME, remote:NAME or all; several are taken together
     #[arg(required = true, value_name = "SELECTOR")]
@@ -35,6 +37,23 @@ impl Chosen {
     pub(crate) fn selection(self) -> Selection {
         Selection { included: self.hosts, excluded: self.except }
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Reboot {
+    #[command(flatten)]
+    pub(crate) hosts: Chosen,
+    /// How many hosts may be down at once, if their groups do not say less
+    #[arg(long, value_name = "NUMBER", default_value = "1")]
+    pub(crate) max_unavailable: NonZeroUsize,
+    /// Only those that need a reboot for what they run
+    #[arg(long)]
+    pub(crate) needed: bool,
+    /// How long a host may take to come back and be well, such as `30m`
+    #[arg(long, value_name = "SPAN", default_value = "30m", value_parser = super::seconds)]
+    pub(crate) timeout: u64,
+    #[command(flatten)]
+    pub(crate) writing: Writing,
 }
 
 #[derive(Debug, Args)]

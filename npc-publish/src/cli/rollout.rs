@@ -135,10 +135,10 @@ impl Begin {
 #[derive(Debug, Args)]
 pub(crate) struct Bounds {
     /// How long every host of a wave must be well before the next wave begins, such as `10m`
-    #[arg(long, value_name = "SPAN", default_value = "10m", value_parser = seconds)]
+    #[arg(long, value_name = "SPAN", default_value = "10m", value_parser = super::seconds)]
     pub(crate) soak: u64,
     /// How long a host may take, from being told to being well, before it counts as failed
-    #[arg(long, value_name = "SPAN", default_value = "30m", value_parser = seconds)]
+    #[arg(long, value_name = "SPAN", default_value = "30m", value_parser = super::seconds)]
     pub(crate) timeout: u64,
     /// How many hosts may fail
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
@@ -149,15 +149,6 @@ pub(crate) struct Bounds {
     /// Have hosts reboot that need it for the release, in the order of their metadata
     #[arg(long)]
     pub(crate) reboot: bool,
-}
-
-/// The longest time that a wave may take for anything.
-const LONGEST: i64 = 30 * 24 * 3600;
-
-fn seconds(text: &str) -> Result<u64, String> {
-    let span: jiff::SignedDuration = text.parse().map_err(|error| format!("{error}"))?;
-    let seconds = u64::try_from(span.as_secs()).map_err(|_| "it is negative".to_owned())?;
-    if span.as_secs() > LONGEST { Err("that is longer than 30 days".to_owned()) } else { Ok(seconds) }
 }
 
 fn on_failure(text: &str) -> Result<OnFailure, String> {

@@ -141,10 +141,13 @@ fn never_reported(host: &Host) -> Failure {
 }
 
 pub(super) fn assigned<'a>(name: &AssignmentName, stands: Option<&'a Assigned>) -> Result<&'a Following, Failure> {
-    following(stands).ok_or_else(|| {
-        Failure::usage(format!("`{name}` is not assigned: its own settings rule, which nothing here can change"))
-            .hint(format!("assign it first: `npc-publish repoint {name} --remote R`"))
-    })
+    following(stands).ok_or_else(|| unassigned(name))
+}
+
+/// Nothing said in the store reaches the host.
+pub(super) fn unassigned(name: &AssignmentName) -> Failure {
+    Failure::usage(format!("`{name}` is not assigned: its own settings rule, which nothing here can change"))
+        .hint(format!("assign it first: `npc-publish repoint {name} --remote R`"))
 }
 
 fn present(following: Following) -> Assignment {

@@ -10,6 +10,7 @@ mod log;
 mod pack;
 mod promote;
 mod publish;
+mod reboot;
 mod remotes;
 mod repoint;
 mod retry;
@@ -46,6 +47,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Status(arguments)) => status::status(arguments).await,
         Some(Command::Why(arguments)) => why::why(arguments).await,
         Some(Command::Retry(choice)) => retry::retry(choice).await,
+        Some(Command::Reboot(arguments)) => reboot::reboot(arguments).await,
         Some(Command::Rollout(command)) => Box::pin(rollout::rollout(command)).await,
         Some(Command::Inventory(arguments)) => inventory::inventory(arguments).await,
         Some(Command::Gc(arguments)) => gc::gc(arguments).await,

@@ -176,8 +176,13 @@ impl Amending<'_> {
         if needed.is_empty() {
             return Ok(());
         }
+        self.write(needed).await
+    }
+
+    /// Writes changes that lead nobody elsewhere, and says each.
+    pub(crate) async fn write(&self, changes: Vec<Change>) -> Result<(), Failure> {
         let writes = self.session.conditional_writes().await?;
-        write(self.session, self.keys, writes, needed, console::data).await
+        write(self.session, self.keys, writes, changes, console::data).await
     }
 }
 

@@ -154,6 +154,18 @@ pub(crate) fn told(assigned: &Assigned) -> Told {
     }
 }
 
+/// What these hosts say now, each under the key that its own assignment pins.
+pub(crate) async fn reports(fleet: &Fleet, hosts: &BTreeSet<HostName>) -> Result<Vec<(HostName, Heard)>, StoreError> {
+    let read = hosts.iter().map(async |host| {
+        let name = own_assignment(host);
+        let assigned = fleet.assignment(&name).await?;
+        Ok((name, assigned.map_or(Told::Nothing, |assigned| told(&assigned))))
+    });
+    let assignments = stream::iter(read).buffered(CONCURRENT).try_collect().await?;
+    let reported = fleet.reports(hosts.iter().map(|host| (host, pinned_key(&assignments, host)))).await?;
+    Ok(reported.into_iter().map(|(host, reported)| (host, Heard::from(reported))).collect())
+}
+
 /// The key that a host's own assignment says it reports with.
 fn pinned_key<'a>(assignments: &'a BTreeMap<AssignmentName, Told>, host: &HostName) -> Option<&'a PublicKey> {
     assignments.get(&own_assignment(host))?.following()?.report_key.as_ref()

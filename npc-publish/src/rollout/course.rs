@@ -9,6 +9,7 @@ use npc_core::document::{
 use npc_core::name::{ConfigurationName, HostName, RolloutName};
 use npc_core::trust::Verified;
 
+use super::reboots;
 use crate::fleet::host::{NoRelease, WantedRelease};
 use crate::fleet::view::wanted_release;
 
@@ -76,14 +77,7 @@ impl Course {
 
     /// How many hosts of each group may be out of order at once: the least that any of its hosts says.
     pub(crate) fn limits(&self) -> BTreeMap<&str, usize> {
-        let mut limits: BTreeMap<&str, usize> = BTreeMap::new();
-        for member in self.members() {
-            for (group, limit) in &self.metadata(member).orchestration.max_unavailable {
-                let limit = usize::try_from(*limit).unwrap_or(usize::MAX).max(1);
-                limits.entry(group).and_modify(|least| *least = limit.min(*least)).or_insert(limit);
-            }
-        }
-        limits
+        reboots::limits(self.members().map(|member| self.metadata(member)))
     }
 
     /// The member that each host belongs to.

@@ -55,6 +55,16 @@ pub(crate) fn next<'a>(
     (!hosts.is_empty()).then_some(Batch { hosts, delay })
 }
 
+/// How many hosts of each group may be out of order at once: the least that any of them says.
+pub(crate) fn limits<'a>(hosts: impl Iterator<Item = &'a Metadata>) -> BTreeMap<&'a str, usize> {
+    let mut limits: BTreeMap<&str, usize> = BTreeMap::new();
+    for (group, limit) in hosts.flat_map(|metadata| &metadata.orchestration.max_unavailable) {
+        let limit = usize::try_from(*limit).unwrap_or(usize::MAX).max(1);
+        limits.entry(group).and_modify(|least| *least = limit.min(*least)).or_insert(limit);
+    }
+    limits
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
