@@ -136,3 +136,22 @@ fn a_host_is_known_by_the_key_that_it_had_when_it_was_first_assigned() {
     assert_eq!(is(&world, "web-1", "current")["key"], "pinned");
     world.in_fleet(&["hosts", "forget", "web-1"]).works();
 }
+
+#[test]
+fn two_machines_under_one_name_are_shown_as_such_once_both_were_seen_again() {
+    let world = World::new(&Kind::Directory);
+    world.publish();
+    let machines = ["web-1", "web-2"].map(|name| world.command_agent(name, APPLY));
+    let settings = machines[1].path("agent.toml");
+    let text = fs::read_to_string(&settings).expect("read").replace("\"web-2\"", "\"web-1\"");
+    fs::write(&settings, text).expect("written");
+    let seen = |machine: &Agent<'_>| {
+        machine.once().works();
+        host(&status(&world, &[]), "web-1").expect("there")["standing"].as_str().expect("a word").to_owned()
+    };
+    assert_eq!([&machines[0], &machines[1]].map(seen), ["current", "current"], "it may have been made anew");
+    assert_eq!(seen(&machines[0]), "rivals", "but that one is still there");
+    let said = why(&world, "web-1");
+    assert_eq!(said.code, Some(7));
+    assert!(said.data.contains("two machines report as web-1"), "{said:?}");
+}

@@ -244,6 +244,28 @@ fn a_rotated_key_is_followed_and_the_old_one_refused() {
 }
 
 #[test]
+fn an_operator_is_told_before_signing_with_a_key_that_hosts_have_ceased_to_trust() {
+    let world = world();
+    let agent = agent(&world);
+    let (new_file, root_file) = (world.path("npc-publish-2.secret"), world.key_file("npc-root-1"));
+    let (new_file, root_file) = (new_file.to_str().expect("plain"), root_file.to_str().expect("plain").to_owned());
+    let public = world.npc_publish(&["key", "generate", "npc-publish-2", "--output", new_file]).works();
+    let replace = format!("npc-publish-1={}", public.trim());
+    world.in_fleet(&["trust", "rotate", "--root-key", &root_file, "--replace", &replace]).works();
+    world.edit("signed by the new key\n");
+    world.in_fleet(&["--remote", "prod", "--key", new_file]).works();
+    world.in_fleet(&["--remote", "next", "--key", new_file]).works();
+    agent.once().works();
+    // The store comes back from a backup, from before the rotation.
+    fs::remove_file(world.path("store/trust/2.json")).expect("removed");
+    let refused = ["web-1 trust version 2 of the trust, and the newest in this store is 1", "hint: "];
+    world.edit("signed by the old key\n");
+    world.in_fleet(&["--remote", "prod"]).fails(4, &refused);
+    world.in_fleet(&["repoint", "web-1", "--remote", "next"]).fails(4, &refused);
+    world.in_fleet(&["--remote", "other"]).works();
+}
+
+#[test]
 fn a_rotated_root_is_walked_to_by_old_and_new_hosts() {
     let world = world();
     let old_host = agent(&world);

@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
 use npc_core::document::{Report, Standing};
 use npc_core::fleet::KeyStanding;
 use npc_core::text;
@@ -17,13 +16,13 @@ use crate::failure::Failure;
 use crate::fleet::host::{NoRelease, key_word};
 use crate::fleet::selector::Strangers;
 use crate::fleet::view::{Held, rev};
-use crate::fleet::{Host, Selection, View};
+use crate::fleet::{Host, Selection, View, rivals};
 use crate::session::Session;
 
 pub(crate) async fn inventory(arguments: cli::Inventory) -> Result<(), Failure> {
     let session = Session::open(&arguments.place).await?;
     let selection = Selection { included: arguments.hosts, excluded: arguments.except };
-    let view = View::read(&session.fleet, Timestamp::now()).await?;
+    let view = rivals::read(&session).await?;
     let names = selection.hosts(&view, Strangers::Refused)?;
     let hosts: Vec<_> = names.iter().filter_map(|name| view.hosts.get(name)).collect();
     let claims = hosts.iter().filter(|host| host.heard.key() == Some(KeyStanding::Unpinned)).count();

@@ -11,6 +11,7 @@ use crate::cli;
 use crate::console::{self, Progress};
 use crate::failure::Failure;
 use crate::flake::{PackedFlake, pack_flake};
+use crate::fleet::trusting::check_followers;
 use crate::session::Session;
 
 /// The longest message, in bytes.
@@ -27,6 +28,7 @@ pub(crate) async fn publish(arguments: cli::Publish) -> Result<(), Failure> {
     let keys = session.keys(&arguments.writing.signing.key)?;
     let keys: Vec<&SecretKey> = keys.iter().collect();
     authorise(session.fleet.trusted.trust(), Power::Release(remote), &keys)?;
+    check_followers(&session, remote).await?;
     let flake = pack_flake(&session.directory, &arguments.picking)?;
     let record = if arguments.record { Record::Everything } else { Record::Changes };
     if arguments.writing.dry_run {

@@ -13,6 +13,7 @@ use crate::failure::{Exit, Failure};
 use crate::fleet::View;
 use crate::fleet::amend::{Amending, Change, assignments_of, following, plan};
 use crate::fleet::selector::Strangers;
+use crate::fleet::trusting::check as check_trust;
 use crate::held::{believable, holds_all, removed, unknown};
 use crate::session::Session;
 
@@ -24,6 +25,7 @@ pub(crate) async fn repoint(arguments: cli::Repoint) -> Result<(), Failure> {
     amending.authorise()?;
     let view = View::read(&session.fleet, Timestamp::now()).await?;
     let hosts = choice.hosts.selection().hosts(&view, Strangers::Welcome)?;
+    check_trust(&session.fleet.trusted, hosts.iter().filter_map(|name| Some((name, &view.hosts.get(name)?.heard))))?;
     let names = assignments_of(&view, &hosts, choice.force)?;
     let (remote, configuration) = (&arguments.remote, arguments.configuration.as_ref());
     let changes = plan(&session, names, |name, stands| {

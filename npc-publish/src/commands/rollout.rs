@@ -103,7 +103,7 @@ async fn prepared(session: &Session, begin: &cli::Begin) -> Result<(RolloutName,
     let now = Timestamp::now();
     let brought = Brought::read(session, &begin.to, now).await?;
     let view = View::read(&session.fleet, now).await?;
-    let rollout = begin::rollout(begin, &view, &brought)?;
+    let rollout = begin::rollout(session, begin, &view, &brought)?;
     if !begin.force {
         Taken::read(session).await?.spare_members(&view, &rollout)?;
     }

@@ -1,17 +1,15 @@
 //! `npc-publish why HOST`: why a host does not run the latest release, in a sentence.
 
-use jiff::Timestamp;
-
 use crate::cli;
 use crate::console;
 use crate::failure::{Exit, Failure};
 use crate::fleet::selector::Strangers;
-use crate::fleet::{Selection, View, standing};
+use crate::fleet::{Selection, rivals, standing};
 use crate::session::Session;
 
 pub(crate) async fn why(arguments: cli::Why) -> Result<(), Failure> {
     let session = Session::open(&arguments.place).await?;
-    let view = View::read(&session.fleet, Timestamp::now()).await?;
+    let view = rivals::read(&session).await?;
     let selection = Selection { included: vec![arguments.host], excluded: Vec::new() };
     let mut all_well = true;
     for name in selection.hosts(&view, Strangers::Refused)? {

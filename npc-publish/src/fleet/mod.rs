@@ -6,9 +6,11 @@
 
 pub(crate) mod amend;
 pub(crate) mod host;
+pub(crate) mod rivals;
 pub(crate) mod selector;
 pub(crate) mod standing;
 pub(crate) mod taken;
+pub(crate) mod trusting;
 pub(crate) mod view;
 
 #[cfg(test)]

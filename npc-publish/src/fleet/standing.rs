@@ -35,6 +35,8 @@ pub(crate) enum Standing {
     Unknown,
     /// What it is told to follow leads nowhere.
     Misled,
+    /// Two machines report under its name.
+    Rivals,
 }
 
 /// What is wrong, in the host's own words.
@@ -68,6 +70,7 @@ impl Standing {
             Self::Refused(_) => "refused",
             Self::Unknown => "unknown",
             Self::Misled => "misled",
+            Self::Rivals => "rivals",
         }
     }
 
@@ -187,6 +190,10 @@ pub(crate) fn why(host: &Host, now: Timestamp) -> String {
             format!("nobody knows: {name} has never reported; it was never started, or may not write its report")
         }
         Standing::Misled => misled(host),
+        Standing::Rivals => format!(
+            "two machines report as {name}, each with a key and an instance of its own; one of them is a copy: give it another \
+             name, or switch it off"
+        ),
     };
     console::printable(&sentence)
 }

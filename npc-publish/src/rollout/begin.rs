@@ -15,7 +15,7 @@ use crate::failure::{Exit, Failure};
 use crate::fleet::amend::assignments_of;
 use crate::fleet::host::Told;
 use crate::fleet::selector::Strangers;
-use crate::fleet::{Host, Standing, View};
+use crate::fleet::{Host, Standing, View, trusting};
 use crate::held::{believable, holds_all, removed, unknown};
 use crate::session::Session;
 
@@ -71,9 +71,16 @@ impl Brought {
 }
 
 /// A rollout as the command line says it.
-pub(crate) fn rollout(arguments: &cli::Begin, view: &View, brought: &Brought) -> Result<Rollout, Failure> {
+pub(crate) fn rollout(
+    session: &Session,
+    arguments: &cli::Begin,
+    view: &View,
+    brought: &Brought,
+) -> Result<Rollout, Failure> {
     check(&arguments.waves)?;
     let hosts = arguments.selection().hosts(view, Strangers::Refused)?;
+    let heard = hosts.iter().filter_map(|name| Some((name, &view.hosts.get(name)?.heard)));
+    trusting::check(&session.fleet.trusted, heard)?;
     let names = assignments_of(view, &hosts, arguments.force)?;
     let members: Vec<_> = names.iter().map(|name| member(view, name)).collect::<Result<_, _>>()?;
     refuse_those_there(&arguments.to, &members)?;

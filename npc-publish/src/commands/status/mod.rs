@@ -16,7 +16,7 @@ use crate::console;
 use crate::failure::{Exit, Failure};
 use crate::fleet::host::{Heard, WantedRelease, key_word};
 use crate::fleet::selector::{Selector, Strangers};
-use crate::fleet::{Host, Selection, View, standing};
+use crate::fleet::{Host, Selection, View, rivals, standing};
 use crate::session::Session;
 
 /// Moves a terminal's cursor home, and clears what is below.
@@ -30,7 +30,7 @@ pub(crate) async fn status(arguments: cli::Status) -> Result<(), Failure> {
     if arguments.watch {
         return watch(&session, &selection, in_full, Duration::from_secs(arguments.interval)).await;
     }
-    let view = View::read(&session.fleet, Timestamp::now()).await?;
+    let view = rivals::read(&session).await?;
     let hosts = chosen(&view, &selection)?;
     match (arguments.json, &hosts[..]) {
         (true, _) => console::json(&value(&view, &hosts))?,
@@ -67,7 +67,7 @@ fn summary(hosts: &[&Host]) -> String {
 async fn watch(session: &Session, selection: &Selection, in_full: bool, interval: Duration) -> Result<(), Failure> {
     let mut told = BTreeMap::new();
     loop {
-        let view = View::read(&session.fleet, Timestamp::now()).await?;
+        let view = rivals::read(session).await?;
         let hosts = chosen(&view, selection)?;
         if std::io::stdout().is_terminal() {
             let lines = match &hosts[..] {

@@ -1,0 +1,79 @@
+//! Whether hosts trust what this store's newest trust says: better known before they are told anything.
+//!
+//! Hosts walk from their own version to a newer one by themselves, so being behind is no reason for doubt. A host that is ahead, or
+//! holds another document of the same version, goes by keys that this store does not show: it was restored from a backup, say, or
+//! belongs to somebody else.
+
+use npc_core::digest::Digest;
+use npc_core::document::{Header, Report};
+use npc_core::name::{HostName, RemoteName};
+use npc_core::trust::Trusted;
+
+use super::host::Heard;
+use super::view::reports;
+use crate::console;
+use crate::failure::{Exit, Failure};
+use crate::session::Session;
+
+/// How many reports are read at most before publishing.
+const READ: usize = 256;
+
+/// How many hosts a sentence names.
+const NAMED: usize = 5;
+
+/// How a host goes by other keys than this store shows, if it does.
+fn estranged(trusted: &Trusted, header: &Header, report: &Report) -> Option<String> {
+    let shown = trusted.version();
+    if header.trust > shown {
+        return Some(format!("version {} of the trust, and the newest in this store is {shown}", header.trust));
+    }
+    let other = report.trust_digest.is_some_and(|digest| digest != Digest::of(trusted.bytes()));
+    (header.trust == shown && other).then(|| format!("another version {shown} of the trust than the one in this store"))
+}
+
+/// Warns of hosts that will refuse what is about to be signed; refuses to sign if that is all of them.
+pub(crate) fn check<'a>(
+    trusted: &Trusted,
+    hosts: impl Iterator<Item = (&'a HostName, &'a Heard)>,
+) -> Result<(), Failure> {
+    let (mut known, mut strange) = (0, Vec::new());
+    for (host, heard) in hosts {
+        let Heard::Report { header, report, .. } = heard else { continue };
+        known += 1;
+        strange.extend(estranged(trusted, header, report).map(|how| (host, how)));
+    }
+    let Some((_, how)) = strange.first() else { return Ok(()) };
+    let names: Vec<_> = strange.iter().take(NAMED).map(|(host, _)| host.as_str()).collect();
+    let more = strange.len().saturating_sub(NAMED);
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    let words = format!("hosts would refuse this: {}{more} trust {how}", names.join(", "));
+    if strange.len() < known {
+        console::warn(words);
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Trust, words).hint(
+        "put the newest files of trust/ back, from a copy or from a host's state; `npc-publish hosts forget` removes reports of \
+         machines that are gone",
+    ))
+}
+
+/// Likewise for what hosts say that follow a remote, as far as this operator may read it.
+pub(crate) async fn check_followers(session: &Session, remote: &RemoteName) -> Result<(), Failure> {
+    let read = async {
+        let hosts = session.fleet.reporting_hosts().await?;
+        reports(&session.fleet, &hosts.into_iter().take(READ).collect()).await
+    };
+    let heard = match read.await {
+        Ok(heard) => heard,
+        Err(error) => {
+            tracing::debug!(%error, "reports may not be read: whether hosts trust this is not known");
+            return Ok(());
+        }
+    };
+    let follows = |heard: &Heard| {
+        let obeyed = heard.report().and_then(|report| report.obeys.as_ref());
+        obeyed.is_some_and(|obeyed| obeyed.remote == *remote)
+    };
+    let followers = heard.iter().filter(|(_, heard)| follows(heard)).map(|(host, heard)| (host, heard));
+    check(&session.fleet.trusted, followers)
+}
