@@ -91,7 +91,21 @@ fn every_block_has_a_test() {
     let names: Vec<String> = blocks().into_keys().collect();
     assert_eq!(
         names,
-        ["", "agent", "directory", "garage", "gc", "pack", "promote", "repoint", "rotate", "s3", "serve", "status"]
+        [
+            "",
+            "agent",
+            "directory",
+            "garage",
+            "gc",
+            "pack",
+            "promote",
+            "repoint",
+            "rollout",
+            "rotate",
+            "s3",
+            "serve",
+            "status"
+        ]
     );
     // What has no name builds the workspace, or is what runs this test; cargo itself says whether the names are right.
     let unnamed = blocks()[""].clone();
@@ -113,6 +127,25 @@ fn the_commands_that_explain_an_archive_work() {
     let world = World::new(&Kind::Directory);
     let data = run(&blocks()["pack"], &world.path("fleet"), &world.path("home"), &[]).works();
     assert!(data.contains("flake.nix") && data.contains("read by all 3 configurations"), "{data}");
+}
+
+#[test]
+fn the_commands_that_roll_out_work() {
+    let world = World::new(&Kind::Directory);
+    world.publish();
+    let agents = ["web-1", "db-1"].map(|name| world.command_agent(name, "true"));
+    let _running = agents.each_ref().map(npc_tests::world::Agent::start);
+    eventually("both have reported", || world.in_fleet(&["status"]).words.contains("2 current").then_some(()));
+    world.edit("which is rolled out\n");
+    // Nobody waits for ten minutes here.
+    let block = blocks()["rollout"].replace("10m", "1s");
+    let ended = run(&block, &world.path("fleet"), &world.path("home"), &[("NPC_NIX", "none")]);
+    assert!(ended.words.contains("is finished: its hosts follow prod"), "{ended:?}");
+    let data = ended.works();
+    assert!(data.contains("wave 2/2 of next-1 is done") && data.contains("all waves are done"), "{data}");
+    for agent in &agents {
+        agent.commits(2);
+    }
 }
 
 #[test]
