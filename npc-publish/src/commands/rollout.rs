@@ -19,7 +19,7 @@ use crate::rollout::begin::{self, Brought, shortened};
 use crate::rollout::course::Course;
 use crate::rollout::drive::{Ended, drive, myself, taken};
 use crate::rollout::intent::{Operator, course, named};
-use crate::rollout::progress::{Progress, Reached, Sight};
+use crate::rollout::progress::{Progress, Sight};
 use crate::rollout::show::{Display, WATCHED_EVERY, planned, word};
 use crate::rollout::sight::look;
 use crate::session::Session;
@@ -223,7 +223,7 @@ async fn status(session: &Session, which: cli::Which, as_json: bool) -> Result<(
 
 /// Whether somebody has to see to it.
 fn verdict(course: &Course, progress: &Progress) -> Result<(), Failure> {
-    let failed = progress.count(|reached| matches!(reached, Reached::Failed(_)));
+    let failed = progress.failed().count();
     let is_stopped =
         matches!(course.intent.state, RolloutState::Halted | RolloutState::Reverting | RolloutState::Reverted);
     if is_stopped || failed > 0 && course.intent.state.is_active() {

@@ -43,7 +43,15 @@ impl Course {
         if !told.is_empty() {
             return Next::Tell(u32::try_from(wave + 1).unwrap_or(u32::MAX), told);
         }
-        self.to_be_rebooted(&standings, out).map_or(Next::Wait, Next::Reboot)
+        if let Some(batch) = self.to_be_rebooted(&standings, out) {
+            return Next::Reboot(batch);
+        }
+        let is_under_way = |reached: &&Reached| !reached.is_settled() && **reached != Reached::Waiting;
+        if standings.values().any(is_under_way) {
+            return Next::Wait;
+        }
+        let first = progress.failed().next().map_or_else(String::new, |(name, reason)| format!(" ({name}: {reason})"));
+        Next::Fail(format!("too many hosts of a group are out of order for any other to be told{first}"))
     }
 
     /// The members of a wave that may be told now.

@@ -51,8 +51,10 @@ pub(crate) enum Reached {
     Soaking,
     /// It is there, and has been well for long enough.
     Done,
-    /// It is not, and the release or its time is to blame.
+    /// It is not, and went back to what it ran before, for this reason.
     Failed(String),
+    /// It is not, and may be out of order, for this reason.
+    Lost(String),
     /// Somebody has taken it out of the rollout.
     Left,
 }
@@ -67,14 +69,14 @@ impl Reached {
             Self::NeedsReboot(_) => "needs-reboot",
             Self::Soaking => "soaking",
             Self::Done => "done",
-            Self::Failed(_) => "failed",
+            Self::Failed(_) | Self::Lost(_) => "failed",
             Self::Left => "left",
         }
     }
 
     /// Whether the wave need not wait for it any more.
     pub(crate) fn is_settled(&self) -> bool {
-        matches!(self, Self::Done | Self::Failed(_) | Self::Left)
+        matches!(self, Self::Done | Self::Failed(_) | Self::Lost(_) | Self::Left)
     }
 
     /// Whether those that depend on it may be told.
@@ -84,13 +86,21 @@ impl Reached {
 
     /// Whether it may be out of order at the moment.
     pub(super) fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Told | Self::Rebooting | Self::NeedsReboot(_) | Self::Failed(_))
+        matches!(self, Self::Told | Self::Rebooting | Self::NeedsReboot(_) | Self::Lost(_))
+    }
+
+    /// Why it has failed, if it has.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        match self {
+            Self::Failed(reason) | Self::Lost(reason) => Some(reason),
+            _ => None,
+        }
     }
 
     /// Of several hosts of a member, the one that is furthest behind counts.
     fn rank(&self) -> u8 {
         match self {
-            Self::Failed(_) => 0,
+            Self::Failed(_) | Self::Lost(_) => 0,
             Self::Waiting | Self::Left => 1,
             Self::Told => 2,
             Self::Rebooting => 3,
@@ -121,15 +131,7 @@ impl Progress {
 
     /// Those that have failed, and why.
     pub(crate) fn failed(&self) -> impl Iterator<Item = (&AssignmentName, &str)> {
-        self.members().filter_map(|(name, reached)| match reached {
-            Reached::Failed(reason) => Some((name, reason.as_str())),
-            _ => None,
-        })
-    }
-
-    /// How many have got so far.
-    pub(crate) fn count(&self, is: impl Fn(&Reached) -> bool) -> usize {
-        self.members().filter(|(_, reached)| is(reached)).count()
+        self.members().filter_map(|(name, reached)| Some((name, reached.failure()?)))
     }
 }
 
@@ -147,7 +149,7 @@ impl Course {
                 if let (Reached::Waiting, Some(needed)) = (&reached, dependencies.find(|host| failed.contains(*host))) {
                     reached = Reached::Failed(format!("depends on {needed}, which failed"));
                 }
-                if matches!(reached, Reached::Failed(_)) {
+                if reached.failure().is_some() {
                     failed.extend(&member.hosts);
                 }
                 told.push((member.assignment.clone(), reached));
@@ -174,7 +176,7 @@ impl Course {
             let reached = self.host_reached(member, host, serial, heard, rebooted);
             trouble = trouble.or_else(|| heard.report()?.trouble.as_ref());
             match (reached, &mut least) {
-                (failed @ Reached::Failed(_), _) => return failed,
+                (failed, _) if failed.failure().is_some() => return failed,
                 (Reached::NeedsReboot(more), Reached::NeedsReboot(boots)) => boots.extend(more),
                 (reached, least) if reached.rank() < least.rank() => *least = reached,
                 _ => {}
@@ -192,7 +194,7 @@ impl Course {
         };
         if least != Reached::Done && told_for > patience {
             let trouble = trouble.map(|trouble| format!(" ({}: {})", trouble.kind, trouble.message));
-            return Reached::Failed(format!("not there after {patience} s{}", trouble.unwrap_or_default()));
+            return Reached::Lost(format!("not there after {patience} s{}", trouble.unwrap_or_default()));
         }
         least
     }
@@ -224,13 +226,13 @@ impl Course {
             .map(String::as_str)
             .collect();
         if !newly.is_empty() {
-            return Reached::Failed(format!("failed units: {}", newly.join(", ")));
+            return Reached::Lost(format!("failed units: {}", newly.join(", ")));
         }
         if report.reboot_needed && self.intent.gates.reboot {
             return match rebooted {
                 Some(boot) if boot == report.boot_id => Reached::Rebooting,
                 // Where several hosts share an assignment, the reboot may have been another's.
-                Some(_) if member.hosts.len() == 1 => Reached::Failed("needs a reboot even after one".to_owned()),
+                Some(_) if member.hosts.len() == 1 => Reached::Lost("needs a reboot even after one".to_owned()),
                 _ => Reached::NeedsReboot(BTreeMap::from([(host.clone(), report.boot_id.clone())])),
             };
         }

@@ -100,7 +100,7 @@ impl Display {
 
 fn words(reached: &Reached) -> String {
     match reached {
-        Reached::Failed(reason) => format!("failed: {reason}"),
+        Reached::Failed(reason) | Reached::Lost(reason) => format!("failed: {reason}"),
         other => other.word().to_owned(),
     }
 }
@@ -149,10 +149,7 @@ impl Course {
     pub(crate) fn value(&self, progress: &Progress, left: SignedDuration) -> Value {
         let Rollout { remote, release, gates, state, reason, driver, .. } = &self.intent;
         let hosts: BTreeMap<_, _> = self.members().map(|member| (&member.assignment, &member.hosts)).collect();
-        let member = |(name, reached): &(AssignmentName, Reached)| {
-            let reason = if let Reached::Failed(reason) = reached { Some(reason) } else { None };
-            json!({ "assignment": name, "hosts": hosts.get(name), "reached": reached.word(), "reason": reason })
-        };
+        let member = |(name, reached): &(AssignmentName, Reached)| json!({ "assignment": name, "hosts": hosts.get(name), "reached": reached.word(), "reason": reached.failure() });
         let waves: Vec<_> = progress.waves.iter().map(|wave| wave.iter().map(member).collect::<Vec<_>>()).collect();
         json!({
             "rollout": self.id,
