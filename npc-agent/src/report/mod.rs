@@ -8,7 +8,6 @@ mod account;
 mod facts;
 mod signer;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +23,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 pub use account::Account;
+pub use facts::{Facts, Machine, ThisMachine};
 pub use signer::{NoNumberLeft, Signer, SignerError};
 
 use crate::settings::Reporting;
@@ -48,8 +48,6 @@ pub struct Identity {
     pub assignment: AssignmentName,
     /// Its installation.
     pub instance: String,
-    /// Where its file system begins.
-    pub root: PathBuf,
 }
 
 /// A report that could not be written.
@@ -83,11 +81,12 @@ impl Reporter {
         store: Arc<dyn Store>,
         signer: Signer,
         identity: Identity,
+        machine: Box<dyn Machine>,
         settings: Reporting,
         account: Account,
     ) -> Self {
         let (accounts, heard) = watch::channel(account);
-        let scribe = Scribe { store, signer, identity, settings, rollout: None, written: None, failed: None };
+        let scribe = Scribe { store, signer, identity, machine, settings, rollout: None, written: None, failed: None };
         Self { accounts, task: tokio::task::spawn_local(scribe.write_all(heard)) }
     }
 
@@ -118,6 +117,7 @@ struct Scribe {
     store: Arc<dyn Store>,
     signer: Signer,
     identity: Identity,
+    machine: Box<dyn Machine>,
     settings: Reporting,
     /// How often a rollout that waits for the host wants to hear of it.
     rollout: Option<Duration>,
@@ -137,7 +137,8 @@ impl Scribe {
             // Whoever wants to hear of the host more often counts.
             self.rollout = account.heartbeat.filter(|heartbeat| *heartbeat < self.settings.heartbeat);
             let settings = Reporting { heartbeat: self.heartbeat(), ..self.settings };
-            let report = self.identity.report(account, self.signer.key().public(), settings).await;
+            let facts = self.machine.facts().await;
+            let report = self.identity.report(account, facts, self.signer.key().public(), settings);
             if !self.is_said(&report) {
                 let result = self.write(&report, trust).await;
                 self.note(report, result);
