@@ -16,6 +16,7 @@ pub mod failpoint;
 pub mod failure;
 pub mod health;
 pub mod hooks;
+mod jitter;
 pub mod machine;
 pub mod metrics;
 pub mod poll;

@@ -26,6 +26,7 @@ pub use account::Account;
 pub use facts::{Facts, Machine, ThisMachine};
 pub use signer::{NoNumberLeft, Signer, SignerError};
 
+use crate::jitter::jitter;
 use crate::settings::Reporting;
 
 /// How long to gather what changes at about the same time.
@@ -200,7 +201,7 @@ impl Scribe {
     /// How long to wait for something new: three quarters of a heartbeat to one and a quarter, so that a fleet spreads out; and
     /// hardly less than one, but never more, where a rollout waits.
     fn pause(&self) -> Duration {
-        let jitter = getrandom::u32().map_or(0.5, |number| f64::from(number) / f64::from(u32::MAX));
+        let jitter = jitter();
         match (self.failed, self.rollout) {
             (None, None) => self.settings.heartbeat.mul_f64(0.75 + jitter / 2.0),
             (None, Some(heartbeat)) => heartbeat.mul_f64(0.9 + jitter / 20.0),
