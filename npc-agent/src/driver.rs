@@ -24,6 +24,7 @@ use crate::clock::{Clock, Jumps};
 use crate::failpoint::UnderWay;
 use crate::failure::Failure;
 use crate::health::Probation;
+use crate::jitter::jitter;
 use crate::machine::{Attempt, Context, Effect, Event, Failed, Journal, Phase, Policy, RebootWhen, step, waits};
 use crate::metrics::Metrics;
 use crate::poll::{News, PollError, Poller};
@@ -327,9 +328,4 @@ async fn sleep_or_never(duration: Option<Duration>) {
         Some(duration) => tokio::time::sleep(duration).await,
         None => std::future::pending().await,
     }
-}
-
-/// A number from 0 to 1. Without randomness to be had, the middle.
-fn jitter() -> f64 {
-    getrandom::u32().map_or(0.5, |number| f64::from(number) / f64::from(u32::MAX))
 }

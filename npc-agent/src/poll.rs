@@ -31,6 +31,7 @@ pub use self::pace::Pace;
 pub use self::told::{Instructions, Ruler, Told};
 use self::watched::Watched;
 use crate::clock::Clock;
+use crate::jitter::jitter;
 use crate::machine::Target;
 use crate::settings::Following;
 use crate::state::{Place, Replay, StateDirectory};
@@ -75,6 +76,8 @@ pub struct Poller {
     /// Whether what is followed is noted.
     is_kept: bool,
     store_waits: bool,
+    /// The longest that the store is asked to have this poll wait.
+    wait: Duration,
     outages: u32,
     /// When the release that was believed last expires.
     expires: Option<Timestamp>,
@@ -98,6 +101,7 @@ impl Poller {
             has_arrived: false,
             is_kept: false,
             store_waits: false,
+            wait: Duration::ZERO,
             outages: 0,
             expires: None,
             believed: None,
@@ -142,14 +146,9 @@ impl Poller {
         Pace { interval: self.instructions().poll_interval.unwrap_or(self.pace.interval), ..self.pace }
     }
 
-    /// The longest that a store is asked to have the agent wait.
-    fn wait(&self) -> Duration {
-        self.pace().interval.min(limits::LONGEST_WAIT)
-    }
-
     /// What is waited for beside the release ends a little earlier than the wait for that, so that its connection lives on.
     fn shorter_wait(&self) -> Duration {
-        self.wait().saturating_sub(Duration::from_secs(1))
+        self.wait.saturating_sub(Duration::from_secs(1))
     }
 
     /// Asks once.
@@ -163,6 +162,7 @@ impl Poller {
         self.watched.reconsider();
         self.ahead.as_mut().map(Ahead::watched).map(Watched::reconsider);
         self.keep_followed(state);
+        self.wait = self.pace().wait(jitter());
         let mut bench = Bench { replay, state, clock };
         let polled = self.ask(&mut bench).await;
         match &polled {
@@ -188,7 +188,7 @@ impl Poller {
 
     async fn ask_for_release(&mut self, bench: &mut Bench<'_>) -> Result<News, PollError> {
         let key = self.followed.release_key();
-        let read = Read { unless: self.watched.etag(), wait: Some(self.wait()), limit: limits::DOCUMENT_BYTES };
+        let read = Read { unless: self.watched.etag(), wait: Some(self.wait), limit: limits::DOCUMENT_BYTES };
         let answer = tokio::select! {
             biased;
             () = self.assignment_changes() => return Ok(News::Nothing),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::eventually;
-use crate::parts::{missing, tool};
+use crate::parts::{ACCESS_KEY, BUCKET, REGION, SECRET_KEY, missing, tool};
 
 /// How a program ended.
 #[derive(Debug, Clone)]
@@ -160,7 +160,6 @@ pub fn free_port() -> io::Result<u16> {
 
 /// Starts a Garage whose data lie in `directory`, and waits until it answers. Returns its address.
 pub fn start_garage(program: &Path, directory: &Path) -> io::Result<(Background, String)> {
-    use crate::parts::{ACCESS_KEY, BUCKET, REGION, SECRET_KEY};
     let (s3, rpc) = (free_port()?, free_port()?);
     let config = directory.join("garage.toml");
     let text = format!(
@@ -170,10 +169,16 @@ pub fn start_garage(program: &Path, directory: &Path) -> io::Result<(Background,
         directory.display()
     );
     fs::write(&config, text)?;
+    let address = format!("127.0.0.1:{s3}");
+    Ok((start_garage_again(program, directory, &address), format!("http://{address}")))
+}
+
+/// Starts a Garage that was started in `directory` before, at its old address, and waits until it answers.
+pub fn start_garage_again(program: &Path, directory: &Path, address: &str) -> Background {
     let mut command = Command::new(program);
     command
         .arg("--config")
-        .arg(&config)
+        .arg(directory.join("garage.toml"))
         .args(["server", "--single-node", "--default-bucket"])
         .env("GARAGE_DEFAULT_ACCESS_KEY", ACCESS_KEY)
         .env("GARAGE_DEFAULT_SECRET_KEY", SECRET_KEY)
@@ -182,9 +187,9 @@ pub fn start_garage(program: &Path, directory: &Path) -> io::Result<(Background,
     let mut garage = Background::start(&mut command, &directory.join("garage.log"));
     eventually("Garage answers", || {
         assert!(garage.runs(), "Garage ended: {}", garage.words());
-        std::net::TcpStream::connect(("127.0.0.1", s3)).ok()
+        std::net::TcpStream::connect(address).ok()
     });
-    Ok((garage, format!("http://127.0.0.1:{s3}")))
+    garage
 }
 
 /// A pause for what has no condition to wait for: that something does *not* happen.

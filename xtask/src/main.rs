@@ -3,6 +3,7 @@
 #![expect(clippy::print_stderr, clippy::print_stdout, reason = "a workshop talks")]
 
 mod bench;
+mod crowd;
 mod demo;
 mod fuzz;
 mod pack;
@@ -59,6 +60,12 @@ enum Bench {
         #[arg(long, default_value_t = 5000)]
         hosts: usize,
     },
+    /// What very many agents ask of a store, when they ask, and what that costs on S3
+    Crowd {
+        /// How many hosts
+        #[arg(long, default_value_t = 1000)]
+        hosts: usize,
+    },
     /// How fast archives are compressed, by back end
     Archive,
     /// What packing takes in a repository of 100,000 files, next to packing all of it
@@ -79,6 +86,7 @@ fn main() -> ExitCode {
         Task::Fuzz { target, seconds } => fuzz::fuzz(target.as_deref(), seconds),
         Task::Bench(Bench::Poll { polls }) => bench::poll(polls),
         Task::Bench(Bench::Status { hosts }) => status::status(hosts),
+        Task::Bench(Bench::Crowd { hosts }) => crowd::crowd(hosts),
         Task::Bench(Bench::Archive) => bench::archive(),
         Task::Bench(Bench::Pack { files }) => pack::pack(files),
     };

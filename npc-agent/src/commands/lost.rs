@@ -12,12 +12,13 @@ use npc_core::trust::{Floors, Refusal, Subject, Trusted, Verified, verify};
 use npc_core::{Timestamp, explain, layout};
 use thiserror::Error;
 
-use super::run::{give_signs_of_life, reporter};
+use super::run::give_signs_of_life;
+use crate::assembly::reporter;
 use crate::driver::Signals;
 use crate::failure::Failure;
 use crate::machine::{Failed, Trouble};
 use crate::poll::Pace;
-use crate::report::Account;
+use crate::report::{Account, ThisMachine};
 use crate::settings::Settings;
 use crate::state::{HeldAssignment, Instance, Place, Replay, ReplayError, StateDirectory};
 use crate::store;
@@ -57,7 +58,9 @@ pub(super) async fn begin_anew(
     if let Some(interval) = Supervisor::watchdog_interval() {
         tokio::spawn(give_signs_of_life(interval));
     }
-    let reporter = reporter(settings, state, &instance, Arc::clone(&store), account(settings, state, words));
+    let machine = Box::new(ThisMachine { root: settings.root().to_owned() });
+    let account = account(settings, state, words);
+    let reporter = reporter(settings, state, &instance, Arc::clone(&store), machine, account);
     let pace = Pace::every(settings.poll_interval);
     let begun: Result<_, Failure> = loop {
         match ask(&*store, settings, instance.id()).await {

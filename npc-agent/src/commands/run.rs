@@ -2,25 +2,21 @@
 
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::Arc;
 
-use npc_core::store::Store;
-use npc_core::{Timestamp, explain};
 use tokio::runtime::Runtime;
 use tokio::task::LocalSet;
 
 use super::{copied, lost, machine_name};
 use crate::activation::unit::Units;
 use crate::activation::{CommandPlatform, NixOs, Platform};
-use crate::clock::SystemClock;
+use crate::assembly::Assembly;
 use crate::dead_man::DeadMan;
-use crate::driver::{Driver, Parts, Signals};
+use crate::driver::{Driver, Signals};
 use crate::failure::Failure;
-use crate::metrics::{self, Metrics};
-use crate::poll::{Names, Pace, Poller, Told};
-use crate::report::{Account, Identity, Reporter, Signer};
+use crate::metrics;
+use crate::report::ThisMachine;
 use crate::settings::{Activation, Settings};
-use crate::state::{Instance, Local, Lock, Marks, Place, Replay, ReplayError, StateDirectory};
+use crate::state::{Instance, Lock, Marks, Replay, ReplayError, StateDirectory};
 use crate::store;
 use crate::supervisor::Supervisor;
 
@@ -104,56 +100,19 @@ struct Agent<'a> {
 
 impl PlatformUse for Agent<'_> {
     async fn with(self, platform: impl Platform) -> Result<(), Failure> {
-        let (settings, state) = (self.settings, self.state.clone());
+        let settings = self.settings;
         let mut signals = Signals::listen().map_err(Failure::other)?;
-        let local = Local::read(&state)?;
-        let store = store::open(settings).await?;
-        let own = local.following(&settings.following);
-        let told = Told::open(&state, &self.replay.floors, settings.assignment.clone(), own);
-        let names = match settings.activation {
-            Activation::NixOs { .. } => Names::Configuration,
-            Activation::Command(_) => Names::Anything,
-        };
-        let pace = Pace::every(settings.poll_interval);
-        let metrics = Rc::new(Metrics::default());
-        let kept = state.recover_journal()?;
-        let recovered = if kept.is_none() { state.newest_attempt() } else { None };
-        let journal = kept.unwrap_or_default();
-        let it_was = Place::of_host(&state, &told.instructions().place, &journal);
-        let poller = Poller::new(Arc::clone(&store), settings.anchor.clone(), told, names, pace);
-        let poller = poller.from_where(it_was, &state);
-        let (instance, follows) = (self.instance.id(), poller.followed());
-        tracing::info!(instance, store = %settings.store, %follows, "npc-agent begins");
-        let trust = poller.trust(&self.replay);
-        let paused = local.is_paused(Timestamp::now()) || poller.instructions().paused;
-        let account = Account {
-            journal: journal.clone(),
-            paused,
-            heartbeat: poller.instructions().heartbeat,
-            obeyed: poller.obeyed(),
-            running: None,
-            trust,
-            trust_digest: self.replay.trust_digest(),
-        };
-        let parts = Parts {
-            reporter: reporter(settings, &state, self.instance, store, account),
-            recovered,
-            journal,
-            instance: self.instance.id().to_owned(),
+        let assembly = Assembly {
+            settings,
+            state: self.state,
             replay: self.replay,
-            local,
-            configured: settings.following.clone(),
-            policy: settings.policy.clone(),
-            poller,
-            platform,
-            probation: settings.probation,
-            keep: settings.keep,
-            hooks: settings.hooks.clone(),
-            metrics: Rc::clone(&metrics),
-            clock: Box::new(SystemClock),
+            instance: self.instance,
+            store: store::open(settings).await?,
+            machine: Box::new(ThisMachine { root: settings.root().to_owned() }),
             supervisor: if self.once { Supervisor::default() } else { Supervisor::of_this_process().await },
-            state,
         };
+        let parts = assembly.on(platform)?;
+        let metrics = Rc::clone(&parts.metrics);
         if let Some(interval) = Supervisor::watchdog_interval() {
             tokio::spawn(give_signs_of_life(interval));
         }
@@ -173,29 +132,6 @@ impl PlatformUse for Agent<'_> {
         driver.end().await;
         ended
     }
-}
-
-/// Begins to report, if the settings say so.
-pub(super) fn reporter(
-    settings: &Settings,
-    state: &StateDirectory,
-    instance: &Instance,
-    store: Arc<dyn Store>,
-    account: Account,
-) -> Option<Reporter> {
-    let reporting = settings.report?;
-    let root = settings.root().to_owned();
-    let (fleet, host) = (settings.anchor.fleet.clone(), settings.host.clone());
-    let signer = match Signer::open(state, &host) {
-        Ok(signer) => signer,
-        Err(error) => {
-            tracing::error!(kind = "state", "cannot report to the store: {}", explain::in_one_line(&error));
-            return None;
-        }
-    };
-    let assignment = settings.assignment.clone();
-    let identity = Identity { fleet, host, assignment, instance: instance.id().to_owned(), root };
-    Some(Reporter::begin(store, signer, identity, reporting, account))
 }
 
 /// Runs on the agent's only thread: a reactor that hangs gives no signs of life.

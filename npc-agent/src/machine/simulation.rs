@@ -241,6 +241,33 @@ fn assert_quarantine_holds(host: &Host) {
     }
 }
 
+#[test]
+fn what_an_agent_has_undone_without_being_able_to_note_it_is_nobody_elses_work() {
+    use Happens::{Clock, Crash, Disk, PowerCut, Release};
+    let policy = Policy { reboot: RebootPolicy::default(), ..Policy::default() };
+    let mut host = Host::new(policy);
+    let history = [
+        Release("good-kernel-1"),
+        Crash(8, Goes::On),
+        Release("good-kernel-2"),
+        Disk(false),
+        Release("good-1"),
+        PowerCut,
+        Crash(0, Goes::On),
+        Release("good-1"),
+        Clock(0, false),
+        PowerCut,
+        Crash(0, Goes::On),
+        Release("good-1"),
+        Release("good-inhibited"),
+    ];
+    for happens in &history {
+        host.live_through(happens);
+    }
+    host.come_to_rest();
+    assert_whole(&host, false);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 

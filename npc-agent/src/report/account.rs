@@ -8,7 +8,7 @@ use npc_core::document::{Obeyed, Outcome, Quarantined, Report, Running, Serial, 
 use npc_core::key::PublicKey;
 use serde_json::Map;
 
-use super::{Identity, facts};
+use super::{Facts, Identity};
 use crate::machine::Journal;
 use crate::settings::Reporting;
 
@@ -83,10 +83,10 @@ impl Account {
 
 impl Identity {
     /// What there is to say now.
-    pub(super) async fn report(&self, account: Account, key: PublicKey, settings: Reporting) -> Report {
+    pub(super) fn report(&self, account: Account, facts: Facts, key: PublicKey, settings: Reporting) -> Report {
         Report {
             instance: self.instance.clone(),
-            boot_id: facts::boot_id(),
+            boot_id: facts.boot_id,
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             report_key: Some(key),
             trust_digest: account.trust_digest,
@@ -99,9 +99,9 @@ impl Identity {
             trouble: account.trouble(),
             quarantined: account.quarantined(),
             outcomes: account.outcomes(settings.logs),
-            failed_units: facts::failed_units().await,
-            addresses: facts::addresses(),
-            ssh_host_keys: facts::ssh_host_keys(&self.root),
+            failed_units: facts.failed_units,
+            addresses: facts.addresses,
+            ssh_host_keys: facts.ssh_host_keys,
             reboot_needed: account.journal.reboot.is_some(),
             boot_unproven: account.journal.unproven.is_some(),
             obeys: Some(account.obeyed),

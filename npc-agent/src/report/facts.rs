@@ -1,10 +1,12 @@
-//! What the machine says of itself.
+//! What a machine says of itself.
 
 use std::collections::BTreeSet;
+use std::fmt::Debug;
 use std::fs;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use async_trait::async_trait;
 use npc_core::files;
 
 use crate::activation::{self, unit};
@@ -16,13 +18,47 @@ const MOST: usize = 32;
 /// The longest public key that is taken for one, in bytes: RSA with 16384 bits needs 2.8 kB.
 const KEY_BYTES: u64 = 8 * 1024;
 
-/// The boot that lasts; empty where Linux does not tell.
-pub(super) fn boot_id() -> String {
-    activation::boot_id().unwrap_or_default()
+/// What there is to say of a machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The boot that lasts; empty where that cannot be told.
+    pub boot_id: String,
+    /// Units that have failed.
+    pub failed_units: Vec<String>,
+    /// Addresses at which others may reach it.
+    pub addresses: Vec<IpAddr>,
+    /// Its SSH server's public keys, without the comments behind them.
+    pub ssh_host_keys: Vec<String>,
+}
+
+/// The machine that reports are about.
+#[async_trait(?Send)]
+pub trait Machine: Debug {
+    /// What there is to say of it now.
+    async fn facts(&self) -> Facts;
+}
+
+/// The machine that this process runs on.
+#[derive(Debug, Clone)]
+pub struct ThisMachine {
+    /// Where its file system begins.
+    pub root: PathBuf,
+}
+
+#[async_trait(?Send)]
+impl Machine for ThisMachine {
+    async fn facts(&self) -> Facts {
+        Facts {
+            boot_id: activation::boot_id().unwrap_or_default(),
+            failed_units: failed_units().await,
+            addresses: addresses(),
+            ssh_host_keys: ssh_host_keys(&self.root),
+        }
+    }
 }
 
 /// Units that have failed, where there is systemd to ask.
-pub(super) async fn failed_units() -> Vec<String> {
+async fn failed_units() -> Vec<String> {
     if !unit::is_booted() {
         return Vec::new();
     }
@@ -36,7 +72,7 @@ pub(super) async fn failed_units() -> Vec<String> {
 }
 
 /// Addresses at which others may reach the machine.
-pub(super) fn addresses() -> Vec<IpAddr> {
+fn addresses() -> Vec<IpAddr> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
         tracing::debug!(%error, "cannot list addresses");
         Vec::new()
@@ -50,7 +86,7 @@ pub(super) fn addresses() -> Vec<IpAddr> {
 }
 
 /// The SSH server's public keys, without the comments behind them.
-pub(super) fn ssh_host_keys(root: &Path) -> Vec<String> {
+fn ssh_host_keys(root: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(root.join("etc/ssh")) else { return Vec::new() };
     let is_host_key = |name: &str| name.starts_with("ssh_host_") && name.ends_with("_key.pub");
     let files = entries.flatten().filter(|entry| entry.file_name().to_str().is_some_and(is_host_key));

@@ -8,7 +8,6 @@ mod account;
 mod facts;
 mod signer;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,8 +23,10 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 pub use account::Account;
+pub use facts::{Facts, Machine, ThisMachine};
 pub use signer::{NoNumberLeft, Signer, SignerError};
 
+use crate::jitter::jitter;
 use crate::settings::Reporting;
 
 /// How long to gather what changes at about the same time.
@@ -48,8 +49,6 @@ pub struct Identity {
     pub assignment: AssignmentName,
     /// Its installation.
     pub instance: String,
-    /// Where its file system begins.
-    pub root: PathBuf,
 }
 
 /// A report that could not be written.
@@ -83,11 +82,12 @@ impl Reporter {
         store: Arc<dyn Store>,
         signer: Signer,
         identity: Identity,
+        machine: Box<dyn Machine>,
         settings: Reporting,
         account: Account,
     ) -> Self {
         let (accounts, heard) = watch::channel(account);
-        let scribe = Scribe { store, signer, identity, settings, rollout: None, written: None, failed: None };
+        let scribe = Scribe { store, signer, identity, machine, settings, rollout: None, written: None, failed: None };
         Self { accounts, task: tokio::task::spawn_local(scribe.write_all(heard)) }
     }
 
@@ -118,6 +118,7 @@ struct Scribe {
     store: Arc<dyn Store>,
     signer: Signer,
     identity: Identity,
+    machine: Box<dyn Machine>,
     settings: Reporting,
     /// How often a rollout that waits for the host wants to hear of it.
     rollout: Option<Duration>,
@@ -137,7 +138,8 @@ impl Scribe {
             // Whoever wants to hear of the host more often counts.
             self.rollout = account.heartbeat.filter(|heartbeat| *heartbeat < self.settings.heartbeat);
             let settings = Reporting { heartbeat: self.heartbeat(), ..self.settings };
-            let report = self.identity.report(account, self.signer.key().public(), settings).await;
+            let facts = self.machine.facts().await;
+            let report = self.identity.report(account, facts, self.signer.key().public(), settings);
             if !self.is_said(&report) {
                 let result = self.write(&report, trust).await;
                 self.note(report, result);
@@ -199,7 +201,7 @@ impl Scribe {
     /// How long to wait for something new: three quarters of a heartbeat to one and a quarter, so that a fleet spreads out; and
     /// hardly less than one, but never more, where a rollout waits.
     fn pause(&self) -> Duration {
-        let jitter = getrandom::u32().map_or(0.5, |number| f64::from(number) / f64::from(u32::MAX));
+        let jitter = jitter();
         match (self.failed, self.rollout) {
             (None, None) => self.settings.heartbeat.mul_f64(0.75 + jitter / 2.0),
             (None, Some(heartbeat)) => heartbeat.mul_f64(0.9 + jitter / 20.0),

@@ -33,11 +33,11 @@ impl World {
         let signer = Signer::open(&state, &host).expect("a signer");
         let fleet = FleetId::from_random([7; 16]);
         let assignment = "web-1".parse().expect("a name");
-        let identity =
-            Identity { fleet, host, assignment, instance: "one".to_owned(), root: self.folder.path().to_owned() };
+        let identity = Identity { fleet, host, assignment, instance: "one".to_owned() };
+        let machine = Box::new(ThisMachine { root: self.folder.path().to_owned() });
         let settings = Reporting { heartbeat: HEARTBEAT, logs: true, ephemeral: false };
         let store = Arc::<PretendedStore>::clone(&self.store);
-        Reporter::begin(store, signer, identity, settings, account(0))
+        Reporter::begin(store, signer, identity, machine, settings, account(0))
     }
 
     /// Whether the report in the store says that the host is paused, if there is a report.

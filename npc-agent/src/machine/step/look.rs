@@ -111,7 +111,10 @@ impl Turn<'_> {
         let is_booted = booted == Some(&unproven.attempt.system);
         let current = self.journal.phase.attempt().filter(|current| current.mode != Mode::FirstBoot).cloned();
         unproven.boot_id.clone_from(&found.boot_id);
-        if current.is_some() && !is_booted {
+        // An agent that could take no notes may have gone back from the unproven system, which nobody knows of.
+        let before = unproven.attempt.before.running.as_ref();
+        let went_back = |current: &Attempt| booted == before && booted != Some(&current.system);
+        if current.as_ref().is_some_and(|current| !is_booted && !went_back(current)) {
             // Another attempt had come so far that its own system may have been booted: it goes on from there.
             self.journal.unproven = Some(unproven);
             return;
