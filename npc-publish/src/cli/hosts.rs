@@ -100,6 +100,9 @@ pub(crate) enum HostsCommand {
         hosts: Vec<HostName>,
         #[command(flatten)]
         place: Place,
+        /// Say what would be removed, and remove nothing
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use npc_core::document::{Assignment, Following, Standing};
 use npc_core::fleet::{Assigned, KeyStanding};
-use npc_core::name::AssignmentName;
+use npc_core::name::{AssignmentName, HostName};
 use serde_json::{Value, json};
 
 use crate::cli;
@@ -22,7 +22,9 @@ pub(crate) async fn hosts(arguments: cli::Hosts) -> Result<(), Failure> {
         Some(cli::HostsCommand::Pause(choice)) => pause(choice, true).await,
         Some(cli::HostsCommand::Resume(choice)) => pause(choice, false).await,
         Some(cli::HostsCommand::Pin(choice)) => pin(choice).await,
-        Some(cli::HostsCommand::Forget { hosts, place }) => forget(&Session::open(&place).await?, &hosts).await,
+        Some(cli::HostsCommand::Forget { hosts, place, dry_run }) => {
+            forget(&Session::open(&place).await?, &hosts, dry_run).await
+        }
     }
 }
 
@@ -155,16 +157,19 @@ fn present(following: Following) -> Assignment {
 }
 
 /// What machines that are gone said of themselves.
-async fn forget(session: &Session, hosts: &[npc_core::name::HostName]) -> Result<(), Failure> {
+async fn forget(session: &Session, hosts: &[HostName], dry_run: bool) -> Result<(), Failure> {
+    let reporting = session.fleet.reporting_hosts().await?;
+    if let Some(stranger) = hosts.iter().find(|host| !reporting.contains(host)) {
+        return Err(Failure::usage(format!("`{stranger}` has never reported"))
+            .hint("`npc-publish status` lists who has; nothing was removed"));
+    }
     for host in hosts {
-        let reported = session.fleet.report(host, None).await?;
-        if reported.is_none() {
-            return Err(
-                Failure::usage(format!("`{host}` has never reported")).hint("`npc-publish status` lists who has")
-            );
+        if dry_run {
+            console::data(format_args!("{host}: would be forgotten"))?;
+        } else {
+            session.fleet.store.remove(&npc_core::layout::report(host)).await?;
+            console::data(format_args!("{host}: forgotten"))?;
         }
-        session.fleet.store.remove(&npc_core::layout::report(host)).await?;
-        console::data(format_args!("{host}: forgotten"))?;
     }
     Ok(())
 }

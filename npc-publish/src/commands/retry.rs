@@ -1,19 +1,37 @@
 //! `npc-publish retry SELECTOR…`: has hosts try again what failed on them.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use npc_core::document::{Assignment, Following, Orders};
+use npc_core::name::AssignmentName;
 
 use crate::cli;
 use crate::failure::Failure;
+use crate::fleet::View;
 
 use super::hosts::{amend, assigned};
 use crate::fleet::selector::Strangers;
 
+/// How far a host's clock may be ahead for its word to count.
+const AHEAD: SignedDuration = SignedDuration::from_hours(24);
+
+/// When the hosts of an assignment say that something has failed: by their clocks, which may be ahead of this one.
+fn failures<'a>(view: &'a View, name: &'a AssignmentName) -> impl Iterator<Item = Timestamp> + 'a {
+    let reports = view.hosts.values().filter(move |host| host.assignment == *name);
+    let reports = reports.filter_map(|host| host.heard.report());
+    reports.flat_map(|report| {
+        let outcomes = report.outcomes.iter().map(|outcome| outcome.at);
+        let quarantined = report.quarantined.iter().map(|entry| entry.at);
+        outcomes.chain(quarantined).map(|at| at.saturating_add(SignedDuration::from_secs(1)).unwrap_or(at))
+    })
+}
+
 pub(crate) async fn retry(choice: cli::Choice) -> Result<(), Failure> {
     let now = Timestamp::now();
-    amend(choice, Strangers::Refused, |_, name, stands| {
+    let latest = now.saturating_add(AHEAD).unwrap_or(now);
+    amend(choice, Strangers::Refused, |view, name, stands| {
         let before = assigned(name, stands)?.clone();
-        let orders = Orders { retry: Some(now), ..before.orders.unwrap_or_default() };
+        let retry = failures(view, name).filter(|at| *at <= latest).fold(now, Timestamp::max);
+        let orders = Orders { retry: Some(retry), ..before.orders.unwrap_or_default() };
         Ok(Assignment::Present(Box::new(Following { orders: Some(orders), ..before })))
     })
     .await

@@ -30,6 +30,10 @@ const STEADY: Duration = Duration::from_mins(1);
 /// How long the store is away.
 const AWAY: Duration = Duration::from_secs(20);
 
+/// The waves of the rollout, and how long each must be well.
+const WAVES: &str = "1,10%,50%,100%";
+const SOAK: &str = "10s";
+
 /// How many names a command line takes without trouble.
 const NAMES_AT_ONCE: usize = 1000;
 
@@ -52,6 +56,10 @@ struct Measured {
     away: Figures,
     /// Two intervals after its return.
     back: Figures,
+    /// A release goes to all of them in waves.
+    rollout: Figures,
+    /// The hosts go back to the remote that they came from, which has it now.
+    finish: Figures,
 }
 
 impl Measured {
@@ -116,7 +124,11 @@ fn measure((world, mut store): (World, StoreAtWork), programs: &Path, hosts: usi
     store.stop();
     let away = lasting(&mut agents, AWAY, "back");
     store.start_again();
-    let back = lasting(&mut agents, two_intervals, "end");
+    let back = lasting(&mut agents, two_intervals, "rollout");
+    roll_out(&world, programs)?;
+    let rollout = agents.phase("finish");
+    operate(&world, programs, &["rollout", "finish", "--yes"])?;
+    let finish = agents.phase("end");
     let (_, status) = agents.end();
     if !status.success() {
         return Err(format!("the agents ended with {status}"));
@@ -132,6 +144,8 @@ fn measure((world, mut store): (World, StoreAtWork), programs: &Path, hosts: usi
         after_release,
         away,
         back,
+        rollout,
+        finish,
     })
 }
 
@@ -157,22 +171,29 @@ fn start(world: &World, store: &StoreAtWork, programs: &Path, hosts: usize) -> R
 
 fn publish(world: &World, programs: &Path, words: &str) -> Outcome {
     world.edit(words);
-    operate(world, programs, &["--remote".to_owned(), "prod".to_owned()])
+    operate(world, programs, &["--remote", "prod"])
+}
+
+/// Brings another release to all hosts in waves. It fails unless every one of them is well for long enough.
+fn roll_out(world: &World, programs: &Path) -> Outcome {
+    world.edit("Welcome to the third release.\n");
+    operate(world, programs, &["--remote", "next"])?;
+    let start = ["rollout", "start", "--to", "next", "--hosts", "all", "--waves", WAVES, "--soak", SOAK];
+    operate(world, programs, &start)
 }
 
 /// Assigns every host to the remote that it follows.
 fn assign(world: &World, programs: &Path, hosts: usize) -> Outcome {
     let names: Vec<_> = (1..=hosts).map(name).collect();
     names.chunks(NAMES_AT_ONCE).try_for_each(|names| {
-        let mut repoint = vec!["repoint".to_owned()];
-        repoint.extend_from_slice(names);
-        repoint.extend(["--remote", "prod", "--configuration", "web-1"].map(str::to_owned));
+        let mut repoint = vec!["repoint", "--remote", "prod", "--configuration", "web-1"];
+        repoint.extend(names.iter().map(String::as_str));
         operate(world, programs, &repoint)
     })
 }
 
 /// Runs the optimised `npc-publish`, as the world's operator.
-fn operate(world: &World, programs: &Path, arguments: &[String]) -> Outcome {
+fn operate(world: &World, programs: &Path, arguments: &[&str]) -> Outcome {
     let named = world.command("npc-publish");
     let mut command = Command::new(programs.join("npc-publish"));
     command.envs(named.get_envs().filter_map(|(name, value)| Some((name, value?))));

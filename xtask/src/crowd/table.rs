@@ -2,7 +2,7 @@
 
 use npc_tests::agents::{Class, Figures, Latency, Verb};
 
-use super::{INTERVAL, Measured, number};
+use super::{INTERVAL, Measured, SOAK, WAVES, number};
 
 /// Prints what was measured, one column for each store.
 pub(super) fn print_tables(measured: &[&Measured], hosts: usize) {
@@ -23,6 +23,17 @@ pub(super) fn print_tables(measured: &[&Measured], hosts: usize) {
     table.row("requests of a host for that, beside its polls", |one| {
         format!("{:.1} GET, {:.1} PUT", one.reads_of_a_release(), one.writes_of_a_release())
     });
+    table.row(&format!("a rollout over all of them, waves {WAVES}, each well for {SOAK}"), |one| {
+        format!("{:.0} s", one.rollout.seconds)
+    });
+    table.row("requests of a host in an hour meanwhile", |one| {
+        let [reads, writes] = [Verb::Read, Verb::Write].map(|verb| in_an_hour(&one.rollout, verb));
+        format!("{reads:.0} GET, {writes:.0} PUT")
+    });
+    table.row("a poll meanwhile: half, 99 %, all within", |one| latency(one.rollout.polls.latency));
+    table.row("finishing it: the release becomes `prod`'s, and all go back there", |one| {
+        format!("{:.1} s", one.finish.seconds)
+    });
     table.row("memory of all agents together", |one| format!("{} MB", one.back.resident / 1000));
     table.head("polls begun in the busiest second (in any, most by chance)");
     table.row("all agents begin in the same moment", |one| spread(&one.begin));
@@ -32,6 +43,7 @@ pub(super) fn print_tables(measured: &[&Measured], hosts: usize) {
     table.row("two intervals after that", |one| spread(&one.after_release));
     table.row("the store is away for 20 s", |one| spread(&one.away));
     table.row("two intervals after its return", |one| spread(&one.back));
+    table.row("a rollout", |one| spread(&one.rollout));
     println!();
 }
 
@@ -59,6 +71,11 @@ fn reads_in_an_hour(measured: &Measured) -> String {
         of_a_poll * measured.polls_in_an_interval() * 60.0
     };
     format!("{:.0}, {:.0}", of(Class::Assignment), of(Class::Remote))
+}
+
+/// What a host asks in an hour, at the pace of this while.
+fn in_an_hour(figures: &Figures, verb: Verb) -> f64 {
+    number(figures.count(verb, None)) / number(figures.hosts) / figures.seconds * 3600.0
 }
 
 fn other_requests(figures: &Figures) -> usize {
