@@ -55,6 +55,9 @@ pub(crate) enum RolloutCommand {
         /// How many hosts may fail from now on
         #[arg(long, value_name = "NUMBER")]
         max_failed: Option<u32>,
+        /// Go on with the release that is pinned, even if the remote holds a newer one by now
+        #[arg(long)]
+        same_release: bool,
         /// Take over from another operator who seems to be at it
         #[arg(long)]
         force: bool,

@@ -68,6 +68,13 @@ impl Course {
         self.has_placed(following) && following.remote == self.intent.remote && following.pin == Some(self.pin())
     }
 
+    /// Whether an assignment was made by this rollout for a later release than the intent names: then that is an older one, which
+    /// the store shows again.
+    pub(crate) fn has_been_ahead(&self, following: &Following) -> bool {
+        let is_later = following.pin.is_some_and(|pin| pin.serial > self.intent.release.serial);
+        self.has_placed(following) && following.remote == self.intent.remote && is_later
+    }
+
     /// The groups whose limits a member heeds. What is recreated is changed all at once: that is what its strategy says.
     pub(crate) fn groups(&self, member: &Member) -> impl Iterator<Item = &str> {
         let metadata = self.metadata(member);

@@ -128,6 +128,12 @@ impl Driving<'_> {
 
     async fn go_on(&mut self, course: &Course) -> Result<Flow, Failure> {
         let sight = look(&self.operator.session.fleet, course).await?;
+        if sight.values().any(|seen| seen.told.following().is_some_and(|said| course.has_been_ahead(said))) {
+            let words = format!("the store shows an older intent of rollout `{}` than its hosts were told by", self.id);
+            return Err(
+                Failure::new(Exit::Trust, words).hint("look at it with `npc-publish rollout status`, or end it")
+            );
+        }
         let now = Timestamp::now();
         let progress = course.progress(&sight, now);
         self.display.show(course, &progress, course.left(&progress, &sight))?;

@@ -1,30 +1,34 @@
 //! `npc-publish rollout …`: bringing hosts to a release in waves.
 
+mod control;
+mod finish;
+
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use npc_core::document::{Driver, Origin, Power, Rollout, RolloutState};
+use npc_core::document::{Driver, Power, Rollout, RolloutState};
+use npc_core::fleet::Intended;
 use npc_core::key::SecretKey;
-use npc_core::name::{RemoteName, RolloutName};
+use npc_core::name::RolloutName;
 use npc_core::publish::authorise;
 use npc_core::store::ConditionalWrites;
 use serde_json::{Value, json};
 
+use self::control::{Resumption, abort, pause, resume};
+use self::finish::Finish;
 use crate::cli::{self, RolloutCommand};
 use crate::console;
 use crate::failure::{Exit, Failure};
 use crate::fleet::View;
 use crate::fleet::taken::Taken;
-use crate::rollout::begin::{self, Brought, shortened};
+use crate::rollout::begin::{self, Brought};
 use crate::rollout::course::Course;
-use crate::rollout::drive::{Ended, drive, myself, taken};
+use crate::rollout::drive::{Ended, drive, myself};
 use crate::rollout::intent::{Operator, course, named};
 use crate::rollout::progress::{Progress, Sight};
 use crate::rollout::show::{Display, WATCHED_EVERY, planned, word};
 use crate::rollout::sight::look;
 use crate::session::Session;
-
-use super::promote::{Repetition, current, repeat};
 
 pub(crate) async fn rollout(command: RolloutCommand) -> Result<(), Failure> {
     match command {
@@ -34,8 +38,8 @@ pub(crate) async fn rollout(command: RolloutCommand) -> Result<(), Failure> {
         RolloutCommand::Status { which, place, json } => status(&Session::open(&place).await?, which, json).await,
         RolloutCommand::Watch { which, place } => watch(&Session::open(&place).await?, which).await,
         RolloutCommand::Pause { which, signing } => pause(which, &signing).await,
-        RolloutCommand::Resume { which, signing, max_failed, force } => {
-            resume(which, &signing, max_failed, force).await
+        RolloutCommand::Resume { which, signing, max_failed, same_release, force } => {
+            resume(which, &signing, Resumption { max_failed, same_release, force }).await
         }
         RolloutCommand::Abort { which, signing, revert } => abort(which, &signing, revert).await,
         RolloutCommand::Finish { which, to, writing, yes, force } => {
@@ -69,7 +73,7 @@ async fn with_operator<T>(
 async fn list(session: &Session, as_json: bool) -> Result<(), Failure> {
     let found = session.fleet.rollouts().await?;
     if as_json {
-        let value = |(id, intended): &(RolloutName, npc_core::fleet::Intended)| match &intended.state {
+        let value = |(id, intended): &(RolloutName, Intended)| match &intended.state {
             Ok(document) => json!({
                 "rollout": id,
                 "state": word(&document.body().state),
@@ -86,7 +90,7 @@ async fn list(session: &Session, as_json: bool) -> Result<(), Failure> {
         console::say("there has never been a rollout");
     }
     let now = Timestamp::now();
-    let row = |(id, intended): &(RolloutName, npc_core::fleet::Intended)| match &intended.state {
+    let row = |(id, intended): &(RolloutName, Intended)| match &intended.state {
         Ok(document) => {
             let Rollout { remote, release, waves, state, .. } = document.body();
             let members = format!("{} in {} waves", waves.iter().flatten().count(), waves.len());
@@ -259,201 +263,11 @@ async fn watch(session: &Session, which: cli::Which) -> Result<(), Failure> {
     }
 }
 
-async fn pause(which: cli::Which, signing: &cli::Signing) -> Result<(), Failure> {
-    let session = Session::open(&signing.place).await?;
-    let id = named(&session, which.rollout).await?;
-    with_operator(&session, signing, async |operator| {
-        let decide = |rollout: &Rollout| match rollout.state {
-            RolloutState::Paused => Ok(None),
-            RolloutState::Running => Ok(Some(Rollout { state: RolloutState::Paused, driver: None, ..rollout.clone() })),
-            _ => Err(is_not_running(&id, &rollout.state)),
-        };
-        operator.change_for_good(&id, decide, |rollout| rollout.state == RolloutState::Paused).await?;
-        console::data(format_args!("{id}: paused"))
-    })
-    .await
-}
-
 fn is_not_running(id: &RolloutName, state: &RolloutState) -> Failure {
     let failure = Failure::usage(format!("rollout `{id}` is {}", word(state)));
     match state {
         RolloutState::Finishing(_) => failure.hint(format!("`npc-publish rollout finish {id}` brings that to its end")),
         RolloutState::Reverting => failure.hint(format!("`npc-publish rollout resume {id}` brings that to its end")),
         _ => failure.hint("begin another with `npc-publish rollout start`"),
-    }
-}
-
-async fn resume(
-    which: cli::Which,
-    signing: &cli::Signing,
-    max_failed: Option<u32>,
-    force: bool,
-) -> Result<(), Failure> {
-    let session = Session::open(&signing.place).await?;
-    let id = named(&session, which.rollout).await?;
-    with_operator(&session, signing, async |operator| {
-        let me = myself()?;
-        let before = course(&session, &id).await?;
-        let brought = Brought::read(&session, &before.intent.remote, Timestamp::now()).await?;
-        let course =
-            operator.change(&id, |rollout| resumed(&id, rollout, &brought, max_failed, &me, force).map(Some)).await?;
-        if course.intent.release != before.intent.release {
-            let (remote, serial) = (&course.intent.remote, course.intent.release.serial);
-            console::say(format_args!("{remote}@{serial} is new: from the first wave on"));
-            show_plan(&id, &course.intent, false)?;
-        }
-        drive_on(&operator, &id, me).await
-    })
-    .await
-}
-
-/// What a rollout is to do once it is resumed.
-fn resumed(
-    id: &RolloutName,
-    rollout: &Rollout,
-    brought: &Brought,
-    max_failed: Option<u32>,
-    me: &Driver,
-    force: bool,
-) -> Result<Rollout, Failure> {
-    let mut after = match rollout.state {
-        // What is being undone is undone first.
-        RolloutState::Reverting => rollout.clone(),
-        RolloutState::Running | RolloutState::Paused | RolloutState::Halted => {
-            let newer = brought.release().serial > rollout.release.serial;
-            let rollout = if newer { begin::again(rollout, brought)? } else { rollout.clone() };
-            Rollout { state: RolloutState::Running, reason: None, ..rollout }
-        }
-        _ => return Err(is_not_running(id, &rollout.state)),
-    };
-    after.gates.max_failed = max_failed.unwrap_or(after.gates.max_failed);
-    taken(id, after, me, force)
-}
-
-async fn abort(which: cli::Which, signing: &cli::Signing, revert: bool) -> Result<(), Failure> {
-    let session = Session::open(&signing.place).await?;
-    let id = named(&session, which.rollout).await?;
-    with_operator(&session, signing, async |operator| {
-        let me = myself()?;
-        let decide = |rollout: &Rollout| {
-            if !rollout.state.is_active() {
-                return Err(is_not_running(&id, &rollout.state));
-            }
-            let (state, driver) =
-                if revert { (RolloutState::Reverting, Some(me.clone())) } else { (RolloutState::Aborted, None) };
-            Ok(Some(Rollout { state, driver, reason: None, ..rollout.clone() }))
-        };
-        let is_so = |rollout: &Rollout| rollout.state == RolloutState::Aborted || revert;
-        let course = operator.change_for_good(&id, decide, is_so).await?;
-        if revert {
-            return drive_on(&operator, &id, me.clone()).await;
-        }
-        operator.let_go(&course, &mut |words| console::say(words)).await?;
-        console::data(format_args!("{id}: aborted"))
-    })
-    .await
-}
-
-/// Making the release of a rollout another remote's.
-struct Finish {
-    to: Option<RemoteName>,
-    force: bool,
-    repeating: cli::Repeating,
-}
-
-impl Finish {
-    async fn run(self, session: &Session, id: RolloutName) -> Result<(), Failure> {
-        let course = course(session, &id).await?;
-        if course.intent.state == RolloutState::Finished {
-            console::say(format_args!("rollout `{id}` is finished already"));
-            return Ok(());
-        }
-        let to = self.destination(&course)?;
-        if !matches!(course.intent.state, RolloutState::Finishing(_)) {
-            self.check(session, &course, &to).await?;
-        }
-        let before = current(session, &to).await?;
-        let origin = Origin { remote: course.intent.remote.clone(), serial: course.intent.release.serial };
-        let release = course.release().cloned().ok_or_else(|| crate::held::removed(&course.intent.remote))?;
-        let repetition = Repetition { to: to.clone(), before, origin, release };
-        with_operator(session, &self.repeating.writing.signing, async |operator| {
-            repeat(session, repetition, &self.repeating, async || {
-                let decide = |rollout: &Rollout| {
-                    let state = RolloutState::Finishing(to.clone());
-                    Ok((rollout.state != state).then(|| Rollout { state, driver: None, ..rollout.clone() }))
-                };
-                operator.change(&id, decide).await.map(drop)
-            })
-            .await?;
-            if self.repeating.writing.dry_run {
-                return Ok(());
-            }
-            operator.point_to(&course, &to, &mut |words| console::say(words)).await?;
-            let decide = |rollout: &Rollout| Ok(Some(Rollout { state: RolloutState::Finished, ..rollout.clone() }));
-            operator.change(&id, decide).await?;
-            console::say(format_args!("rollout `{id}` is finished: its hosts follow {to}"));
-            Ok(())
-        })
-        .await
-    }
-
-    /// Where the hosts go: where they came from, if that is one place.
-    fn destination(&self, course: &Course) -> Result<RemoteName, Failure> {
-        if let RolloutState::Finishing(to) = &course.intent.state {
-            return match &self.to {
-                Some(other) if other != to => {
-                    Err(Failure::usage(format!("`{}` is being finished to `{to}`", course.id))
-                        .hint("bring that to its end first"))
-                }
-                _ => Ok(to.clone()),
-            };
-        }
-        if let Some(to) = &self.to {
-            return Ok(to.clone());
-        }
-        let came_from: BTreeSet<_> =
-            course.members().filter_map(|member| Some(&member.before.as_ref()?.remote)).collect();
-        match &came_from.into_iter().collect::<Vec<_>>()[..] {
-            [only] => Ok((*only).clone()),
-            [] => Err(Failure::usage("nobody knows what the hosts followed before").hint("name the remote with --to")),
-            several => {
-                let names: Vec<_> = several.iter().map(|name| name.as_str()).collect();
-                Err(Failure::usage(format!("the hosts came from several remotes: {}", names.join(", ")))
-                    .hint("name the one that they are to follow with --to"))
-            }
-        }
-    }
-
-    /// That every wave is done, and that nobody else would get the release without having been asked.
-    async fn check(&self, session: &Session, course: &Course, to: &RemoteName) -> Result<(), Failure> {
-        let id = &course.id;
-        if !course.intent.state.is_active() {
-            return Err(is_not_running(id, &course.intent.state));
-        }
-        if self.force {
-            return Ok(());
-        }
-        let (_, progress) = seen(session, course).await?;
-        if let Some(wave) = progress.wave() {
-            let words = format!("wave {} of {} of `{id}` is not done yet", wave + 1, progress.waves.len());
-            return Err(Failure::usage(words).hint("`npc-publish rollout watch` shows how far it has got"));
-        }
-        if course.intent.state != RolloutState::Running {
-            return Err(Failure::usage(format!("rollout `{id}` is {}", word(&course.intent.state)))
-                .hint("go on with it first: `npc-publish rollout resume`"));
-        }
-        let view = View::read(&session.fleet, Timestamp::now()).await?;
-        let members: BTreeSet<_> = course.members().map(|member| &member.assignment).collect();
-        let outside =
-            view.hosts.values().filter(|host| host.remote() == Some(to) && !members.contains(&host.assignment));
-        let outside: Vec<_> = outside.map(|host| host.name.as_str()).collect();
-        if outside.is_empty() {
-            return Ok(());
-        }
-        Err(Failure::usage(format!(
-            "hosts that were not part of the rollout follow `{to}` too: {}",
-            shortened(&outside)
-        ))
-        .hint("they would get a release that nobody has tried on them; say --force if they may"))
     }
 }
