@@ -104,6 +104,39 @@ fn reports() -> Seeds {
     ]
 }
 
+fn rollouts() -> Seeds {
+    let member = |name: &str| json!({"assignment": name, "hosts": [name], "configuration": name});
+    let small = json!({"remote": "next", "release": {"serial": 1, "digest": DIGEST}, "archive": DIGEST, "extents": ["100%"],
+        "waves": [[member("web-1")]], "state": "running",
+        "gates": {"soak": 600, "timeout": 1800, "max_failed": 0, "on_failure": "halt"}});
+    let mut full = small.clone();
+    full["extents"] = json!(["1", "10%", "100%"]);
+    full["waves"] = json!([[member("web-1")], [member("web-2"), member("web-3")]]);
+    full["waves"][0][0]["before"] =
+        json!({"remote": "prod", "configuration": "web-1", "pin": {"serial": 3, "archive": DIGEST}});
+    full["waves"][0][0]["failed_units"] = json!(["nginx.service"]);
+    full["gates"] = json!({"soak": 0, "timeout": 1, "max_failed": 3, "on_failure": "revert", "reboot": true});
+    full["state"] = json!({"finishing": "prod"});
+    full["reason"] = "web-3: activation-failed".into();
+    full["driver"] = json!({"name": "ana@laptop", "id": "5d07e5ce", "until": "2026-01-01T00:01:00Z"});
+    full["later"] = true.into();
+    let with = |field: &str, value: Value| {
+        let mut changed = small.clone();
+        changed[field] = value;
+        payload("next-1", changed)
+    };
+    vec![
+        ("small", payload("next-1", small.clone())),
+        ("full", payload("next-1", full)),
+        ("nobody", with("waves", json!([]))),
+        ("no-extent", with("extents", json!(["0"]))),
+        ("too-much", with("extents", json!(["101%"]))),
+        ("unknown-state", with("state", "resting".into())),
+        ("no-such-name", with("remote", "-".into())),
+        ("other-rollout", payload("next-2", small.clone())),
+    ]
+}
+
 fn trusts() -> Seeds {
     let envelope = Envelope::parse(&FLEET.first).expect("an envelope");
     let first: Value = serde_json::from_slice(envelope.payload()).expect("a payload");
@@ -260,6 +293,7 @@ fn seeds(target: &Target) -> Seeds {
         "release" => releases(),
         "assignment" => assignments(),
         "report" => reports(),
+        "rollout" => rollouts(),
         "trust" => trusts(),
         "archive" => archives(),
         "tar" => tars(),

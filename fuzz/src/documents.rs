@@ -4,7 +4,7 @@
 use std::fmt::Debug;
 
 use npc_core::digest::Digest;
-use npc_core::document::{Assignment, Body, Document, Kind, RemoteState, Report, Serial, Trust};
+use npc_core::document::{Assignment, Body, Document, Kind, RemoteState, Report, Rollout, Serial, Trust};
 use npc_core::envelope::Envelope;
 use npc_core::json;
 use npc_core::key::SecretKey;
@@ -31,6 +31,11 @@ pub(crate) fn assignment(payload: &[u8]) -> Verdict {
 pub(crate) fn report(payload: &[u8]) -> Verdict {
     let key = FLEET.host_key.public();
     asked_for::<Report>(payload, Subject::Report(&FLEET.host, &key), FLEET.host.as_str(), &FLEET.host_key)
+}
+
+/// Which hosts are brought to which release.
+pub(crate) fn rollout(payload: &[u8]) -> Verdict {
+    asked_for::<Rollout>(payload, Subject::Rollout(&FLEET.rollout), FLEET.rollout.as_str(), &FLEET.publishing)
 }
 
 fn asked_for<B: Body + Debug + PartialEq>(

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use npc_core::Timestamp;
 use npc_core::document::Serial;
 use npc_core::key::SecretKey;
-use npc_core::name::{AssignmentName, FleetId, HostName, RemoteName};
+use npc_core::name::{AssignmentName, FleetId, HostName, RemoteName, RolloutName};
 use npc_core::publish::trust::first;
 use npc_core::trust::{Anchor, Trusted};
 use zeroize::Zeroizing;
@@ -27,6 +27,8 @@ pub struct Fleet {
     pub assignment: AssignmentName,
     /// The host that is asked about.
     pub host: HostName,
+    /// The rollout that is asked about.
+    pub rollout: RolloutName,
     /// The first version of the trust, signed.
     pub first: Vec<u8>,
     /// The same, believed.
@@ -68,6 +70,7 @@ impl Fleet {
             remote: "prod".parse().expect("a name"),
             assignment: "web-1".parse().expect("a name"),
             host: "web-1".parse().expect("a name"),
+            rollout: "next-1".parse().expect("a name"),
             first,
             trusted,
         }

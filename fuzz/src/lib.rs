@@ -37,11 +37,12 @@ pub struct Target {
 }
 
 /// Everything that is fuzzed.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     Target { name: "envelope", read: envelopes::envelope },
     Target { name: "release", read: documents::release },
     Target { name: "assignment", read: documents::assignment },
     Target { name: "report", read: documents::report },
+    Target { name: "rollout", read: documents::rollout },
     Target { name: "trust", read: documents::trust },
     Target { name: "archive", read: archives::archive },
     Target { name: "tar", read: archives::tar },

@@ -49,6 +49,7 @@ replays! {
     releases_keep_their_promises => "release",
     assignments_keep_their_promises => "assignment",
     reports_keep_their_promises => "report",
+    rollouts_keep_their_promises => "rollout",
     trusts_keep_their_promises => "trust",
     archives_keep_their_promises => "archive",
     tars_keep_their_promises => "tar",
