@@ -6,6 +6,7 @@ use std::process::Stdio;
 use npc_tests::eventually;
 use npc_tests::process::{Background, Ended};
 use npc_tests::world::{Agent, Kind, World};
+use rustix::process::Signal;
 use serde_json::Value;
 
 const HOSTS: [&str; 4] = ["a-1", "a-2", "b-1", "b-2"];
@@ -213,6 +214,24 @@ fn a_rollout_is_paused_and_resumed_from_elsewhere_and_only_one_drives_it() {
     eventually("the second is told", || (trace(&agents[1]).len() == 2).then_some(()));
     let watched = story.world.in_fleet(&["rollout", "watch"]).works();
     assert!(watched.contains("wave 3/3 of next-1 is done"), "{watched}");
+}
+
+#[test]
+fn a_driver_that_is_interrupted_says_that_it_is_gone_and_a_newer_release_waits_for_those_who_want_the_pinned_one() {
+    let story = Story::new(&Kind::Directory);
+    let (agents, _running) = story.begun();
+    story.publish("next", "the second\n");
+    let mut driver = story.starts(&["--soak", "2s"]);
+    eventually("the first is told", || (trace(&agents[0]).len() == 2).then_some(()));
+    driver.signal(Signal::INT);
+    assert_eq!(driver.wait().code(), Some(130), "{}", driver.words());
+    assert!(driver.words().contains("`npc-publish rollout resume next-1` goes on with it"), "{}", driver.words());
+    assert_eq!(story.status()["driver"], Value::Null);
+    story.publish("next", "the third\n");
+    story.world.in_fleet(&["rollout", "resume", "--same-release"]).works();
+    for agent in &agents {
+        assert_eq!(trace(agent), ["prod@1", "next@1"]);
+    }
 }
 
 #[test]
