@@ -1,10 +1,11 @@
 //! Reading everything that is known of the fleet.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use npc_core::document::{Following, Metadata, Release, RemoteState, Serial, Source, Standing as State};
-use npc_core::fleet::{Assigned, CONCURRENT, Fleet, Pointer, Reported};
+use npc_core::fleet::{Assigned, CONCURRENT, Fleet, Inquiry, Memory, Pointer, Reported};
 use npc_core::key::PublicKey;
 use npc_core::name::{AssignmentName, ConfigurationName, HostName, RemoteName};
 use npc_core::store::StoreError;
@@ -41,11 +42,23 @@ impl View {
         let assignments: BTreeMap<_, _> =
             assignments.into_iter().map(|(name, assigned)| (name, told(&assigned))).collect();
         let pinned = pinned(fleet, &assignments).await?;
-        let known = reporting.iter().map(|host| (host, pinned_key(&assignments, host)));
-        let reports = fleet.reports(known).await?;
+        let inquiries = reporting.iter().map(|(host, version)| Inquiry {
+            host,
+            pinned: pinned_key(&assignments, host),
+            listed: version.as_ref(),
+        });
+        let reports = fleet.reports(inquiries).await?;
+        let remembering = tokio::task::spawn_blocking({
+            let memory = Arc::clone(&fleet.memory);
+            move || remember(&memory)
+        });
         let remotes = remotes.into_iter().map(|(name, pointer)| (name, held(pointer))).collect();
         let mut view = Self { now, hosts: BTreeMap::new(), assignments, remotes, pinned };
         view.meet(reports);
+        // A process that ended sooner would leave half of a file behind.
+        if let Err(failure) = remembering.await {
+            std::panic::resume_unwind(failure.into_panic());
+        }
         Ok(view)
     }
 
@@ -131,6 +144,13 @@ impl View {
     fn metadata(&self, wanted: &Wanted, told: &Told) -> Option<Metadata> {
         let State::Present(release) = self.held(told, &wanted.remote).ok()?.body() else { return None };
         release.configurations.get(&wanted.configuration)?.host.clone()
+    }
+}
+
+/// It only saves reading the same again, so that it cannot be written is worth no more than a debug message.
+fn remember(memory: &Memory) {
+    if let Err(error) = memory.save() {
+        tracing::debug!(%error, "cannot remember what was read");
     }
 }
 
