@@ -155,9 +155,16 @@ fn reads(world: &World) -> Vec<String> {
 
 #[test]
 fn only_what_has_changed_is_read_again_and_only_what_was_signed_is_believed() {
-    let world = World::new(&Kind::Served);
+    let mut world = World::new(&Kind::Served);
+    let token = |host: &str| format!("the-token-of-{host}-0123456789");
+    world.serve_hosts(&format!("web-1 {}\ndb-1 {}\n", token("web-1"), token("db-1")));
     world.publish();
     let agents = two_hosts(&world);
+    for (agent, host) in agents.iter().zip(["web-1", "db-1"]) {
+        let file = agent.path("token");
+        npc_core::files::write_atomically(&file, token(host).as_bytes(), 0o600).expect("written");
+        agent.add_settings(&format!("store_token_file = \"{}\"", file.display()));
+    }
     let running = agents.each_ref().map(Agent::start);
     for name in ["web-1", "db-1"] {
         is(&world, name, "current");
