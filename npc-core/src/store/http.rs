@@ -75,17 +75,15 @@ impl fmt::Debug for Token {
 struct ListedObject {
     key: String,
     size: u64,
-    /// As RFC 3339 has it. Older servers do not say it, and what cannot be read is not known either.
+    /// As RFC 3339 has it. Older servers say neither this nor the version, and what cannot be read is not known either.
     modified: Option<String>,
-    /// As a header has it. Older servers do not say it.
     etag: Option<String>,
 }
 
 impl ListedObject {
     fn parse(self) -> Result<Listed, ObjectKeyError> {
-        let (key, size) = (self.key.parse()?, self.size);
         let modified = self.modified.and_then(|time| time.parse().ok());
-        Ok(Listed { key, size, modified, etag: self.etag.and_then(ETag::new) })
+        Ok(Listed { key: self.key.parse()?, size: self.size, modified, etag: self.etag.and_then(ETag::new) })
     }
 }
 
