@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use npc_core::digest::Digest;
 use npc_core::files;
-use npc_core::fleet::Fleet;
+use npc_core::fleet::{CONCURRENT, Fleet, Memory};
 use npc_core::key::SecretKey;
-use npc_core::store::{self, ConditionalWrites, Options, Store, StoreUrl, Token, probe};
+use npc_core::store::{self, ConditionalWrites, Connections, Options, Store, StoreUrl, Token, probe};
 
 use crate::cli::Place;
 use crate::config::{Config, resolve};
@@ -35,7 +35,8 @@ pub(crate) struct Session {
 /// Opens the store at `url` with the token that the environment has for it.
 pub(crate) async fn open_store(url: &StoreUrl) -> Result<Arc<dyn Store>, Failure> {
     let token = std::env::var(TOKEN).ok().map(|text| Token::new(&text)).transpose()?;
-    Ok(store::open(url, Options { token, ..Options::default() }).await?)
+    let connections = Connections(CONCURRENT);
+    Ok(store::open(url, Options { token, connections, ..Options::default() }).await?)
 }
 
 impl Session {
@@ -43,7 +44,11 @@ impl Session {
     pub(crate) async fn open(place: &Place) -> Result<Self, Failure> {
         let config = Config::read(&place.flake)?;
         let store = open_store(place.store.as_ref().unwrap_or(&config.store)).await?;
-        let fleet = Fleet::open(store, &config.anchor()).await?;
+        let mut fleet = Fleet::open(store, &config.anchor()).await?;
+        if let Some(cache) = cache() {
+            let memory = Memory::below(&cache.join("documents"), &config.fleet, fleet.store.url());
+            fleet = fleet.remembering(memory);
+        }
         Ok(Self { config, directory: place.flake.clone(), fleet })
     }
 

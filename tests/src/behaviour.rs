@@ -9,8 +9,8 @@ use npc_core::digest::Digest;
 use npc_core::document::Archive;
 use npc_core::layout::{self, ObjectKey};
 use npc_core::store::{
-    Answer, ConditionalWrites, Content, DownloadError, ETag, Fault, Precondition, Read, Store, clock, download, probe,
-    read_if_present, write_document,
+    Answer, ConditionalWrites, Content, DownloadError, ETag, Fault, Precondition, Read, Store, StoreUrl, clock,
+    download, probe, read_document, read_if_present, write_document,
 };
 use npc_core::trust::Refusal;
 
@@ -138,6 +138,24 @@ pub async fn dated(subject: Subject) {
         assert!(begun.elapsed() < Duration::from_secs(10), "it grows no younger");
         // Some stores count in whole seconds.
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The version in a listing is the one that reading gives, and changes with the object. Only a directory does not say it.
+pub async fn versioned(subject: Subject) {
+    let mut before = None;
+    for bytes in [b"one", b"two"] {
+        let written = put(&subject, "reports/h/1.json", bytes).await;
+        let listed = subject.store.list("reports/h/").await.expect("listed");
+        let [listed] = &listed[..] else { panic!("one object: {listed:?}") };
+        if matches!(subject.store.url(), StoreUrl::Directory(_)) {
+            assert_eq!(listed.etag, None);
+            continue;
+        }
+        let (_, read) = read_document(&*subject.store, &listed.key).await.expect("readable");
+        assert!(listed.etag.is_some() && listed.etag == read && listed.etag == written, "{listed:?}, {read:?}");
+        assert_ne!(listed.etag, before);
+        before = read;
     }
 }
 

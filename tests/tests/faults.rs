@@ -106,7 +106,7 @@ fn hasty() -> Options {
     let pause = Duration::from_millis(1);
     let retries = Retries { attempts: ATTEMPTS, first_pause: pause, longest_pause: pause };
     let patience = Patience { connect: Duration::from_secs(5), stall: Duration::from_millis(500) };
-    Options { token: None, retries, patience }
+    Options { retries, patience, ..Options::default() }
 }
 
 /// The same stage as an HTTP store and as an S3 store.

@@ -155,3 +155,60 @@ fn two_machines_under_one_name_are_shown_as_such_once_both_were_seen_again() {
     assert_eq!(said.code, Some(7));
     assert!(said.data.contains("two machines report as web-1"), "{said:?}");
 }
+
+/// The assignments and reports that one `status` has the server read for it.
+fn reads(world: &World) -> Vec<String> {
+    let before = world.served().len();
+    let status = status(world, &[]);
+    for name in ["web-1", "db-1"] {
+        let host = host(&status, name).expect("there");
+        assert_eq!((&host["key"], &host["report"]["runs"]["serial"]), (&"pinned".into(), &1.into()), "{host}");
+    }
+    let log = world.served();
+    let asked = log[before..].lines().filter_map(|line| line.split_once(" GET /")?.1.split_once(' '));
+    let asked = asked.filter(|(path, _)| path.starts_with("assignments/") || path.starts_with("reports/"));
+    let mut paths: Vec<_> = asked.filter(|(path, _)| !path.ends_with('/')).map(|(path, _)| path.to_owned()).collect();
+    paths.sort_unstable();
+    paths
+}
+
+#[test]
+fn only_what_has_changed_is_read_again_and_only_what_was_signed_is_believed() {
+    let mut world = World::new(&Kind::Served);
+    let token = |host: &str| format!("the-token-of-{host}-0123456789");
+    world.serve_hosts(&format!("web-1 {}\ndb-1 {}\n", token("web-1"), token("db-1")));
+    world.publish();
+    let agents = two_hosts(&world);
+    for (agent, host) in agents.iter().zip(["web-1", "db-1"]) {
+        let file = agent.path("token");
+        npc_core::files::write_atomically(&file, token(host).as_bytes(), 0o600).expect("written");
+        agent.add_settings(&format!("store_token_file = \"{}\"", file.display()));
+    }
+    let running = agents.each_ref().map(Agent::start);
+    for name in ["web-1", "db-1"] {
+        is(&world, name, "current");
+    }
+    world.in_fleet(&["repoint", "web-1", "db-1", "--remote", "prod"]).works();
+    for agent in running {
+        agent.stop();
+    }
+    let all = ["assignments/db-1.json", "assignments/web-1.json", "reports/db-1.json", "reports/web-1.json"];
+    let documents = world.path("home/.cache/npc/documents");
+    fs::remove_dir_all(&documents).expect("there is a cache");
+    assert_eq!(reads(&world), all);
+    assert_eq!(reads(&world), [""; 0]);
+    world.in_fleet(&["hosts", "pause", "web-1"]).works();
+    assert_eq!(reads(&world), ["assignments/web-1.json"]);
+    assert_eq!(reads(&world), [""; 0]);
+
+    let file = fs::read_dir(&documents).expect("there").next().expect("a file").expect("listed").path();
+    let remembered = fs::read(&file).expect("read");
+    let signature = remembered.windows(7).position(|bytes| bytes == b"\"sig\":\"").expect("signed") + 7;
+    let mut forged = remembered.clone();
+    forged[signature] = if forged[signature] == b'A' { b'B' } else { b'A' };
+    fs::write(&file, forged).expect("written");
+    assert_eq!(reads(&world).len(), 1, "what is not believed is read from the store");
+    assert_eq!(reads(&world), [""; 0], "and remembered rightly");
+    fs::write(&file, "not a cache").expect("written");
+    assert_eq!(reads(&world), all);
+}

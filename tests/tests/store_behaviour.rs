@@ -22,6 +22,7 @@ macro_rules! all_behaviours {
             a_document_is_written_once => documents,
             a_listing_has_what_begins_with_its_prefix => listed,
             a_listing_says_when_objects_were_last_written => dated,
+            a_listing_says_which_version_objects_have => versioned,
             large_objects_are_resumed_and_checked => large,
             no_write_is_lost_among_writers => contended;
             $make

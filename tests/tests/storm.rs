@@ -88,7 +88,8 @@ const STORMS: [&Mix; 9] = [
 fn hasty() -> Options {
     let (first_pause, longest_pause) = (Duration::from_millis(2), Duration::from_millis(20));
     let retries = Retries { attempts: 3, first_pause, longest_pause };
-    Options { token: None, retries, patience: Patience { connect: Duration::from_secs(5), stall: PATIENCE } }
+    let patience = Patience { connect: Duration::from_secs(5), stall: PATIENCE };
+    Options { retries, patience, ..Options::default() }
 }
 
 /// How long a poller puts up with silence: longer than a busy machine takes to answer, and so the dearest of all faults.

@@ -152,7 +152,7 @@ impl Asked {
         let pause = Duration::from_millis(2);
         let retries = Retries { attempts: 3, first_pause: pause, longest_pause: pause };
         let patience = Patience { connect: Duration::from_secs(5), stall: Duration::from_secs(3) };
-        let store = open(&settings.store, Options { token: None, retries, patience }).await.expect("a store");
+        let store = open(&settings.store, Options { retries, patience, ..Options::default() }).await.expect("a store");
         let pace = Pace::every(settings.poll_interval);
         let told = Told::open(&state, &replay.floors, settings.assignment.clone(), settings.following.clone());
         let poller = Poller::new(store, settings.anchor.clone(), told, Names::Anything, pace);

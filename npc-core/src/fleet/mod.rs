@@ -1,5 +1,6 @@
 //! A fleet as its operators see it: one store, and the newest trust that could be verified in it.
 
+mod memory;
 mod reports;
 mod rollouts;
 
@@ -9,14 +10,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-pub use self::reports::{KeyStanding, Reported};
+pub use self::memory::Memory;
+pub use self::reports::{Inquiry, KeyStanding, Reported};
 pub use self::rollouts::Intended;
 
 use crate::Timestamp;
 use crate::document::{Assignment, Body, RemoteState, Serial};
 use crate::layout;
+use crate::layout::ObjectKey;
 use crate::name::{AssignmentName, RemoteName};
-use crate::store::{ETag, Listed, Store, StoreError, read_if_present};
+use crate::store::{Answer, ETag, Fault, Listed, Read, Store, StoreError, read_if_present};
 use crate::trust::walk::{self, WalkError};
 use crate::trust::{Anchor, Floors, Refusal, Subject, Trusted, Verified, verify};
 
@@ -30,6 +33,8 @@ pub struct Fleet {
     pub store: Arc<dyn Store>,
     /// Who may sign what.
     pub trusted: Trusted,
+    /// What was read before.
+    pub memory: Arc<Memory>,
 }
 
 /// What lies at a remote's pointer.
@@ -66,7 +71,13 @@ impl Fleet {
     pub async fn open(store: Arc<dyn Store>, anchor: &Anchor) -> Result<Self, WalkError> {
         let first = walk::first(&*store, anchor).await?;
         let trusted = walk::newest(&*store, first).await?;
-        Ok(Self { store, trusted })
+        Ok(Self { store, trusted, memory: Arc::default() })
+    }
+
+    /// The same fleet, of which so much is remembered.
+    #[must_use]
+    pub fn remembering(self, memory: Memory) -> Self {
+        Self { memory: Arc::new(memory), ..self }
     }
 
     /// Reads the remote's current release; none where the remote has never been published to.
@@ -111,7 +122,7 @@ impl Fleet {
 
     /// The names of all remotes, removed ones included.
     pub async fn remotes(&self) -> Result<Vec<RemoteName>, StoreError> {
-        Ok(names(&self.store.list(layout::REMOTES).await?))
+        Ok(names(self.store.list(layout::REMOTES).await?).map(|(name, _)| name).collect())
     }
 
     /// Reads an assignment; none where there has never been one.
@@ -125,20 +136,15 @@ impl Fleet {
         Assigned { state: self.verify(Subject::Assignment(name), &bytes), etag, bytes }
     }
 
-    /// The names of all assignments, removed ones included.
-    pub async fn assignments(&self) -> Result<Vec<AssignmentName>, StoreError> {
-        Ok(names(&self.store.list(layout::ASSIGNMENTS).await?))
-    }
-
-    /// Reads every assignment, removed ones included.
+    /// Reads every assignment, removed ones included, as of one listing: what is remembered is not read again.
     pub async fn all_assignments(&self) -> Result<Vec<(AssignmentName, Assigned)>, StoreError> {
-        let judge = &Arc::new(self.clone());
-        let read = self.assignments().await?.into_iter().map(async |name| {
-            let Some((bytes, etag)) = read_if_present(&*self.store, &layout::assignment(&name)).await? else {
-                return Ok(None);
-            };
-            let judge = Arc::clone(judge);
-            Ok(Some(aside(move || (name.clone(), judge.judge_assignment(&name, bytes, etag))).await))
+        let fleet = &Arc::new(self.clone());
+        let listed = names::<AssignmentName>(self.list(layout::ASSIGNMENTS).await?);
+        let read = listed.map(|(name, object)| async move {
+            let (fleet, judged) = (Arc::clone(fleet), name.clone());
+            let judge = move |bytes, etag| fleet.judge_assignment(&judged, bytes, etag);
+            let found = self.known_or_read(&object.key, object.etag.as_ref(), Read::DOCUMENT, judge).await?;
+            Ok(found.map(|assigned| (name, assigned)))
         });
         stream::iter(read).buffered(CONCURRENT).try_filter_map(async |found| Ok(found)).try_collect().await
     }
@@ -152,12 +158,66 @@ impl Fleet {
         stream::iter(read).buffered(CONCURRENT).try_filter_map(async |found| Ok(found)).try_collect().await
     }
 
+    /// Lists a folder, and forgets what is there no longer.
+    async fn list(&self, folder: &'static str) -> Result<Vec<Listed>, StoreError> {
+        let listed = self.store.list(folder).await?;
+        let memory = Arc::clone(&self.memory);
+        Ok(aside(move || {
+            memory.keep_only(folder, &listed);
+            listed
+        })
+        .await)
+    }
+
+    /// Reads a document and has it judged; none where there is none. If a listing has just said its version, and that is
+    /// remembered and believed, it is not read.
+    async fn known_or_read<J: Judged>(
+        &self,
+        key: &ObjectKey,
+        listed: Option<&ETag>,
+        read: Read<'_>,
+        judge: impl Fn(Bytes, Option<ETag>) -> J + Clone + Send + 'static,
+    ) -> Result<Option<J>, StoreError> {
+        if let Some(etag) = listed
+            && let Some(bytes) = self.memory.recall(key, etag)
+        {
+            let (judge, etag) = (judge.clone(), etag.clone());
+            let judged = aside(move || judge(bytes, Some(etag))).await;
+            if judged.is_believed() {
+                return Ok(Some(judged));
+            }
+        }
+        let (bytes, etag) = match self.store.read(key, read).await {
+            Ok(Answer::Found { bytes, etag, .. }) => (bytes, etag),
+            Ok(Answer::Unchanged { .. }) => return Ok(None),
+            Err(error) if error.fault == Fault::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        // By the version that came with it: it may have changed since it was listed.
+        if let (Some(_), Some(etag)) = (listed, &etag) {
+            self.memory.learn(key, etag.clone(), bytes.clone());
+        }
+        Ok(Some(aside(move || judge(bytes, etag)).await))
+    }
+
     fn verify<B: Body>(&self, subject: Subject<'_>, bytes: &[u8]) -> Result<Verified<B>, Refusal> {
         let as_of = |now| verify(bytes, subject, &self.trusted, &Floors::default(), now);
         as_of(Timestamp::MIN).or_else(|refusal| match refusal {
             Refusal::ClockSkew { created, .. } => as_of(created),
             other => Err(other),
         })
+    }
+}
+
+/// What is believed or not.
+trait Judged: Send + 'static {
+    /// Whether it is.
+    fn is_believed(&self) -> bool;
+}
+
+impl Judged for Assigned {
+    fn is_believed(&self) -> bool {
+        self.state.is_ok()
     }
 }
 
@@ -169,7 +229,8 @@ async fn aside<T: Send + 'static>(judge: impl FnOnce() -> T + Send + 'static) ->
     }
 }
 
-/// The names of the documents in a listing.
-fn names<N: FromStr>(listed: &[Listed]) -> Vec<N> {
-    listed.iter().filter_map(|object| object.key.file_name().strip_suffix(".json")?.parse().ok()).collect()
+/// The documents in a listing, by name.
+fn names<N: FromStr>(listed: Vec<Listed>) -> impl Iterator<Item = (N, Listed)> {
+    let name = |object: &Listed| object.key.file_name().strip_suffix(".json")?.parse().ok();
+    listed.into_iter().filter_map(move |object| Some((name(&object)?, object)))
 }

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::{CONCURRENT, Fleet, aside, names};
+use super::{CONCURRENT, Fleet, Judged, names};
 use crate::document::{Document, Report};
 use crate::envelope::Envelope;
 use crate::key::PublicKey;
 use crate::layout;
 use crate::limits;
 use crate::name::HostName;
-use crate::store::{Answer, Fault, Read, StoreError};
+use crate::store::{ETag, Fault, Read, StoreError};
 use crate::trust::{Floors, Refusal, Subject, Verified, verify};
 
 /// What lies at the place of a report.
@@ -27,6 +27,23 @@ pub struct Reported {
     pub claimed: Option<PublicKey>,
     /// Whether that is the key that the host is known by.
     pub key: KeyStanding,
+}
+
+/// Whose report is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Inquiry<'a> {
+    /// The host.
+    pub host: &'a HostName,
+    /// The key that it is known by.
+    pub pinned: Option<&'a PublicKey>,
+    /// The version that a listing has just given its report: if that is remembered, it is not read again.
+    pub listed: Option<&'a ETag>,
+}
+
+impl Judged for Reported {
+    fn is_believed(&self) -> bool {
+        self.state.is_ok()
+    }
 }
 
 /// How the key of a report is known.
@@ -43,38 +60,35 @@ pub enum KeyStanding {
 impl Fleet {
     /// Reads what a host says of itself; none where it has never said anything. `pinned` is the key that it is known by.
     pub async fn report(&self, host: &HostName, pinned: Option<&PublicKey>) -> Result<Option<Reported>, StoreError> {
-        let found = self.report_bytes(host).await?;
-        Ok(found.map(|found| found.map_or_else(Reported::too_large, |bytes| self.judge_report(host, pinned, &bytes))))
+        self.inquire(&Arc::new(self.clone()), Inquiry { host, pinned, listed: None }).await
     }
 
-    /// The bytes at the place of a report; within them none where they are too many.
-    async fn report_bytes(&self, host: &HostName) -> Result<Option<Option<Bytes>>, StoreError> {
+    /// Reads a report, which `judge` judges elsewhere.
+    async fn inquire(&self, judge: &Arc<Self>, inquiry: Inquiry<'_>) -> Result<Option<Reported>, StoreError> {
         let read = Read { limit: limits::REPORT_BYTES, ..Read::DOCUMENT };
-        match self.store.read(&layout::report(host), read).await {
-            Ok(Answer::Found { bytes, .. }) => Ok(Some(Some(bytes))),
-            Ok(Answer::Unchanged { .. }) => Ok(None),
-            Err(error) if error.fault == Fault::NotFound => Ok(None),
-            Err(error) if error.fault == Fault::TooLarge => Ok(Some(None)),
-            Err(error) => Err(error),
+        let key = layout::report(inquiry.host);
+        let (judge, host, pinned) = (Arc::clone(judge), inquiry.host.clone(), inquiry.pinned.cloned());
+        let judged = move |bytes: Bytes, _| judge.judge_report(&host, pinned.as_ref(), &bytes);
+        match self.known_or_read(&key, inquiry.listed, read, judged).await {
+            Err(error) if error.fault == Fault::TooLarge => Ok(Some(Reported::too_large())),
+            found => found,
         }
     }
 
-    /// The names of all hosts that have ever reported.
-    pub async fn reporting_hosts(&self) -> Result<Vec<HostName>, StoreError> {
-        Ok(names(&self.store.list(layout::REPORTS).await?))
+    /// All hosts that have ever reported, and the versions of their reports, if the store tells.
+    pub async fn reporting_hosts(&self) -> Result<Vec<(HostName, Option<ETag>)>, StoreError> {
+        Ok(names(self.list(layout::REPORTS).await?).map(|(host, object)| (host, object.etag)).collect())
     }
 
-    /// Reads the reports of many hosts, each with the key that it is known by.
+    /// Reads the reports of many hosts.
     pub async fn reports<'a>(
         &self,
-        hosts: impl IntoIterator<Item = (&'a HostName, Option<&'a PublicKey>)>,
+        inquiries: impl IntoIterator<Item = Inquiry<'a>>,
     ) -> Result<Vec<(HostName, Reported)>, StoreError> {
         let judge = &Arc::new(self.clone());
-        let read = hosts.into_iter().map(|(host, pinned)| async move {
-            let Some(found) = self.report_bytes(host).await? else { return Ok(None) };
-            let Some(bytes) = found else { return Ok(Some((host.clone(), Reported::too_large()))) };
-            let (judge, host, pinned) = (Arc::clone(judge), host.clone(), pinned.cloned());
-            Ok(Some(aside(move || (host.clone(), judge.judge_report(&host, pinned.as_ref(), &bytes))).await))
+        let read = inquiries.into_iter().map(|inquiry| async move {
+            let found = self.inquire(judge, inquiry).await?;
+            Ok(found.map(|reported| (inquiry.host.clone(), reported)))
         });
         stream::iter(read).buffered(CONCURRENT).try_filter_map(async |found| Ok(found)).try_collect().await
     }

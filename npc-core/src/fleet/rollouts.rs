@@ -27,8 +27,8 @@ impl Fleet {
 
     /// Reads the intents of all rollouts, ended ones included.
     pub async fn rollouts(&self) -> Result<Vec<(RolloutName, Intended)>, StoreError> {
-        let listed: Vec<RolloutName> = names(&self.store.list(layout::ROLLOUTS).await?);
-        let read = listed.into_iter().map(async |name| Ok(self.rollout(&name).await?.map(|intended| (name, intended))));
+        let listed = names::<RolloutName>(self.store.list(layout::ROLLOUTS).await?);
+        let read = listed.map(async |(name, _)| Ok(self.rollout(&name).await?.map(|intended| (name, intended))));
         stream::iter(read).buffered(CONCURRENT).try_filter_map(async |found| Ok(found)).try_collect().await
     }
 }

@@ -75,15 +75,15 @@ impl fmt::Debug for Token {
 struct ListedObject {
     key: String,
     size: u64,
-    /// As RFC 3339 has it. Older servers do not say it, and what cannot be read is not known either.
-    #[serde(default)]
+    /// As RFC 3339 has it. Older servers say neither this nor the version, and what cannot be read is not known either.
     modified: Option<String>,
+    etag: Option<String>,
 }
 
 impl ListedObject {
     fn parse(self) -> Result<Listed, ObjectKeyError> {
         let modified = self.modified.and_then(|time| time.parse().ok());
-        Ok(Listed { key: self.key.parse()?, size: self.size, modified })
+        Ok(Listed { key: self.key.parse()?, size: self.size, modified, etag: self.etag.and_then(ETag::new) })
     }
 }
 
@@ -124,7 +124,7 @@ impl HttpStore {
             .connect_timeout(options.patience.connect)
             .redirect(redirect::Policy::limited(5))
             .https_only(base.scheme() == "https")
-            .pool_max_idle_per_host(1)
+            .pool_max_idle_per_host(options.connections.0)
             .build()
             .expect("a client without exotic options can be built");
         Ok(Self {
@@ -386,12 +386,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_listing_that_says_no_times_or_none_that_can_be_read_is_a_listing() {
+    fn a_listing_that_says_no_times_and_versions_or_none_that_can_be_read_is_a_listing() {
         let text = r#"[{"key":"archives/a","size":1},{"key":"archives/b","size":2,"modified":null},
             {"key":"archives/c","size":3,"modified":"yesterday"},
-            {"key":"archives/d","size":4,"modified":"2026-01-01T00:00:00Z","more":true}]"#;
+            {"key":"archives/d","size":4,"modified":"2026-01-01T00:00:00Z","etag":"\"1\"","more":true},
+            {"key":"archives/e","size":5,"etag":""}]"#;
         let objects: Vec<ListedObject> = serde_json::from_str(text).expect("a listing");
-        let listed: Vec<_> = objects.into_iter().map(|object| object.parse().expect("keys").modified).collect();
-        assert_eq!(listed, [None, None, None, Some("2026-01-01T00:00:00Z".parse().expect("a time"))]);
+        let known = |listed: Listed| (listed.modified, listed.etag.map(|etag| etag.to_string()));
+        let known: Vec<_> = objects.into_iter().map(|object| known(object.parse().expect("keys"))).collect();
+        let dated = (Some("2026-01-01T00:00:00Z".parse().expect("a time")), Some("\"1\"".to_owned()));
+        assert_eq!(known, [(None, None), (None, None), (None, None), dated, (None, None)]);
     }
 }

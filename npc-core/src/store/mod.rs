@@ -127,6 +127,8 @@ pub struct Listed {
     pub size: u64,
     /// When it was last written, by the store's own clock, if the store tells.
     pub modified: Option<Timestamp>,
+    /// Its version, if the store tells.
+    pub etag: Option<ETag>,
 }
 
 /// A body as it arrives.
@@ -181,6 +183,20 @@ pub struct Options {
     pub retries: Retries,
     /// How long to put up with silence.
     pub patience: Patience,
+    /// How many connections to keep open for later requests.
+    pub connections: Connections,
+}
+
+/// How many connections to a store are kept open between requests. Requests beyond these at the same time open, and close,
+/// one each, which on a network costs more than the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connections(pub usize);
+
+impl Default for Connections {
+    /// Enough for a host, which asks for one thing at a time.
+    fn default() -> Self {
+        Self(1)
+    }
 }
 
 /// How long to put up with silence.

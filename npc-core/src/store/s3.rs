@@ -70,7 +70,7 @@ impl S3Store {
         let (retries, patience) = (options.retries, options.patience);
         let http = Builder::new()
             .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
-            .pool_max_idle_per_host(1)
+            .pool_max_idle_per_host(options.connections.0)
             .build_https();
         let retry = RetryConfig::standard()
             .with_max_attempts(retries.attempts)
@@ -324,7 +324,7 @@ impl Store for S3Store {
                 let size = object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0);
                 if let Some(key) = key.and_then(|key| key.parse().ok()) {
                     let modified = object.last_modified.as_ref().and_then(timestamp);
-                    found.push(Listed { key, size, modified });
+                    found.push(Listed { key, size, modified, etag: object.e_tag.and_then(ETag::new) });
                 }
             }
             if found.len() > limits::LISTED_OBJECTS {

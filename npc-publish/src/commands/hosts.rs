@@ -159,7 +159,7 @@ fn present(following: Following) -> Assignment {
 /// What machines that are gone said of themselves.
 async fn forget(session: &Session, hosts: &[HostName], dry_run: bool) -> Result<(), Failure> {
     let reporting = session.fleet.reporting_hosts().await?;
-    if let Some(stranger) = hosts.iter().find(|host| !reporting.contains(host)) {
+    if let Some(stranger) = hosts.iter().find(|host| !reporting.iter().any(|(name, _)| name == *host)) {
         return Err(Failure::usage(format!("`{stranger}` has never reported"))
             .hint("`npc-publish status` lists who has; nothing was removed"));
     }

@@ -61,7 +61,7 @@ pub(crate) fn check<'a>(
 pub(crate) async fn check_followers(session: &Session, remote: &RemoteName) -> Result<(), Failure> {
     let read = async {
         let hosts = session.fleet.reporting_hosts().await?;
-        reports(&session.fleet, &hosts.into_iter().take(READ).collect()).await
+        reports(&session.fleet, &hosts.into_iter().take(READ).map(|(host, _)| host).collect()).await
     };
     let heard = match read.await {
         Ok(heard) => heard,

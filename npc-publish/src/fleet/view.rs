@@ -1,10 +1,11 @@
 //! Reading everything that is known of the fleet.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use npc_core::document::{Following, Metadata, Release, RemoteState, Serial, Source, Standing as State};
-use npc_core::fleet::{Assigned, CONCURRENT, Fleet, Pointer, Reported};
+use npc_core::fleet::{Assigned, CONCURRENT, Fleet, Inquiry, Memory, Pointer, Reported};
 use npc_core::key::PublicKey;
 use npc_core::name::{AssignmentName, ConfigurationName, HostName, RemoteName};
 use npc_core::store::StoreError;
@@ -41,11 +42,23 @@ impl View {
         let assignments: BTreeMap<_, _> =
             assignments.into_iter().map(|(name, assigned)| (name, told(&assigned))).collect();
         let pinned = pinned(fleet, &assignments).await?;
-        let known = reporting.iter().map(|host| (host, pinned_key(&assignments, host)));
-        let reports = fleet.reports(known).await?;
+        let inquiries = reporting.iter().map(|(host, version)| Inquiry {
+            host,
+            pinned: pinned_key(&assignments, host),
+            listed: version.as_ref(),
+        });
+        let reports = fleet.reports(inquiries).await?;
+        let remembering = tokio::task::spawn_blocking({
+            let memory = Arc::clone(&fleet.memory);
+            move || remember(&memory)
+        });
         let remotes = remotes.into_iter().map(|(name, pointer)| (name, held(pointer))).collect();
         let mut view = Self { now, hosts: BTreeMap::new(), assignments, remotes, pinned };
         view.meet(reports);
+        // A process that ended sooner would leave half of a file behind.
+        if let Err(failure) = remembering.await {
+            std::panic::resume_unwind(failure.into_panic());
+        }
         Ok(view)
     }
 
@@ -134,6 +147,13 @@ impl View {
     }
 }
 
+/// It only saves reading the same again, so that it cannot be written is worth no more than a debug message.
+fn remember(memory: &Memory) {
+    if let Err(error) = memory.save() {
+        tracing::debug!(%error, "cannot remember what was read");
+    }
+}
+
 /// The name of the assignment that a host asks for unless it is told another's.
 pub(crate) fn own_assignment(host: &HostName) -> AssignmentName {
     host.as_str().parse().expect("hosts and assignments have one grammar")
@@ -162,7 +182,8 @@ pub(crate) async fn reports(fleet: &Fleet, hosts: &BTreeSet<HostName>) -> Result
         Ok((name, assigned.map_or(Told::Nothing, |assigned| told(&assigned))))
     });
     let assignments = stream::iter(read).buffered(CONCURRENT).try_collect().await?;
-    let reported = fleet.reports(hosts.iter().map(|host| (host, pinned_key(&assignments, host)))).await?;
+    let inquiry = |host| Inquiry { host, pinned: pinned_key(&assignments, host), listed: None };
+    let reported = fleet.reports(hosts.iter().map(inquiry)).await?;
     Ok(reported.into_iter().map(|(host, reported)| (host, Heard::from(reported))).collect())
 }
 

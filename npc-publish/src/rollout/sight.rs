@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use npc_core::fleet::{CONCURRENT, Fleet};
+use npc_core::fleet::{CONCURRENT, Fleet, Inquiry};
 use npc_core::name::{AssignmentName, HostName};
 use npc_core::store::StoreError;
 
@@ -23,7 +23,8 @@ pub(crate) async fn look(fleet: &Fleet, course: &Course) -> Result<Sight, StoreE
     let keys = keys.flat_map(|(member, told)| {
         let pinned = told.following().and_then(|following| following.report_key.as_ref());
         let is_its_own = |host: &HostName| own_assignment(host) == member.assignment;
-        member.hosts.iter().map(move |host| (host, pinned.filter(|_| is_its_own(host))))
+        let inquiry = move |host| Inquiry { host, pinned: pinned.filter(|_| is_its_own(host)), listed: None };
+        member.hosts.iter().map(inquiry)
     });
     let reported = fleet.reports(keys).await?;
     let mut reported: BTreeMap<_, _> =

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use npc_core::document::{Assignment, Following, Member, Orders, Placement, Reboot};
-use npc_core::fleet::Assigned;
+use npc_core::fleet::{Assigned, Inquiry};
 use npc_core::name::{AssignmentName, HostName, RemoteName};
 
 use super::course::Course;
@@ -50,7 +50,8 @@ impl Operator<'_> {
         names: &[AssignmentName],
     ) -> Result<BTreeMap<AssignmentName, npc_core::key::PublicKey>, Failure> {
         let hosts: Vec<HostName> = names.iter().filter_map(|name| name.as_str().parse().ok()).collect();
-        let reported = self.session.fleet.reports(hosts.iter().map(|host| (host, None))).await?;
+        let reported =
+            self.session.fleet.reports(hosts.iter().map(|host| Inquiry { host, pinned: None, listed: None })).await?;
         let own = reported.into_iter().filter(|(_, reported)| reported.state.is_ok());
         Ok(own.filter_map(|(host, reported)| Some((own_assignment(&host), reported.claimed?))).collect())
     }

@@ -14,7 +14,7 @@ use npc_core::digest::Hashing;
 use npc_core::layout::{self, ObjectKey};
 use npc_core::limits;
 use npc_core::store::{ETag, Fault, Listed, PREFER, PREFERENCE_APPLIED, Precondition, Store as _};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 use tokio_util::io::ReaderStream;
 
@@ -272,7 +272,7 @@ async fn remove(server: &Server, headers: &HeaderMap, path: &str) -> Result<Resp
     })
 }
 
-async fn list(server: &Server, headers: &HeaderMap, prefix: &str) -> Result<Response, Refused> {
+async fn list(server: &Arc<Server>, headers: &HeaderMap, prefix: &str) -> Result<Response, Refused> {
     admit(server, headers, Act::List)?;
     let safe = prefix.split('/').all(|segment| !segment.starts_with('.'));
     if !safe || prefix.is_empty() {
@@ -282,9 +282,15 @@ async fn list(server: &Server, headers: &HeaderMap, prefix: &str) -> Result<Resp
         tracing::error!(error = &error as &dyn std::error::Error, "cannot list");
         (StatusCode::INTERNAL_SERVER_ERROR, "the store's directory failed")
     })?;
-    let value =
-        |object: &Listed| json!({ "key": object.key.as_str(), "size": object.size, "modified": object.modified });
-    let objects: Vec<_> = listed.iter().map(value).collect();
+    let objects: Vec<_> =
+        off_the_reactor(server, move |server| listed.iter().map(|object| described(server, object)).collect()).await?;
     let body = serde_json::to_vec(&objects).expect("text and numbers are valid JSON");
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// An object as listings have it. What never changes needs no version, and archives would take long to hash.
+fn described(server: &Server, object: &Listed) -> io::Result<Value> {
+    let etag = if object.key.is_immutable() { None } else { server.versions.of(&server.store, &object.key)? };
+    let etag = etag.as_ref().map(ETag::as_str);
+    Ok(json!({ "key": object.key.as_str(), "size": object.size, "modified": object.modified, "etag": etag }))
 }
