@@ -244,6 +244,9 @@ fn a_rollout_is_aborted_with_its_hosts_where_they_are_or_where_they_were() {
     story.world.in_fleet(&["repoint", "b-2", "--remote", "next"]).fails(2, &["`b-2` is in wave 3 of rollout `next-1`"]);
     let another = ["rollout", "start", "--to", "next", "--hosts", "b-*"];
     story.world.in_fleet(&another).fails(2, &["`b-1` is in wave 3 of rollout `next-1`"]);
+    let forced = ["repoint", "b-2", "--remote", "prod", "--force"];
+    assert!(story.world.in_fleet(&forced).works().contains("b-2: "));
+    assert_eq!(story.reached("b-2"), "left", "the driver does not take it back");
     story.world.in_fleet(&["rollout", "abort"]).works();
     assert_eq!(driver.wait().code(), Some(5), "{}", driver.words());
     let assigned = story.world.in_fleet(&["hosts", "--json"]).works();

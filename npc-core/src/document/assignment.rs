@@ -68,6 +68,9 @@ pub struct Placement {
     /// Seconds between reports as long as the rollout waits for the host; clamped by the agent to 5 s – 30 min.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heartbeat: Option<u64>,
+    /// Whether somebody has taken it out of the rollout since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left: bool,
 }
 
 /// Orders that act once.

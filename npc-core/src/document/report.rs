@@ -89,6 +89,13 @@ impl Report {
     }
 }
 
+impl Outcome {
+    /// Whether it was about this release. What names no remote was written down by an earlier version, and may have been.
+    pub fn is_about(&self, remote: &RemoteName, serial: Serial) -> bool {
+        self.serial == Some(serial) && self.remote.as_ref().is_none_or(|named| named == remote)
+    }
+}
+
 impl Body for Report {
     const KIND: Kind = Kind::Report;
 }
@@ -168,7 +175,10 @@ pub struct Quarantined {
 pub struct Outcome {
     /// When.
     pub at: Timestamp,
-    /// The release it was about, where there was one.
+    /// The remote of the release it was about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<RemoteName>,
+    /// The serial of that release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serial: Option<Serial>,
     /// What happened.

@@ -19,7 +19,9 @@ use crate::fleet::amend::{Amending, plan};
 use crate::fleet::host::Heard;
 use crate::fleet::selector::Strangers;
 use crate::fleet::standing::STEADY;
+use crate::fleet::taken::Taken;
 use crate::fleet::{Host, Standing, View};
+use crate::rollout::begin::shortened;
 use crate::rollout::reboots::{Batch, Candidate, limits, next};
 use crate::session::Session;
 
@@ -36,9 +38,10 @@ pub(crate) async fn reboot(arguments: cli::Reboot) -> Result<(), Failure> {
     amending.authorise()?;
     let view = View::read(&session.fleet, Timestamp::now()).await?;
     let hosts = chosen(&view, &arguments)?;
+    Taken::read(&session).await?.spare_hosts(&view, &hosts)?;
     let mut ahead: BTreeMap<HostName, Awaited<'_>> =
         hosts.iter().map(|host| Ok((host.name.clone(), Awaited::of(host)?))).collect::<Result<_, Failure>>()?;
-    let limits = limits(hosts.iter().map(|host| &host.metadata));
+    let limits = limits(view.hosts.values().map(|host| &host.metadata));
     let out = silent(&view);
     let mut begun = false;
     while let Some(batch) = next(candidates(&ahead), &limits, out.clone(), arguments.max_unavailable.get()) {
@@ -55,6 +58,12 @@ pub(crate) async fn reboot(arguments: cli::Reboot) -> Result<(), Failure> {
         for (host, _) in &batch.hosts {
             ahead.remove(host);
         }
+    }
+    if !ahead.is_empty() {
+        let left: Vec<_> = ahead.keys().map(HostName::as_str).collect();
+        let words = format!("not told, since too many hosts of their groups are silent: {}", shortened(&left));
+        return Err(Failure::new(Exit::Unwell, words)
+            .hint("`npc-publish status` shows which; `hosts forget` those that are gone"));
     }
     if !begun {
         console::say("no host needs a reboot");
@@ -78,6 +87,10 @@ impl<'a> Awaited<'a> {
         };
         if host.told.following().is_none() {
             return Err(unassigned(&host.assignment));
+        }
+        if host.standing == Standing::Paused || host.told.following().is_some_and(|following| following.paused) {
+            return Err(Failure::usage(format!("`{}` is paused: it would not obey", host.name))
+                .hint(format!("`npc-publish hosts resume {}`, or leave it out with --except", host.assignment)));
         }
         let is_heard = !matches!(host.standing, Standing::Silent(_) | Standing::Unknown | Standing::Refused(_));
         let report = host.heard.report().filter(|_| is_heard).ok_or_else(unknown)?;

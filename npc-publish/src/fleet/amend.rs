@@ -162,9 +162,12 @@ impl Amending<'_> {
     }
 
     /// Writes the changes, and says each.
-    pub(crate) async fn carry_out(&self, changes: Vec<Change>) -> Result<(), Failure> {
-        if !self.force {
-            Taken::read(self.session).await?.spare(&changes)?;
+    pub(crate) async fn carry_out(&self, mut changes: Vec<Change>) -> Result<(), Failure> {
+        let taken = Taken::read(self.session).await?;
+        if self.force {
+            taken.mark(&mut changes);
+        } else {
+            taken.spare(&changes)?;
         }
         if self.dry_run {
             return changes.iter().try_for_each(|change| console::data(change.words()));

@@ -166,6 +166,8 @@ pub(crate) struct Wanted {
 /// The release that a host should run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct WantedRelease {
+    /// The remote that has it.
+    pub(crate) remote: RemoteName,
     /// Its serial.
     pub(crate) serial: Serial,
     /// The digest of its payload.

@@ -134,7 +134,7 @@ pub(crate) fn failure(wanted: &WantedRelease, report: &Report) -> Option<Problem
     if let Some(entry) = quarantined {
         return Some(Problem { kind: entry.kind.clone(), message: entry.message.clone() });
     }
-    let last = report.outcomes.first().filter(|last| last.serial == Some(wanted.serial))?;
+    let last = report.outcomes.first().filter(|last| last.is_about(&wanted.remote, wanted.serial))?;
     let has_failed = matches!(
         last.kind,
         OutcomeKind::Failed | OutcomeKind::RolledBack | OutcomeKind::Stranded | OutcomeKind::Refused

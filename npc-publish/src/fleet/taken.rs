@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
-use npc_core::document::{Following, Member, Rollout};
+use npc_core::document::{Assignment, Following, Member, Placement, Rollout};
 use npc_core::name::{AssignmentName, RolloutName};
 
-use super::View;
 use super::amend::Change;
 use super::host::Told;
+use super::{Host, View};
 use crate::console;
 use crate::failure::Failure;
 use crate::session::Session;
@@ -16,15 +15,9 @@ use crate::session::Session;
 /// The rollouts that are under way.
 #[derive(Debug)]
 pub(crate) struct Taken {
-    active: BTreeMap<RolloutName, Active>,
+    active: BTreeMap<RolloutName, Rollout>,
     /// Those that are known to have ended.
     ended: BTreeSet<RolloutName>,
-}
-
-#[derive(Debug)]
-struct Active {
-    said: Timestamp,
-    rollout: Rollout,
 }
 
 impl Taken {
@@ -34,8 +27,7 @@ impl Taken {
         for (id, intended) in session.fleet.rollouts().await? {
             match intended.state {
                 Ok(document) if document.body().state.is_active() => {
-                    let said = document.header().created;
-                    active.insert(id, Active { said, rollout: document.into_document().body });
+                    active.insert(id, document.into_document().body);
                 }
                 Ok(_) => drop(ended.insert(id)),
                 Err(refusal) => console::warn(format_args!(
@@ -60,6 +52,22 @@ impl Taken {
         members.try_for_each(|name| self.refuse_if_taken(name, said(name)))
     }
 
+    /// Refuses hosts that a rollout has taken, which reboots them itself where they need it.
+    pub(crate) fn spare_hosts(&self, view: &View, hosts: &[&Host]) -> Result<(), Failure> {
+        let said = |name| view.assignments.get(name).and_then(Told::following);
+        hosts.iter().try_for_each(|host| self.refuse_if_taken(&host.assignment, said(&host.assignment)))
+    }
+
+    /// Leaves a mark in assignments that are taken out of a rollout by force, so that its driver does not take them back.
+    pub(crate) fn mark(&self, changes: &mut [Change]) {
+        for change in changes.iter_mut().filter(|change| change.redirects()) {
+            let taken = self.takes(&change.name, change.before()).map(|(id, wave)| (id.clone(), wave));
+            if let (Some((id, wave)), Assignment::Present(says)) = (taken, &mut change.says) {
+                says.rollout = Some(Placement { id, wave, heartbeat: None, left: true });
+            }
+        }
+    }
+
     fn refuse_if_taken(&self, name: &AssignmentName, before: Option<&Following>) -> Result<(), Failure> {
         match self.takes(name, before) {
             None => Ok(()),
@@ -72,26 +80,27 @@ impl Taken {
     fn takes<'a>(&'a self, name: &AssignmentName, said: Option<&'a Following>) -> Option<(&'a RolloutName, u32)> {
         // One that cannot be read may still be under way.
         let placed = said.and_then(|following| following.rollout.as_ref());
-        if let Some(placed) = placed.filter(|placed| !self.ended.contains(&placed.id)) {
+        if let Some(placed) = placed.filter(|placed| !placed.left && !self.ended.contains(&placed.id)) {
             return Some((&placed.id, placed.wave));
         }
-        self.active.iter().find_map(|(id, active)| {
+        self.active.iter().find_map(|(id, rollout)| {
             let is_member = |member: &Member| member.assignment == *name && member.is_before(said);
-            let wave = active.rollout.waves.iter().position(|wave| wave.iter().any(is_member))?;
+            let wave = rollout.waves.iter().position(|wave| wave.iter().any(is_member))?;
             Some((id, u32::try_from(wave + 1).unwrap_or(u32::MAX)))
         })
     }
 
-    /// A rollout that began before the one called `id`, and has taken one of its members from the same place.
-    pub(crate) fn before(&self, id: &RolloutName) -> Option<(&RolloutName, &AssignmentName)> {
+    /// Another rollout that has taken one of the members of the one called `id`, from the same place.
+    pub(crate) fn beside(&self, id: &RolloutName) -> Option<(&RolloutName, &AssignmentName)> {
         let mine = self.active.get(id)?;
-        let earlier = self.active.iter().filter(|(other, active)| (active.said, *other) < (mine.said, id));
-        let members = || mine.rollout.waves.iter().flatten();
-        earlier.into_iter().find_map(|(other, active)| {
-            let theirs = active.rollout.waves.iter().flatten();
-            let both =
-                |their: &&Member| members().any(|my| my.assignment == their.assignment && my.before == their.before);
-            theirs.into_iter().find(both).map(|their| (other, &their.assignment))
+        let is_mine = |their: &&Member| {
+            let mut members = mine.waves.iter().flatten();
+            members.any(|my| my.assignment == their.assignment && my.before == their.before)
+        };
+        let mut others = self.active.iter().filter(|(other, _)| *other != id);
+        others.find_map(|(other, rollout)| {
+            let shared = rollout.waves.iter().flatten().find(is_mine)?;
+            Some((other, &shared.assignment))
         })
     }
 }

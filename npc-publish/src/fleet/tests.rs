@@ -30,6 +30,7 @@ fn serial(number: u64) -> Serial {
 /// `prod@2`, which came out ten minutes ago.
 fn wanted() -> WantedRelease {
     WantedRelease {
+        remote: "prod".parse().expect("a name"),
         serial: serial(2),
         digest: Digest::of(b"two"),
         created: ago(10),
@@ -120,7 +121,7 @@ fn older(report: &mut Report) {
 
 fn outcome(kind: OutcomeKind) -> Outcome {
     let (serial, error) = (Some(serial(2)), Some("build-failed".to_owned()));
-    Outcome { at: ago(1), serial, kind, error, message: "no space left".into(), log: None }
+    Outcome { at: ago(1), remote: None, serial, kind, error, message: "no space left".into(), log: None }
 }
 
 #[test]

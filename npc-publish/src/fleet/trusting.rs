@@ -13,13 +13,11 @@ use super::host::Heard;
 use super::view::reports;
 use crate::console;
 use crate::failure::{Exit, Failure};
+use crate::rollout::begin::shortened;
 use crate::session::Session;
 
 /// How many reports are read at most before publishing.
 const READ: usize = 256;
-
-/// How many hosts a sentence names.
-const NAMED: usize = 5;
 
 /// How a host goes by other keys than this store shows, if it does.
 fn estranged(trusted: &Trusted, header: &Header, report: &Report) -> Option<String> {
@@ -43,10 +41,8 @@ pub(crate) fn check<'a>(
         strange.extend(estranged(trusted, header, report).map(|how| (host, how)));
     }
     let Some((_, how)) = strange.first() else { return Ok(()) };
-    let names: Vec<_> = strange.iter().take(NAMED).map(|(host, _)| host.as_str()).collect();
-    let more = strange.len().saturating_sub(NAMED);
-    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-    let words = format!("hosts would refuse this: {}{more} trust {how}", names.join(", "));
+    let names: Vec<_> = strange.iter().map(|(host, _)| host.as_str()).collect();
+    let words = format!("hosts would refuse this: {} trust {how}", shortened(&names));
     if strange.len() < known {
         console::warn(words);
         return Ok(());

@@ -220,6 +220,7 @@ pub(crate) fn wanted_release(
 ) -> Result<WantedRelease, NoRelease> {
     let State::Present(release) = document.body() else { return Err(NoRelease::Removed) };
     let header = document.header();
+    let remote = header.name.parse().expect("it was verified as a remote's");
     let Release { archive, source, configurations, .. } = &**release;
     let system = configurations.get(configuration);
     if system.is_none() && !configurations.is_empty() {
@@ -231,6 +232,7 @@ pub(crate) fn wanted_release(
         systems.extend(system.out_path.clone());
     }
     Ok(WantedRelease {
+        remote,
         serial: header.serial,
         digest: document.digest(),
         created: header.created,

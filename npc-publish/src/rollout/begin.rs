@@ -83,7 +83,7 @@ pub(crate) fn rollout(
     trusting::check(&session.fleet.trusted, heard)?;
     let names = assignments_of(view, &hosts, arguments.force)?;
     let members: Vec<_> = names.iter().map(|name| member(view, name)).collect::<Result<_, _>>()?;
-    refuse_those_there(&arguments.to, &members)?;
+    refuse_those_there(&arguments.to, &members, brought)?;
     brought.check(&arguments.to, members.iter().map(|member| &member.configuration))?;
     warn_of_the_unwell(view, &members);
     let cli::Bounds { soak, timeout, max_failed, on_failure, reboot } = arguments.bounds;
@@ -141,7 +141,8 @@ fn member(view: &View, name: &AssignmentName) -> Result<Member, Failure> {
             .hint(format!("`npc-publish hosts resume {name}`, or leave it out with --except")));
     }
     // What a host says that it follows by its own settings counts for it, not for those that it shares an assignment with.
-    let wanted = hosts.iter().find_map(|host| host.wanted.as_ref());
+    let mut believable = hosts.iter().filter(|host| told.following().is_some() || !host.shares_its_assignment());
+    let wanted = believable.find_map(|host| host.wanted.as_ref());
     let before = wanted.map(|wanted| Before {
         remote: wanted.remote.clone(),
         configuration: wanted.configuration.clone(),
@@ -160,8 +161,10 @@ fn member(view: &View, name: &AssignmentName) -> Result<Member, Failure> {
 }
 
 /// Who follows the remote already gets every release of it at once.
-fn refuse_those_there(remote: &RemoteName, members: &[Member]) -> Result<(), Failure> {
-    let there = |member: &&Member| member.before.as_ref().is_some_and(|before| before.remote == *remote);
+fn refuse_those_there(remote: &RemoteName, members: &[Member], brought: &Brought) -> Result<(), Failure> {
+    let serial = brought.release().serial;
+    let is_there = |before: &Before| before.remote == *remote && before.pin.is_none_or(|pin| pin.serial == serial);
+    let there = |member: &&Member| member.before.as_ref().is_some_and(is_there);
     let there: Vec<_> = members.iter().filter(there).map(|member| member.assignment.as_str()).collect();
     if there.is_empty() {
         return Ok(());

@@ -60,7 +60,12 @@ impl Course {
 
     /// Whether an assignment was made by this rollout.
     pub(crate) fn has_placed(&self, following: &Following) -> bool {
-        following.rollout.as_ref().is_some_and(|place| place.id == self.id)
+        following.rollout.as_ref().is_some_and(|place| place.id == self.id && !place.left)
+    }
+
+    /// Whether an assignment says that somebody has taken it out of this rollout.
+    pub(crate) fn has_left(&self, following: &Following) -> bool {
+        following.rollout.as_ref().is_some_and(|place| place.id == self.id && place.left)
     }
 
     /// Whether an assignment was made by this rollout for this release.
@@ -84,7 +89,8 @@ impl Course {
 
     /// How many hosts of each group may be out of order at once: the least that any of its hosts says.
     pub(crate) fn limits(&self) -> BTreeMap<&str, usize> {
-        reboots::limits(self.members().map(|member| self.metadata(member)))
+        let configurations = self.release().into_iter().flat_map(|release| release.configurations.values());
+        reboots::limits(configurations.filter_map(|system| system.host.as_ref()))
     }
 
     /// The member that each host belongs to.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use npc_core::document::{Driver, OnFailure, Rollout, RolloutState};
-use npc_core::name::RolloutName;
+use npc_core::name::{AssignmentName, RolloutName};
 use tokio::time::Instant;
 
 use super::course::Course;
@@ -16,6 +16,7 @@ use super::next::Next;
 use super::reboots::Batch;
 use super::show::Display;
 use super::sight::look;
+use super::tell::Sweep;
 use crate::failure::{Exit, Failure};
 use crate::{console, interrupt};
 
@@ -27,6 +28,9 @@ const RENEWED_WITH: SignedDuration = SignedDuration::from_secs(30);
 
 /// How rarely and how often to look, in seconds.
 const LOOKS: std::ops::RangeInclusive<u64> = 1..=10;
+
+/// How many hosts are told before looking again whether any more are to be.
+const TOLD_AT_ONCE: usize = 16;
 
 /// How driving ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,7 +121,7 @@ impl Driving<'_> {
         match &course.intent.state {
             RolloutState::Running => self.go_on(&course).await,
             RolloutState::Reverting => {
-                self.operator.point_back(&course, &mut teller(&mut self.display)).await?;
+                self.operator.sweep(&course, Sweep::Back, &mut teller(&mut self.display)).await?;
                 self.say(|rollout| Rollout { state: RolloutState::Reverted, driver: None, ..rollout }).await?;
                 let failed = course.intent.reason.is_some();
                 Ok(Flow::End(if failed { Ended::Failed } else { Ended::Reverted }))
@@ -143,7 +147,7 @@ impl Driving<'_> {
         }
         match next {
             Next::Tell(wave, names) => {
-                self.operator.tell(course, wave, &names, &mut teller(&mut self.display)).await?;
+                self.tell(wave, &names).await?;
                 Ok(Flow::AtOnce)
             }
             Next::Reboot(batch) => self.reboot(course, batch).await,
@@ -160,6 +164,18 @@ impl Driving<'_> {
                 Ok(Flow::End(Ended::Complete))
             }
         }
+    }
+
+    /// Some at a time, and each time only if that is still what is to be done: another operator's word counts at once.
+    async fn tell(&mut self, wave: u32, names: &[AssignmentName]) -> Result<(), Failure> {
+        for some in names.chunks(TOLD_AT_ONCE) {
+            let course = self.renewed().await?;
+            if course.intent.state != RolloutState::Running {
+                return Ok(());
+            }
+            self.operator.tell(&course, wave, some, &mut teller(&mut self.display)).await?;
+        }
+        Ok(())
     }
 
     /// Once the hosts before have been back for as long as these want.

@@ -96,11 +96,10 @@ impl Operator<'_> {
         let mut races = 0;
         loop {
             let stands = stands(self.session, id).await?;
-            let before = match &stands.state {
-                Ok(document) => document.body().clone(),
-                Err(_) => return course(self.session, id).await,
-            };
-            let Some(after) = decide(&before)? else { return course_of(self.session, id, stands.state?).await };
+            let Intended { state, etag } = stands;
+            let document = state?;
+            let Some(after) = decide(document.body())? else { return course_of(self.session, id, document).await };
+            let stands = Intended { state: Ok(document), etag };
             match intend(&self.session.fleet, id, Some(&stands), after, &keys, self.writes, Timestamp::now()).await {
                 Ok(_) => return course(self.session, id).await,
                 Err(error) if error.is_race() && races < RACES => races += 1,

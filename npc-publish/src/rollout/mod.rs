@@ -11,13 +11,13 @@ pub(crate) mod begin;
 pub(crate) mod course;
 pub(crate) mod drive;
 pub(crate) mod intent;
-mod next;
+pub(crate) mod next;
 pub(crate) mod plan;
 pub(crate) mod progress;
 pub(crate) mod reboots;
 pub(crate) mod show;
 pub(crate) mod sight;
-mod tell;
+pub(crate) mod tell;
 
 #[cfg(test)]
 mod tests;

@@ -46,12 +46,15 @@ impl Course {
         if let Some(batch) = self.to_be_rebooted(&standings, out) {
             return Next::Reboot(batch);
         }
-        let is_under_way = |reached: &&Reached| !reached.is_settled() && **reached != Reached::Waiting;
+        let is_under_way =
+            |reached: &&Reached| matches!(reached, Reached::Told | Reached::Rebooting | Reached::Soaking);
         if standings.values().any(is_under_way) {
             return Next::Wait;
         }
         let first = progress.failed().next().map_or_else(String::new, |(name, reason)| format!(" ({name}: {reason})"));
-        Next::Fail(format!("too many hosts of a group are out of order for any other to be told{first}"))
+        Next::Fail(format!(
+            "nobody else may be told: too many hosts of a group are out of order, or what others depend on{first}"
+        ))
     }
 
     /// The members of a wave that may be told now.

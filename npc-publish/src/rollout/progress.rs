@@ -164,17 +164,25 @@ impl Course {
         let (since, serial) = match &seen.told {
             Told::Following { following, serial, created } if self.has_told(following) => (*created, *serial),
             Told::Following { following, .. } if self.has_placed(following) => return Reached::Waiting,
+            Told::Following { following, .. } if self.has_left(following) => return Reached::Left,
             Told::Refused(kind) => return Reached::Failed(format!("what it is assigned to is refused ({kind})")),
             told if member.is_before(told.following()) => return Reached::Waiting,
             _ => return Reached::Left,
         };
         let reboot = seen.told.following().and_then(|following| following.orders.as_ref()?.reboot.as_ref());
         let rebooted = reboot.map(|reboot| reboot.boot_id.as_str());
-        let mut least = if seen.heard.is_empty() && !member.hosts.is_empty() { Reached::Told } else { Reached::Done };
-        let mut trouble = None;
-        for (host, heard) in seen.heard.iter().filter(|(_, heard)| !heard.has_left(now)) {
-            let reached = self.host_reached(member, host, serial, heard, rebooted);
-            trouble = trouble.or_else(|| heard.report()?.trouble.as_ref());
+        let (mut least, mut trouble, mut present) = (Reached::Done, None, 0);
+        for host in &member.hosts {
+            let heard = seen.heard.get(host).unwrap_or(&Heard::Nothing);
+            if heard.has_left(now) {
+                continue;
+            }
+            present += 1;
+            let mut reached = self.host_reached(member, host, serial, heard, rebooted);
+            if let (Reached::Done, Some(since)) = (&reached, heard.silent_since(now)) {
+                reached = Reached::Lost(format!("silent since {since}"));
+            }
+            trouble = trouble.or_else(|| self.obstacle(heard.report()?));
             match (reached, &mut least) {
                 (failed, _) if failed.failure().is_some() => return failed,
                 (Reached::NeedsReboot(more), Reached::NeedsReboot(boots)) => boots.extend(more),
@@ -182,21 +190,41 @@ impl Course {
                 _ => {}
             }
         }
-        // By the operator's clock, too: hosts' clocks jump.
-        let Ok(told_for) = u64::try_from(now.duration_since(since).as_secs()) else { return least };
-        if least == Reached::Done && told_for < self.intent.gates.soak {
+        // A machine that comes and goes may have been ended by the very release: that all are gone proves nothing.
+        if present == 0 && !member.hosts.is_empty() {
+            least = Reached::Told;
+        }
+        self.in_time(least, since, trouble.as_deref(), now)
+    }
+
+    /// The same, unless it has taken too long, or not long enough: by the operator's clock, since hosts' clocks jump.
+    fn in_time(&self, least: Reached, since: Timestamp, trouble: Option<&str>, now: Timestamp) -> Reached {
+        let gates = self.intent.gates;
+        let told_for = u64::try_from(now.duration_since(since).as_secs()).unwrap_or(0);
+        if least == Reached::Done && told_for < gates.soak {
             return Reached::Soaking;
         }
-        let gates = self.intent.gates;
+        // Whoever waits for its turn to reboot is not late.
+        if matches!(least, Reached::Done | Reached::NeedsReboot(_)) {
+            return least;
+        }
         let patience = match least {
             Reached::Soaking => gates.timeout.saturating_add(gates.soak.saturating_mul(2)),
             _ => gates.timeout,
         };
-        if least != Reached::Done && told_for > patience {
-            let trouble = trouble.map(|trouble| format!(" ({}: {})", trouble.kind, trouble.message));
-            return Reached::Lost(format!("not there after {patience} s{}", trouble.unwrap_or_default()));
+        if told_for > patience {
+            let trouble = trouble.map(|trouble| format!(" ({trouble})")).unwrap_or_default();
+            return Reached::Lost(format!("not there after {patience} s{trouble}"));
         }
         least
+    }
+
+    /// What keeps a host from getting there, as far as it says so.
+    fn obstacle(&self, report: &Report) -> Option<String> {
+        if report.boot_unproven && report.reboot_needed && !self.intent.gates.reboot {
+            return Some("it waits for a reboot, which --reboot would have ordered".to_owned());
+        }
+        report.trouble.as_ref().map(|trouble| format!("{}: {}", trouble.kind, trouble.message))
     }
 
     fn host_reached(
@@ -217,6 +245,10 @@ impl Course {
         if let Some(reason) = self.failure(member, report) {
             return Reached::Failed(reason);
         }
+        // Some systems can only be booted into: until then, the one before runs.
+        if report.boot_unproven && report.phase == STEADY && self.intent.gates.reboot && report.reboot_needed {
+            return needs_reboot(member, host, report, rebooted);
+        }
         let runs = report.runs.as_ref().filter(|runs| runs.archive == Some(self.intent.archive));
         let Some(runs) = runs.filter(|_| report.phase == STEADY) else { return Reached::Told };
         let newly: Vec<_> = report
@@ -229,12 +261,7 @@ impl Course {
             return Reached::Lost(format!("failed units: {}", newly.join(", ")));
         }
         if report.reboot_needed && self.intent.gates.reboot {
-            return match rebooted {
-                Some(boot) if boot == report.boot_id => Reached::Rebooting,
-                // Where several hosts share an assignment, the reboot may have been another's.
-                Some(_) if member.hosts.len() == 1 => Reached::Lost("needs a reboot even after one".to_owned()),
-                _ => Reached::NeedsReboot(BTreeMap::from([(host.clone(), report.boot_id.clone())])),
-            };
+            return needs_reboot(member, host, report, rebooted);
         }
         let Some(since) = self.well_since(report, runs.since) else { return Reached::Soaking };
         // Both by the host's own clock.
@@ -246,7 +273,7 @@ impl Course {
     /// Since when the host has run this release.
     fn well_since(&self, report: &Report, since: Option<Timestamp>) -> Option<Timestamp> {
         let reached = report.outcomes.iter().find(|outcome| {
-            outcome.serial == Some(self.intent.release.serial)
+            outcome.is_about(&self.intent.remote, self.intent.release.serial)
                 && matches!(outcome.kind, OutcomeKind::Committed | OutcomeKind::Adopted)
         });
         reached.map(|outcome| outcome.at).max(since)
@@ -256,5 +283,15 @@ impl Course {
     fn failure(&self, member: &Member, report: &Report) -> Option<String> {
         let problem = failure(&self.wanted(&member.configuration).ok()?, report)?;
         (!PASSING.contains(&problem.kind.as_str())).then(|| format!("{}: {}", problem.kind, problem.message))
+    }
+}
+
+/// How far a host is that has to reboot.
+fn needs_reboot(member: &Member, host: &HostName, report: &Report, rebooted: Option<&str>) -> Reached {
+    match rebooted {
+        Some(boot) if boot == report.boot_id => Reached::Rebooting,
+        // Where several hosts share an assignment, the reboot may have been another's.
+        Some(_) if member.hosts.len() == 1 => Reached::Lost("needs a reboot even after one".to_owned()),
+        _ => Reached::NeedsReboot(BTreeMap::from([(host.clone(), report.boot_id.clone())])),
     }
 }

@@ -11,6 +11,7 @@ use npc_core::name::AssignmentName;
 use serde_json::{Value, json};
 
 use super::course::Course;
+use super::next::Next;
 use super::progress::{Progress, Reached, Sight};
 use crate::console;
 use crate::failure::Failure;
@@ -162,7 +163,7 @@ impl Course {
             "gates": gates,
             "wave": progress.wave().map(|wave| wave + 1),
             "waves": waves,
-            "complete": progress.wave().is_none(),
+            "complete": *state == RolloutState::Finished || self.next(progress) == Next::Complete,
             "seconds_left_at_least": left.as_secs(),
         })
     }
@@ -170,9 +171,19 @@ impl Course {
     /// It in a few lines.
     pub(crate) fn lines(&self, progress: &Progress, left: SignedDuration, now: Timestamp) -> Vec<String> {
         let Rollout { remote, release, state, reason, driver, .. } = &self.intent;
+        if !state.is_active() {
+            let because = reason.as_ref().map_or_else(String::new, |reason| format!(", because {reason}"));
+            return vec![console::printable(&format!(
+                "{}: {remote}@{}, {}{because}",
+                self.id,
+                release.serial,
+                word(state)
+            ))];
+        }
         let wave = match progress.wave() {
             Some(wave) => format!("wave {} of {}, {} left at least", wave + 1, progress.waves.len(), short(left)),
-            None => "all waves are done".to_owned(),
+            None if self.next(progress) == Next::Complete => "all waves are done".to_owned(),
+            None => "too many hosts have failed".to_owned(),
         };
         let driver = driver.as_ref().filter(|driver| driver.until > now);
         let driver = driver.map_or_else(String::new, |driver| format!(", driven by {}", driver.name));

@@ -4,9 +4,11 @@
 //! hand or by a driver that was thought dead, is left alone until it is looked at again: so nobody is told twice.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use npc_core::document::{Assignment, Following, Member, Orders, Placement, Reboot};
+use npc_core::document::{Assignment, Before, Following, Member, Orders, Placement, Reboot};
 use npc_core::fleet::{Assigned, Inquiry};
+use npc_core::key::PublicKey;
 use npc_core::name::{AssignmentName, HostName, RemoteName};
 
 use super::course::Course;
@@ -18,6 +20,20 @@ use crate::fleet::view::own_assignment;
 
 /// How often hosts report at least while they are waited for, in seconds.
 const HEARTBEAT: std::ops::RangeInclusive<u64> = 5..=300;
+
+/// How long another driver may take to write what it had decided upon.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// Where the hosts of a rollout go that ends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Sweep<'a> {
+    /// They stay where they are.
+    Nowhere,
+    /// To where they came from.
+    Back,
+    /// To this remote, which holds the release.
+    To(&'a RemoteName),
+}
 
 /// Whom to tell of each assignment that was written.
 pub(super) type Teller<'a> = &'a mut dyn FnMut(String);
@@ -35,6 +51,9 @@ impl Operator<'_> {
         let keys = self.keys_of(names).await?;
         self.amend(names.iter().cloned().collect(), teller, |name, said| {
             let member = members.get(name)?;
+            if said.is_some_and(|said| course.has_left(said)) {
+                return None;
+            }
             let is_earlier = said.is_some_and(|said| course.has_placed(said) && !course.has_told(said));
             if !is_earlier && !member.is_before(said) {
                 return None;
@@ -45,10 +64,7 @@ impl Operator<'_> {
     }
 
     /// The keys that hosts report with which no assignment has named yet.
-    async fn keys_of(
-        &self,
-        names: &[AssignmentName],
-    ) -> Result<BTreeMap<AssignmentName, npc_core::key::PublicKey>, Failure> {
+    async fn keys_of(&self, names: &[AssignmentName]) -> Result<BTreeMap<AssignmentName, PublicKey>, Failure> {
         let hosts: Vec<HostName> = names.iter().filter_map(|name| name.as_str().parse().ok()).collect();
         let reported =
             self.session.fleet.reports(hosts.iter().map(|host| Inquiry { host, pinned: None, listed: None })).await?;
@@ -73,38 +89,28 @@ impl Operator<'_> {
         .await
     }
 
-    /// Points everybody back whom the rollout has told.
-    pub(super) async fn point_back(&self, course: &Course, teller: Teller<'_>) -> Result<(), Failure> {
+    /// Leads everybody elsewhere whom the rollout has told, and looks again: a driver may have been telling others at that moment.
+    pub(crate) async fn sweep(&self, course: &Course, to: Sweep<'_>, teller: Teller<'_>) -> Result<(), Failure> {
+        self.sweep_once(course, to, teller).await?;
+        tokio::time::sleep(SETTLED).await;
+        self.sweep_once(course, to, teller).await
+    }
+
+    async fn sweep_once(&self, course: &Course, to: Sweep<'_>, teller: Teller<'_>) -> Result<(), Failure> {
         let members: BTreeMap<_, _> = course.members().map(|member| (&member.assignment, member)).collect();
-        self.amend(names(course), teller, |name, said| {
+        self.amend(members.keys().map(|name| (*name).clone()).collect(), teller, |name, said| {
             let (said, member) = (said.filter(|said| course.has_placed(said))?, members.get(name)?);
-            Some(member.before.as_ref().map_or(Assignment::Removed, |before| {
-                let (remote, configuration) = (before.remote.clone(), before.configuration.clone());
-                Assignment::Present(Box::new(Following { remote, configuration, pin: before.pin, ..freed(said) }))
-            }))
-        })
-        .await
-    }
-
-    /// Lets everybody go whom the rollout has told: each stays where it is.
-    pub(crate) async fn let_go(&self, course: &Course, teller: Teller<'_>) -> Result<(), Failure> {
-        self.amend(names(course), teller, |_, said| {
-            let said = said.filter(|said| course.has_placed(said))?;
-            Some(Assignment::Present(Box::new(freed(said))))
-        })
-        .await
-    }
-
-    /// Has everybody whom the rollout has told follow a remote that holds its release.
-    pub(crate) async fn point_to(
-        &self,
-        course: &Course,
-        remote: &RemoteName,
-        teller: Teller<'_>,
-    ) -> Result<(), Failure> {
-        self.amend(names(course), teller, |_, said| {
-            let said = said.filter(|said| course.has_placed(said))?;
-            Some(Assignment::Present(Box::new(Following { remote: remote.clone(), pin: None, ..freed(said) })))
+            let freed = Following { rollout: None, orders: None, ..said.clone() };
+            let following = match to {
+                Sweep::Nowhere => freed,
+                Sweep::To(remote) => Following { remote: remote.clone(), pin: None, ..freed },
+                Sweep::Back => {
+                    let Some(before) = member.before.clone() else { return Some(Assignment::Removed) };
+                    let Before { remote, configuration, pin } = before;
+                    Following { remote, configuration, pin, ..freed }
+                }
+            };
+            Some(Assignment::Present(Box::new(following)))
         })
         .await
     }
@@ -130,22 +136,7 @@ impl Operator<'_> {
     }
 }
 
-fn names(course: &Course) -> BTreeSet<AssignmentName> {
-    course.members().map(|member| member.assignment.clone()).collect()
-}
-
-/// What was said of a member, but for the rollout and what it ordered.
-fn freed(said: &Following) -> Following {
-    Following { rollout: None, orders: None, ..said.clone() }
-}
-
-fn told(
-    course: &Course,
-    wave: u32,
-    member: &Member,
-    said: Option<&Following>,
-    key: Option<&npc_core::key::PublicKey>,
-) -> Assignment {
+fn told(course: &Course, wave: u32, member: &Member, said: Option<&Following>, key: Option<&PublicKey>) -> Assignment {
     let soak = course.intent.gates.soak;
     let heartbeat = if soak == 0 { 60 } else { (soak / 4).clamp(*HEARTBEAT.start(), *HEARTBEAT.end()) };
     Assignment::Present(Box::new(Following {
@@ -156,7 +147,7 @@ fn told(
         paused: said.is_some_and(|said| said.paused),
         poll_interval: said.and_then(|said| said.poll_interval),
         report_key: said.and_then(|said| said.report_key.clone()).or_else(|| key.cloned()),
-        rollout: Some(Placement { id: course.id.clone(), wave, heartbeat: Some(heartbeat) }),
+        rollout: Some(Placement { id: course.id.clone(), wave, heartbeat: Some(heartbeat), left: false }),
         orders: None,
         other: said.map_or_else(serde_json::Map::new, |said| said.other.clone()),
     }))

@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use npc_core::digest::Digest;
 use npc_core::document::{
     Archive, Before, Believed, CriticalityLevel, Document, Extent, Following, Gates, Header, Member, Metadata, Obeyed,
-    OnFailure, Outcome, OutcomeKind, Placement, Quarantined, Release, RemoteState, Report, Rollout, RolloutState,
-    Running, Serial, Source, Standing, System,
+    OnFailure, Orders, Outcome, OutcomeKind, Placement, Quarantined, Reboot, Release, RemoteState, Report, Rollout,
+    RolloutState, Running, Serial, Source, Standing, System,
 };
 use npc_core::fleet::KeyStanding;
 use npc_core::key::SecretKey;
@@ -126,7 +126,7 @@ impl Fleet<'_> {
             paused: false,
             poll_interval: None,
             report_key: None,
-            rollout: is_told.then(|| Placement { id: self.course.id.clone(), wave: 1, heartbeat: None }),
+            rollout: is_told.then(|| Placement { id: self.course.id.clone(), wave: 1, heartbeat: None, left: false }),
             orders: None,
             other: Map::new(),
         }
@@ -152,6 +152,7 @@ impl Fleet<'_> {
         let has_failed = matches!(fate, Fate::Fails(after) if now >= told + after);
         let outcome = |kind| Outcome {
             at: at(told),
+            remote: Some(self.course.intent.remote.clone()),
             serial: Some(Serial::FIRST),
             kind,
             error: Some("activation-failed".into()),
@@ -384,8 +385,76 @@ fn units_that_fail_anew_and_systems_in_quarantine_are_failures_and_what_may_pass
 }
 
 #[test]
+fn a_failure_of_another_remotes_release_with_the_same_serial_says_nothing() {
+    let failed_at = |remote: &'static str| {
+        move |seen: &mut Seen| {
+            report(seen).runs = None;
+            let remote = Some(remote.parse().expect("a name"));
+            let (kind, error) = (OutcomeKind::RolledBack, Some("activation-failed".to_owned()));
+            let (serial, message) = (Some(Serial::FIRST), "no".to_owned());
+            report(seen).outcomes.push(Outcome { at: at(0), remote, serial, kind, error, message, log: None });
+        }
+    };
+    assert_eq!(reached_after(7, failed_at("prod")), Reached::Told);
+    assert_eq!(reached_after(7, failed_at("next")), Reached::Failed("activation-failed: no".to_owned()));
+}
+
+#[test]
+fn a_machine_that_comes_and_goes_is_not_done_because_it_has_gone_and_nobody_is_who_fell_silent() {
+    let days = 2 * 24 * 3600;
+    let goes = |seen: &mut Seen| {
+        report(seen).ephemeral = true;
+        silence(seen);
+    };
+    assert!(matches!(reached_after(days, goes), Reached::Lost(_)), "it was told, and its time is over");
+    assert!(matches!(reached_after(days, silence), Reached::Lost(reason) if reason.starts_with("silent since")));
+    assert!(matches!(reached_after(days, |seen| seen.heard.clear()), Reached::Lost(_)));
+}
+
+/// Has the host have said nothing since it was done.
+fn silence(seen: &mut Seen) {
+    for heard in seen.heard.values_mut() {
+        if let Heard::Report { header, .. } = heard {
+            header.created = at(8);
+        }
+    }
+}
+
+#[test]
+fn whoever_waits_for_its_turn_to_reboot_is_not_late_whether_its_system_runs_or_has_to_be_booted_into() {
+    let (mut course, fates) = one_host();
+    course.intent.gates.reboot = true;
+    let told = course.members().map(|member| (member.assignment.clone(), 0)).collect();
+    let fleet = Fleet { course: &course, fates: &fates, told };
+    let late = u32::try_from(TIMEOUT).expect("small") * 10;
+    for has_to_be_booted in [false, true] {
+        let mut sight = fleet.sight(late);
+        for seen in sight.values_mut() {
+            let report = report(seen);
+            (report.reboot_needed, report.boot_unproven) = (true, has_to_be_booted);
+            report.boot_id = "one".into();
+            report.runs = report.runs.take().filter(|_| !has_to_be_booted);
+        }
+        let progress = course.progress(&sight, at(late));
+        assert!(matches!(progress.waves[0][0].1, Reached::NeedsReboot(_)), "{progress:?}");
+        assert!(matches!(course.next(&progress), Next::Reboot(_)));
+        for seen in sight.values_mut() {
+            let orders = Orders { reboot: Some(Reboot { boot_id: "one".into() }), ..Orders::default() };
+            following(seen).orders = Some(orders);
+        }
+        assert!(matches!(course.progress(&sight, at(1)).waves[0][0].1, Reached::Rebooting));
+    }
+}
+
+#[test]
 fn a_host_that_somebody_led_elsewhere_has_left_and_one_of_an_earlier_release_waits() {
     assert_eq!(reached_after(7, |seen| following(seen).rollout = None), Reached::Left);
+    let leave = |seen: &mut Seen| {
+        let said = following(seen);
+        (said.remote, said.pin) = ("prod".parse().expect("a name"), None);
+        said.rollout.as_mut().expect("placed").left = true;
+    };
+    assert_eq!(reached_after(7, leave), Reached::Left, "also where it came from");
     assert_eq!(reached_after(7, |seen| following(seen).pin = None), Reached::Waiting);
     assert_eq!(reached_after(7, |seen| seen.told = Told::Removed), Reached::Waiting);
     assert!(matches!(reached_after(7, |seen| seen.told = Told::Refused("bad-signature")), Reached::Failed(_)));

@@ -63,6 +63,7 @@ impl Crowd {
         let Following { remote, configuration, .. } = self.following(key);
         let outcome = Outcome {
             at: self.now,
+            remote: Some(remote.clone()),
             serial: Some(self.release.serial),
             kind: OutcomeKind::Committed,
             error: None,

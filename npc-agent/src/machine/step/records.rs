@@ -84,8 +84,8 @@ impl Turn<'_> {
 
     pub(super) fn record(&mut self, target: &Target, kind: OutcomeKind, failed: Option<Failed>, message: String) {
         let (error, log) = failed.map_or((None, None), |failed| (Some(failed.kind), failed.log));
-        let serial = Some(target.serial);
-        self.journal.record(Outcome { at: self.context.now, serial, kind, error, message, log });
+        let (remote, serial) = (Some(target.remote.clone()), Some(target.serial));
+        self.journal.record(Outcome { at: self.context.now, remote, serial, kind, error, message, log });
     }
 
     pub(super) fn record_failure(&mut self, target: &Target, kind: OutcomeKind, failed: Failed) {

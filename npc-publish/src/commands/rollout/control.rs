@@ -10,6 +10,7 @@ use crate::failure::Failure;
 use crate::rollout::begin::{self, Brought};
 use crate::rollout::drive::{myself, taken};
 use crate::rollout::intent::{course, named};
+use crate::rollout::tell::Sweep;
 use crate::session::Session;
 
 use super::{drive_on, is_not_running, show_plan, with_operator};
@@ -94,6 +95,10 @@ pub(super) async fn abort(which: cli::Which, signing: &cli::Signing, revert: boo
     with_operator(&session, signing, async |operator| {
         let me = myself()?;
         let decide = |rollout: &Rollout| {
+            // One that was cut short is brought to its end.
+            if rollout.state == RolloutState::Aborted && !revert {
+                return Ok(None);
+            }
             // Hosts that have gone on already are not called back, nor are the others left behind.
             let is_finishing = matches!(rollout.state, RolloutState::Finishing(_));
             if is_finishing || !rollout.state.is_active() {
@@ -108,7 +113,7 @@ pub(super) async fn abort(which: cli::Which, signing: &cli::Signing, revert: boo
         if revert {
             return drive_on(&operator, &id, me.clone()).await;
         }
-        operator.let_go(&course, &mut |words| console::say(words)).await?;
+        operator.sweep(&course, Sweep::Nowhere, &mut |words| console::say(words)).await?;
         console::data(format_args!("{id}: aborted"))
     })
     .await

@@ -8,17 +8,22 @@ use npc_core::name::{RemoteName, RolloutName};
 
 use crate::cli;
 use crate::console;
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::fleet::View;
-use crate::held::removed;
+use crate::held::{believable, removed};
 use crate::rollout::begin::shortened;
 use crate::rollout::course::Course;
-use crate::rollout::intent::course;
+use crate::rollout::intent::{Operator, course};
+use crate::rollout::next::Next;
 use crate::rollout::show::word;
+use crate::rollout::tell::Sweep;
 use crate::session::Session;
 
 use super::super::promote::{Repetition, current, repeat};
 use super::{is_not_running, seen, with_operator};
+
+/// How many releases are looked through for one that was published before npc was interrupted.
+const LOOKED_THROUGH: usize = 64;
 
 /// Making the release of a rollout another remote's.
 pub(super) struct Finish {
@@ -35,7 +40,8 @@ impl Finish {
             return Ok(());
         }
         let to = self.destination(&course)?;
-        if !matches!(course.intent.state, RolloutState::Finishing(_)) {
+        let is_finishing = matches!(course.intent.state, RolloutState::Finishing(_));
+        if !is_finishing {
             self.check(session, &course, &to).await?;
         }
         let before = current(session, &to).await?;
@@ -43,24 +49,46 @@ impl Finish {
         let release = course.release().cloned().ok_or_else(|| removed(&course.intent.remote))?;
         let repetition = Repetition { to: to.clone(), before, origin, release };
         with_operator(session, &self.repeating.writing.signing, async |operator| {
-            repeat(session, repetition, &self.repeating, async || {
-                let decide = |rollout: &Rollout| {
-                    let state = RolloutState::Finishing(to.clone());
-                    Ok((rollout.state != state).then(|| Rollout { state, driver: None, ..rollout.clone() }))
-                };
-                operator.change(&id, decide).await.map(drop)
-            })
-            .await?;
+            let is_published = is_finishing && holds_or_held(session, &to, &repetition.origin).await?;
+            if !is_published {
+                repeat(session, repetition, &self.repeating, async || {
+                    let finishing = RolloutState::Finishing(to.clone());
+                    self.say(&operator, &course, &course.intent.state, finishing).await
+                })
+                .await?;
+            }
             if self.repeating.writing.dry_run {
                 return Ok(());
             }
-            operator.point_to(&course, &to, &mut |words| console::say(words)).await?;
-            let decide = |rollout: &Rollout| Ok(Some(Rollout { state: RolloutState::Finished, ..rollout.clone() }));
-            operator.change(&id, decide).await?;
+            operator.sweep(&course, Sweep::To(&to), &mut |words| console::say(words)).await?;
+            self.say(&operator, &course, &RolloutState::Finishing(to.clone()), RolloutState::Finished).await?;
             console::say(format_args!("rollout `{id}` is finished: its hosts follow {to}"));
             Ok(())
         })
         .await
+    }
+
+    /// Changes the state, as long as everything is as it was when that was decided upon.
+    async fn say(
+        &self,
+        operator: &Operator<'_>,
+        course: &Course,
+        before: &RolloutState,
+        after: RolloutState,
+    ) -> Result<(), Failure> {
+        let decide = |rollout: &Rollout| {
+            if rollout.state == after {
+                return Ok(None);
+            }
+            if rollout.state != *before || rollout.release != course.intent.release {
+                let words = format!("rollout `{}` is {} by now", course.id, word(&rollout.state));
+                return Err(
+                    Failure::new(Exit::Raced, words).hint("look at `npc-publish rollout status`, then decide again")
+                );
+            }
+            Ok(Some(Rollout { state: after.clone(), driver: None, ..rollout.clone() }))
+        };
+        operator.change(&course.id, decide).await.map(drop)
     }
 
     /// Where the hosts go: where they came from, if that is one place.
@@ -99,27 +127,46 @@ impl Finish {
         if self.force {
             return Ok(());
         }
-        let (_, progress) = seen(session, course).await?;
-        if let Some(wave) = progress.wave() {
-            let words = format!("wave {} of {} of `{id}` is not done yet", wave + 1, progress.waves.len());
-            return Err(Failure::usage(words).hint("`npc-publish rollout watch` shows how far it has got"));
+        let (sight, progress) = seen(session, course).await?;
+        match course.next(&progress) {
+            Next::Complete => {}
+            Next::Fail(reason) => {
+                return Err(Failure::new(Exit::Unwell, format!("too many hosts of `{id}` have failed: {reason}"))
+                    .hint("publish what mends it, then `rollout resume`, or end it with `rollout abort`"));
+            }
+            _ => {
+                let wave = progress.wave().map_or(progress.waves.len(), |wave| wave + 1);
+                let words = format!("wave {wave} of {} of `{id}` is not done yet", progress.waves.len());
+                return Err(Failure::usage(words).hint("`npc-publish rollout watch` shows how far it has got"));
+            }
         }
         if course.intent.state != RolloutState::Running {
             return Err(Failure::usage(format!("rollout `{id}` is {}", word(&course.intent.state)))
                 .hint("go on with it first: `npc-publish rollout resume`"));
         }
         let view = View::read(&session.fleet, Timestamp::now()).await?;
-        let members: BTreeSet<_> = course.members().map(|member| &member.assignment).collect();
+        // Members that were never told are outside as well: nobody has tried it on them.
+        let told = sight.iter().filter(|(_, seen)| seen.told.following().is_some_and(|said| course.has_told(said)));
+        let members: BTreeSet<_> = told.map(|(name, _)| name).collect();
         let outside =
             view.hosts.values().filter(|host| host.remote() == Some(to) && !members.contains(&host.assignment));
         let outside: Vec<_> = outside.map(|host| host.name.as_str()).collect();
         if outside.is_empty() {
             return Ok(());
         }
-        Err(Failure::usage(format!(
-            "hosts that were not part of the rollout follow `{to}` too: {}",
-            shortened(&outside)
-        ))
-        .hint("they would get a release that nobody has tried on them; say --force if they may"))
+        Err(Failure::usage(format!("hosts that the rollout has not told follow `{to}` too: {}", shortened(&outside)))
+            .hint("they would get a release that nobody has tried on them; say --force if they may"))
     }
+}
+
+/// Whether a remote's newest releases have one that repeats this: then it has got there already, whatever came after it.
+async fn holds_or_held(session: &Session, remote: &RemoteName, origin: &Origin) -> Result<bool, Failure> {
+    for serial in session.fleet.serials(remote).await?.into_iter().take(LOOKED_THROUGH) {
+        let document = session.fleet.release(remote, serial).await?.and_then(|entry| entry.state.ok());
+        let release = document.as_ref().and_then(believable);
+        if release.is_some_and(|release| release.origin.as_ref() == Some(origin)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

@@ -25,6 +25,7 @@ use crate::rollout::begin::{self, Brought};
 use crate::rollout::course::Course;
 use crate::rollout::drive::{Ended, drive, myself};
 use crate::rollout::intent::{Operator, course, named};
+use crate::rollout::next::Next;
 use crate::rollout::progress::{Progress, Sight};
 use crate::rollout::show::{Display, WATCHED_EVERY, planned, word};
 use crate::rollout::sight::look;
@@ -159,10 +160,11 @@ async fn start(begin: cli::Begin) -> Result<(), Failure> {
     .await
 }
 
-/// Two operators may have begun at the same moment with the same hosts: the one that comes second in the store gives way.
+/// Two operators may have begun at the same moment with the same hosts: whoever sees the other gives way, and the one that wrote
+/// last always does. Both may.
 async fn give_way(operator: &Operator<'_>, id: &RolloutName) -> Result<(), Failure> {
     let taken = Taken::read(operator.session).await?;
-    let Some((other, name)) = taken.before(id) else { return Ok(()) };
+    let Some((other, name)) = taken.beside(id) else { return Ok(()) };
     let words = format!("rollout `{other}`, which began at the same time, has taken `{name}` too");
     let reason = words.clone();
     let aborted = |rollout: &Rollout| {
@@ -244,10 +246,11 @@ async fn watch(session: &Session, which: cli::Which) -> Result<(), Failure> {
         let course = course(session, &id).await?;
         let (sight, progress) = seen(session, &course).await?;
         display.show(&course, &progress, course.left(&progress, &sight))?;
-        let is_complete = progress.wave().is_none();
+        let next = course.next(&progress);
         let ended = match &course.intent.state {
-            RolloutState::Running if is_complete => Some(Ended::Complete),
+            RolloutState::Running if next == Next::Complete => Some(Ended::Complete),
             RolloutState::Running | RolloutState::Reverting | RolloutState::Finishing(_) => None,
+            RolloutState::Reverted if course.intent.reason.is_none() => Some(Ended::Reverted),
             RolloutState::Halted | RolloutState::Reverted => Some(Ended::Failed),
             RolloutState::Finished => {
                 display.end();
@@ -267,6 +270,7 @@ fn is_not_running(id: &RolloutName, state: &RolloutState) -> Failure {
     let failure = Failure::usage(format!("rollout `{id}` is {}", word(state)));
     match state {
         RolloutState::Finishing(_) => failure.hint(format!("`npc-publish rollout finish {id}` brings that to its end")),
+        RolloutState::Halted => failure.hint(format!("`npc-publish rollout resume {id}` goes on with it")),
         RolloutState::Reverting => failure.hint(format!("`npc-publish rollout resume {id}` brings that to its end")),
         _ => failure.hint("begin another with `npc-publish rollout start`"),
     }
