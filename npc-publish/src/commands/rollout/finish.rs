@@ -161,7 +161,10 @@ impl Finish {
 
 /// Whether a remote's newest releases have one that repeats this: then it has got there already, whatever came after it.
 async fn holds_or_held(session: &Session, remote: &RemoteName, origin: &Origin) -> Result<bool, Failure> {
-    for serial in session.fleet.serials(remote).await?.into_iter().take(LOOKED_THROUGH) {
+    // An entry above the pointer was never current: it belongs to a publication that did not come to its end.
+    let Some((held, _)) = current(session, remote).await? else { return Ok(false) };
+    let serials = session.fleet.serials(remote).await?;
+    for serial in serials.into_iter().filter(|serial| *serial <= held).take(LOOKED_THROUGH) {
         let document = session.fleet.release(remote, serial).await?.and_then(|entry| entry.state.ok());
         let release = document.as_ref().and_then(believable);
         if release.is_some_and(|release| release.origin.as_ref() == Some(origin)) {
