@@ -24,6 +24,9 @@ const HOSTS: usize = 5000;
 /// How long an operator of so many hosts may be kept waiting, also where nothing is remembered of them.
 const LONGEST: Duration = Duration::from_secs(3);
 
+/// What CI puts up with: its machines do other things as well.
+const LONGEST_IN_CI: Duration = Duration::from_secs(6);
+
 /// Times `npc-publish status` for so many hosts, each with an assignment and a report of its own.
 pub(crate) fn status(hosts: usize) -> Outcome {
     announce("building npc-publish, optimised");
@@ -51,8 +54,9 @@ pub(crate) fn status(hosts: usize) -> Outcome {
             later = later.min(time(&world, &programs, &store, hosts)?);
         }
         println!("| {name} | {:.2} s | {:.2} s |", first.as_secs_f64(), later.as_secs_f64());
-        if is_ci() && hosts <= HOSTS && first.max(later) > LONGEST {
-            return Err(format!("the status of {hosts} hosts takes longer than {} s", LONGEST.as_secs()));
+        let longest = if is_ci() { LONGEST_IN_CI } else { LONGEST };
+        if hosts <= HOSTS && first.max(later) > longest {
+            return Err(format!("the status of {hosts} hosts takes longer than {} s", longest.as_secs()));
         }
     }
     Ok(())
