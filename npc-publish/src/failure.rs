@@ -6,8 +6,7 @@ use std::process::ExitCode;
 
 use npc_core::archive::PackError;
 use npc_core::explain;
-use npc_core::publish::assign::AssignError;
-use npc_core::publish::rollout::IntendError;
+use npc_core::publish::replace::ReplaceError;
 use npc_core::publish::trust::TrustError;
 use npc_core::publish::{PublishError, Unauthorised};
 use npc_core::store::{Fault, StoreError, TokenError};
@@ -197,29 +196,17 @@ impl From<PublishError> for Failure {
     }
 }
 
-impl From<AssignError> for Failure {
-    fn from(error: AssignError) -> Self {
+impl From<ReplaceError> for Failure {
+    fn from(error: ReplaceError) -> Self {
         match error {
-            AssignError::Store(error) => error.into(),
-            AssignError::Unauthorised(error) => error.into(),
-            error @ AssignError::Raced { .. } => Self::new(Exit::Raced, error)
-                .hint("look at `npc-publish hosts`, then say it again if it still has to be said"),
-            error @ AssignError::NoSerialLeft(_) => {
+            ReplaceError::Store(error) => error.into(),
+            ReplaceError::Unauthorised(error) => error.into(),
+            error @ ReplaceError::Raced { .. } => Self::new(Exit::Raced, error)
+                .hint("look at what stands there now, then say it again if it still has to be said"),
+            error @ ReplaceError::NoSerialLeft(_) => {
                 Self::new(Exit::Trust, error).hint("a new trust version resets serials: see `npc-publish trust rotate`")
             }
-        }
-    }
-}
-
-impl From<IntendError> for Failure {
-    fn from(error: IntendError) -> Self {
-        match error {
-            IntendError::Store(error) => error.into(),
-            IntendError::Unauthorised(error) => error.into(),
-            error @ IntendError::Raced { .. } => {
-                Self::new(Exit::Raced, error).hint("look at `npc-publish rollout status`, then say it again")
-            }
-            error @ IntendError::NoSerialLeft(_) => Self::new(Exit::Trust, error).hint("begin another rollout"),
+            error @ ReplaceError::TooLarge { .. } => Self::usage(error).hint("take fewer hosts at a time"),
         }
     }
 }

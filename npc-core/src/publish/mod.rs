@@ -6,6 +6,7 @@
 //! everybody skips.
 
 pub mod assign;
+pub mod replace;
 pub mod rollout;
 pub mod trust;
 
@@ -156,7 +157,7 @@ pub async fn publish(
     let document = Document { header, body: RemoteState::Present(Box::new(release)) }.sign(keys);
     let over = match pointer {
         None => Precondition::Absent,
-        Some(pointer) => pointer.etag.map_or(Precondition::None, Precondition::Version),
+        Some(pointer) => Precondition::over(pointer.etag),
     };
     claim_and_point(fleet, remote, serial, &document, over, writes).await?;
     Ok(Published::Released { serial, previous })

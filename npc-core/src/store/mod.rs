@@ -109,6 +109,13 @@ pub enum Precondition {
     Version(ETag),
 }
 
+impl Precondition {
+    /// Only over the version that was read, if the store told it.
+    pub fn over(read: Option<ETag>) -> Self {
+        read.map_or(Self::None, Self::Version)
+    }
+}
+
 /// What to write.
 #[derive(Debug, Clone, Copy)]
 pub enum Content<'a> {
