@@ -135,7 +135,7 @@ pub(crate) enum Command {
     Repoint(Repoint),
     /// List what hosts are assigned to, take assignments back, pause, resume and pin
     Hosts(Hosts),
-    /// Show what hosts should run, what they do run, and how they are
+    /// Show what hosts should run, what they do run, and how they are; one that is named by itself, in full
     Status(Status),
     /// Say why a host does not run the latest release
     Why(Why),

@@ -39,6 +39,24 @@ impl Chosen {
     }
 }
 
+/// Hosts likewise, or all if none is named.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AnyHosts {
+    /// Hosts: a name, a glob, group:NAME, role:NAME, remote:NAME or all; several are taken together [default: all]
+    #[arg(value_name = "SELECTOR")]
+    pub(crate) hosts: Vec<Selector>,
+    /// Hosts to leave out, named likewise
+    #[arg(long, value_name = "SELECTOR")]
+    pub(crate) except: Vec<Selector>,
+}
+
+impl AnyHosts {
+    /// Who is meant.
+    pub(crate) fn selection(self) -> Selection {
+        Selection { included: self.hosts, excluded: self.except }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Reboot {
     #[command(flatten)]
@@ -108,12 +126,8 @@ pub(crate) enum HostsCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct Status {
-    /// Hosts: a name, a glob, group:NAME, role:NAME, remote:NAME or all; one name shows that host in full [default: all]
-    #[arg(value_name = "SELECTOR")]
-    pub(crate) hosts: Vec<Selector>,
-    /// Hosts to leave out, named likewise
-    #[arg(long, value_name = "SELECTOR")]
-    pub(crate) except: Vec<Selector>,
+    #[command(flatten)]
+    pub(crate) hosts: AnyHosts,
     #[command(flatten)]
     pub(crate) place: Place,
     /// Show it again and again: redrawn on a terminal, what has changed elsewhere

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::Place;
-use crate::fleet::selector::Selector;
+use super::hosts::AnyHosts;
 
 #[derive(Debug, Args)]
 pub(crate) struct Gc {
@@ -33,12 +33,8 @@ fn at_least_two(text: &str) -> Result<usize, String> {
 
 #[derive(Debug, Args)]
 pub(crate) struct Inventory {
-    /// Hosts: a name, a glob, group:NAME, role:NAME, remote:NAME or all [default: all]
-    #[arg(value_name = "SELECTOR")]
-    pub(crate) hosts: Vec<Selector>,
-    /// Hosts to leave out, named likewise
-    #[arg(long, value_name = "SELECTOR")]
-    pub(crate) except: Vec<Selector>,
+    #[command(flatten)]
+    pub(crate) hosts: AnyHosts,
     #[command(flatten)]
     pub(crate) place: Place,
 }

@@ -16,12 +16,12 @@ use crate::failure::Failure;
 use crate::fleet::host::{NoRelease, key_word};
 use crate::fleet::selector::Strangers;
 use crate::fleet::view::{Held, rev};
-use crate::fleet::{Host, Selection, View, rivals};
+use crate::fleet::{Host, View, rivals};
 use crate::session::Session;
 
 pub(crate) async fn inventory(arguments: cli::Inventory) -> Result<(), Failure> {
     let session = Session::open(&arguments.place).await?;
-    let selection = Selection { included: arguments.hosts, excluded: arguments.except };
+    let selection = arguments.hosts.selection();
     let view = rivals::read(&session).await?;
     let names = selection.hosts(&view, Strangers::Refused)?;
     let hosts: Vec<_> = names.iter().filter_map(|name| view.hosts.get(name)).collect();

@@ -25,8 +25,8 @@ const HOME: &str = "\u{1b}[H\u{1b}[J";
 pub(crate) async fn status(arguments: cli::Status) -> Result<(), Failure> {
     let session = Session::open(&arguments.place).await?;
     // One name asks for one host in full.
-    let in_full = matches!(&arguments.hosts[..], [Selector::Name(_)]);
-    let selection = Selection { included: arguments.hosts, excluded: arguments.except };
+    let in_full = matches!(&arguments.hosts.hosts[..], [Selector::Name(_)]);
+    let selection = arguments.hosts.selection();
     if arguments.watch {
         return watch(&session, &selection, in_full, Duration::from_secs(arguments.interval)).await;
     }
