@@ -22,7 +22,12 @@ impl Fleet {
     /// Reads a rollout's intent; none where there has never been one.
     pub async fn rollout(&self, name: &RolloutName) -> Result<Option<Intended>, StoreError> {
         let found = read_if_present(&*self.store, &layout::rollout(name)).await?;
-        Ok(found.map(|(bytes, etag)| Intended { state: self.verify(Subject::Rollout(name), &bytes), etag }))
+        Ok(found.map(|(bytes, etag)| self.judge_rollout(name, &bytes, etag)))
+    }
+
+    /// Judges what lies at the place of a rollout's intent.
+    pub fn judge_rollout(&self, name: &RolloutName, bytes: &[u8], etag: Option<ETag>) -> Intended {
+        Intended { state: self.verify(Subject::Rollout(name), bytes), etag }
     }
 
     /// Reads the intents of all rollouts, ended ones included.

@@ -26,10 +26,12 @@ pub(crate) struct Bounds {
 pub(crate) struct Survey {
     /// The archives.
     pub(crate) archives: BTreeMap<Digest, Stored>,
-    /// Those of them that a pointer, an assignment, a rollout or a report names, or anything else but a release.
+    /// Those of them that a pointer, an assignment, a rollout that is under way or a report names, or anything else but a release.
     pub(crate) named: BTreeSet<Digest>,
     /// What remotes hold and held.
     pub(crate) remotes: BTreeMap<RemoteName, History>,
+    /// Rollouts that have ended: they count like releases, as long as they are young.
+    pub(crate) ended: Vec<Released>,
     /// Believable reports of machines that come and go, and have fallen silent.
     pub(crate) silent: Vec<Silent>,
 }
@@ -65,7 +67,7 @@ pub(crate) struct Pointed {
     pub(crate) repeats: Option<Serial>,
 }
 
-/// A release of a remote.
+/// A release of a remote, or a rollout of one.
 #[derive(Debug, Clone)]
 pub(crate) struct Released {
     /// Archives that it names.
@@ -134,6 +136,9 @@ fn earlier(time: Timestamp, by: SignedDuration) -> Timestamp {
 /// The archives that something names which counts.
 pub(crate) fn kept(survey: &Survey, bounds: &Bounds) -> BTreeSet<Digest> {
     let mut kept = survey.named.clone();
+    for rollout in survey.ended.iter().filter(|rollout| rollout.counts_by_age(bounds)) {
+        kept.extend(&rollout.names);
+    }
     for history in survey.remotes.values() {
         history.keep(bounds, &mut kept);
     }

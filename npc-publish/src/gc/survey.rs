@@ -151,8 +151,19 @@ impl<'a> Surveyor<'a> {
         let listed = self.fleet.store.list(layout::ROLLOUTS).await?;
         let mut found = Found::new(self, listed);
         while let Some((object, content)) = found.next().await? {
-            let is_one = layout::name_of::<RolloutName>(&object.key, layout::ROLLOUTS).is_some();
-            survey.named.extend(self.names(&object.key, &content, is_one));
+            let id: Option<RolloutName> = layout::name_of(&object.key, layout::ROLLOUTS);
+            let names = self.names(&object.key, &content, id.is_some());
+            let judged = id.zip(content.bytes()).map(|(id, bytes)| self.fleet.judge_rollout(&id, bytes, None));
+            let ended =
+                judged.and_then(|intended| intended.state.ok()).filter(|document| !document.body().state.is_active());
+            match ended {
+                // Its hosts may be held where it left them, which their assignments name.
+                Some(document) => {
+                    let said = Some(Said { created: document.header().created, brings: None });
+                    survey.ended.push(Released { names, said, modified: object.modified });
+                }
+                None => survey.named.extend(names),
+            }
         }
         Ok(())
     }

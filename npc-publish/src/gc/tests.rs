@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use npc_core::document::{
-    Archive, Assignment, Document, Following, Header, Pin as Pinned, Release, RemoteState, Report, Serial, Source,
-    Standing,
+    Archive, Assignment, Believed, Document, Extent, Following, Gates, Header, OnFailure, Pin as Pinned, Release,
+    RemoteState, Report, Rollout, RolloutState, Serial, Source, Standing,
 };
 use npc_core::envelope::Envelope;
 use npc_core::key::SecretKey;
@@ -162,6 +162,24 @@ impl World {
         Document { header: self.header("web-1"), body }.sign(&[key]).bytes
     }
 
+    /// A rollout of the first release of `prod`, last written at this time.
+    fn rollout(&self, state: RolloutState, created: Timestamp) -> Vec<u8> {
+        let body = Rollout {
+            remote: "prod".parse().expect("a name"),
+            release: Believed { serial: Serial::FIRST, digest: Digest::of(b"its release") },
+            archive: self.old,
+            begun: created,
+            extents: vec![Extent::ALL],
+            waves: Vec::new(),
+            gates: Gates { soak: 600, timeout: 1800, max_failed: 0, on_failure: OnFailure::Halt, reboot: false },
+            state,
+            reason: None,
+            driver: None,
+            other: serde_json::Map::new(),
+        };
+        Document { header: Header { created, ..self.header("one") }, body }.sign(&[&key("npc-publish-1", 2)]).bytes
+    }
+
     fn release(&self, remote: &str, key: &SecretKey) -> Vec<u8> {
         let release = Release::new(Archive { sha256: self.old, size: 3 }, Source::default(), BTreeMap::new());
         let body = RemoteState::Present(Box::new(release));
@@ -248,6 +266,24 @@ async fn what_is_not_to_be_believed_keeps_what_it_names() {
         assert_eq!(world.decided().await, Ok(vec![Object::Archive(old)]), "{path}");
         world.put(path, bytes);
         assert_eq!(world.decided().await, Ok(Vec::new()), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_rollout_keeps_its_archive_until_long_after_its_end() {
+    use RolloutState::{Aborted, Finished, Halted, Paused, Running};
+    for (state, days, keeps) in [
+        (Running, 60, true),
+        (Halted, 60, true),
+        (Paused, 60, true),
+        (Finished, 29, true),
+        (Finished, 31, false),
+        (Aborted, 31, false),
+    ] {
+        let world = World::new().await;
+        world.put("rollouts/one.json", world.rollout(state.clone(), days_ago(days)));
+        let goes = if keeps { Vec::new() } else { vec![Object::Archive(world.old)] };
+        assert_eq!(world.decided().await, Ok(goes), "{state:?}, {days} days ago");
     }
 }
 

@@ -50,7 +50,7 @@ fn prod(releases: u8) -> Survey {
         archives: (1..=releases).map(|number| (archive(number), old())).collect(),
         named: BTreeSet::from([archive(releases)]),
         remotes: BTreeMap::from([("prod".parse().expect("a name"), history)]),
-        silent: Vec::new(),
+        ..Survey::default()
     }
 }
 
@@ -193,9 +193,10 @@ fn any_survey() -> impl Strategy<Value = Survey> {
     let archives = btree_map((0..12_u8).prop_map(archive), stored, 0..12);
     let named = btree_set((0..12_u8).prop_map(archive), 0..3);
     let histories = vec(any_history(), 0..3);
-    (archives, named, histories).prop_map(|(archives, named, histories)| Survey {
+    (archives, named, histories, vec(any_release(), 0..3)).prop_map(|(archives, named, histories, ended)| Survey {
         archives,
         named,
+        ended,
         remotes: histories
             .into_iter()
             .enumerate()
@@ -217,11 +218,11 @@ proptest! {
         }
         for history in survey.remotes.values() {
             prop_assert!(!rolled_back_to(history).iter().any(goes), "a roll-back would lead to it");
-            for release in history.releases.values() {
-                let is_old = |time: Timestamp| time < bounds.since;
-                let counts = release.said.is_none_or(|said| !is_old(said.created)) || !release.modified.is_some_and(is_old);
-                prop_assert!(!counts || !release.names.iter().any(goes), "a release names it that counts");
-            }
+        }
+        for release in survey.remotes.values().flat_map(|history| history.releases.values()).chain(&survey.ended) {
+            let is_old = |time: Timestamp| time < bounds.since;
+            let counts = release.said.is_none_or(|said| !is_old(said.created)) || !release.modified.is_some_and(is_old);
+            prop_assert!(!counts || !release.names.iter().any(goes), "a release or an ended rollout names it that counts");
         }
     }
 
