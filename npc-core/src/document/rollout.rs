@@ -25,6 +25,8 @@ pub struct Rollout {
     pub release: Believed,
     /// The archive of that release.
     pub archive: Digest,
+    /// When it was planned: what was said of a member since is somebody else's word.
+    pub begun: Timestamp,
     /// How far it is to have got at the end of each wave, as its operator said it.
     pub extents: Vec<Extent>,
     /// Its members, in the order in which they are told.

@@ -42,8 +42,8 @@ pub(crate) struct Host {
 pub(crate) enum Told {
     /// There has never been one: the host goes by its own settings.
     Nothing,
-    /// It was taken back: likewise.
-    Removed,
+    /// It was taken back at this moment: likewise.
+    Removed(Timestamp),
     /// This.
     Following {
         /// Where to, and how.
@@ -62,7 +62,7 @@ impl Told {
     pub(crate) fn following(&self) -> Option<&Following> {
         match self {
             Self::Following { following, .. } => Some(following),
-            Self::Nothing | Self::Removed | Self::Refused(_) => None,
+            Self::Nothing | Self::Removed(_) | Self::Refused(_) => None,
         }
     }
 }

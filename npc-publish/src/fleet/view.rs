@@ -88,7 +88,7 @@ impl View {
             }
             self.add(name, assignment, (heard, claimed));
         }
-        let standing = self.assignments.iter().filter(|(_, told)| **told != Told::Removed);
+        let standing = self.assignments.iter().filter(|(_, told)| !matches!(told, Told::Removed(_)));
         let names: Vec<_> = standing.map(|(name, _)| name.clone()).filter(|name| !shared.contains(name)).collect();
         for assignment in names {
             let name: HostName = assignment.as_str().parse().expect("hosts and assignments have one grammar");
@@ -122,7 +122,7 @@ impl View {
     fn wanted(&self, told: &Told, heard: &Heard) -> Option<Wanted> {
         let (remote, configuration) = match told {
             Told::Following { following, .. } => (following.remote.clone(), following.configuration.clone()),
-            Told::Nothing | Told::Removed | Told::Refused(_) => {
+            Told::Nothing | Told::Removed(_) | Told::Refused(_) => {
                 let obeyed = heard.report()?.obeys.clone()?;
                 (obeyed.remote, obeyed.configuration)
             }
@@ -164,7 +164,7 @@ pub(crate) fn told(assigned: &Assigned) -> Told {
     match &assigned.state {
         Err(refusal) => Told::Refused(refusal.kind()),
         Ok(document) => match document.body() {
-            State::Removed => Told::Removed,
+            State::Removed => Told::Removed(document.header().created),
             State::Present(following) => Told::Following {
                 following: following.clone(),
                 serial: document.header().serial,

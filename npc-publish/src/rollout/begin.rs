@@ -92,6 +92,7 @@ pub(crate) fn rollout(
         remote: arguments.to.clone(),
         release: brought.release(),
         archive: archive.expect("what was removed is not brought"),
+        begun: view.now,
         waves: brought.waves(members, &arguments.waves)?,
         extents: arguments.waves.clone(),
         gates: Gates { soak, timeout, max_failed, on_failure, reboot },

@@ -3,21 +3,24 @@
 //! One driver at a time says so in the intent, for a minute each time. Whoever finds that somebody else has said so ends; the
 //! assignments alone say what was done, so the one after goes on from there.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use npc_core::digest::Digest;
 use npc_core::document::{Driver, OnFailure, Rollout, RolloutState};
-use npc_core::name::{AssignmentName, RolloutName};
+use npc_core::name::{AssignmentName, HostName, RolloutName};
 use tokio::time::Instant;
 
 use super::course::Course;
 use super::intent::{Operator, driven_by_another};
-use super::next::Next;
+use super::next::{Down, Next};
 use super::reboots::Batch;
 use super::show::Display;
 use super::sight::look;
 use super::tell::Sweep;
 use crate::failure::{Exit, Failure};
+use crate::fleet::{Standing, View};
 use crate::{console, interrupt};
 
 /// For how long a driver says that it is the one.
@@ -31,6 +34,9 @@ const LOOKS: std::ops::RangeInclusive<u64> = 1..=10;
 
 /// How many hosts are told before looking again whether any more are to be.
 const TOLD_AT_ONCE: usize = 16;
+
+/// How often to look for hosts that have fallen silent by themselves.
+const LOOKED_FOR_DOWN: Duration = Duration::from_mins(1);
 
 /// How driving ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +74,8 @@ pub(crate) fn busy(id: &RolloutName, driver: &Driver) -> Failure {
 
 /// Drives a rollout whose intent says already that `me` does.
 pub(crate) async fn drive(operator: &Operator<'_>, id: &RolloutName, me: Driver) -> Result<Ended, Failure> {
-    let mut driving = Driving { operator, id, me, display: Display::begin(), batch: None };
+    let mut driving =
+        Driving { operator, id, me, display: Display::begin(), batch: None, ordered: BTreeSet::new(), down: None };
     let ended = tokio::select! {
         ended = driving.run() => ended,
         Err(interrupted) = interrupt::told_to_end() => Err(interrupted),
@@ -98,6 +105,10 @@ struct Driving<'a> {
     display: Display,
     /// The hosts to reboot next, and since when nothing else is in the way.
     batch: Option<(Batch, Instant)>,
+    /// Hosts that were told to reboot, of this release.
+    ordered: BTreeSet<(Digest, HostName)>,
+    /// Hosts that are down by themselves, and when that was looked at.
+    down: Option<(Down, Instant)>,
 }
 
 impl Driving<'_> {
@@ -141,7 +152,7 @@ impl Driving<'_> {
         let now = Timestamp::now();
         let progress = course.progress(&sight, now);
         self.display.show(course, &progress, course.left(&progress, &sight))?;
-        let next = course.next(&progress);
+        let next = course.next(&progress, &self.down(course).await?);
         if !matches!(next, Next::Reboot(_)) {
             self.batch = None;
         }
@@ -152,13 +163,7 @@ impl Driving<'_> {
             }
             Next::Reboot(batch) => self.reboot(course, batch).await,
             Next::Wait => Ok(Flow::After(pause(course))),
-            Next::Fail(reason) => {
-                self.fail(&reason).await?;
-                match course.intent.gates.on_failure {
-                    OnFailure::Halt => Ok(Flow::End(Ended::Failed)),
-                    OnFailure::Revert => Ok(Flow::AtOnce),
-                }
-            }
+            Next::Fail(reason) => self.fail(course, &reason).await,
             Next::Complete => {
                 self.retire().await?;
                 Ok(Flow::End(Ended::Complete))
@@ -186,6 +191,11 @@ impl Driving<'_> {
         };
         let left = Duration::from_secs(batch.delay).saturating_sub(since.elapsed());
         if left.is_zero() {
+            let release = course.intent.release.digest;
+            let again = batch.hosts.iter().find(|(host, _)| !self.ordered.insert((release, host.clone())));
+            if let Some((host, _)) = again {
+                return self.fail(course, &format!("{host}: needs a reboot even after one")).await;
+            }
             self.operator.reboot(course, &batch, &mut teller(&mut self.display)).await?;
             return Ok(Flow::After(pause(course)));
         }
@@ -193,16 +203,37 @@ impl Driving<'_> {
         Ok(Flow::After(left.min(pause(course))))
     }
 
-    async fn fail(&mut self, reason: &str) -> Result<(), Failure> {
+    /// Hosts that have fallen silent by themselves, inside of the rollout or not: looked at now and then, and only where a
+    /// limit makes them matter.
+    async fn down(&mut self, course: &Course) -> Result<Down, Failure> {
+        if course.limits().is_empty() {
+            return Ok(Down::new());
+        }
+        if let Some((down, _)) = self.down.as_ref().filter(|(_, looked)| looked.elapsed() < LOOKED_FOR_DOWN) {
+            return Ok(down.clone());
+        }
+        let view = View::read(&self.operator.session.fleet, Timestamp::now()).await?;
+        let silent = view.hosts.values().filter(|host| matches!(host.standing, Standing::Silent(_)));
+        let down: Down = silent.map(|host| (host.name.clone(), host.metadata.groups.clone())).collect();
+        self.down = Some((down.clone(), Instant::now()));
+        Ok(down)
+    }
+
+    async fn fail(&mut self, course: &Course, reason: &str) -> Result<Flow, Failure> {
         self.display.tell(&format!("too many hosts have failed: {reason}"))?;
+        let on_failure = course.intent.gates.on_failure;
         self.say(|rollout| {
-            let (state, driver) = match rollout.gates.on_failure {
+            let (state, driver) = match on_failure {
                 OnFailure::Halt => (RolloutState::Halted, None),
                 OnFailure::Revert => (RolloutState::Reverting, rollout.driver),
             };
             Rollout { state, driver, reason: Some(reason.to_owned()), ..rollout }
         })
-        .await
+        .await?;
+        Ok(match on_failure {
+            OnFailure::Halt => Flow::End(Ended::Failed),
+            OnFailure::Revert => Flow::AtOnce,
+        })
     }
 
     /// The rollout as it stands, with a word in it that this is who drives it.

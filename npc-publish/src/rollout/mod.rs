@@ -11,7 +11,7 @@ pub(crate) mod begin;
 pub(crate) mod course;
 pub(crate) mod drive;
 pub(crate) mod intent;
-pub(crate) mod next;
+mod next;
 pub(crate) mod plan;
 pub(crate) mod progress;
 pub(crate) mod reboots;

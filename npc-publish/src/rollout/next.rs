@@ -1,9 +1,9 @@
 //! What to do next in a rollout that is running: a decision from what is seen, without any effect.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use npc_core::document::Member;
-use npc_core::name::AssignmentName;
+use npc_core::name::{AssignmentName, HostName};
 
 use super::course::Course;
 use super::progress::{Progress, Reached};
@@ -24,22 +24,38 @@ pub(crate) enum Next {
     Complete,
 }
 
+/// Hosts that are out of order without having been told anything, and the groups that each of them belongs to.
+pub(crate) type Down = BTreeMap<HostName, BTreeSet<String>>;
+
 /// Members by how far they have got.
 type Standings<'a> = BTreeMap<&'a AssignmentName, &'a Reached>;
 
 impl Course {
-    /// What to do next, as long as the rollout is running.
-    pub(crate) fn next(&self, progress: &Progress) -> Next {
+    /// Why it has failed, if more hosts have than may.
+    pub(crate) fn failure(&self, progress: &Progress) -> Option<String> {
         let failed = progress.failed().count();
-        if failed > usize::try_from(self.intent.gates.max_failed).unwrap_or(usize::MAX) {
-            let first = progress.failed().next().map_or_else(String::new, |(name, reason)| format!("{name}: {reason}"));
-            let others = if failed == 1 { String::new() } else { format!(" (and {} more)", failed - 1) };
-            return Next::Fail(format!("{first}{others}"));
+        if failed <= usize::try_from(self.intent.gates.max_failed).unwrap_or(usize::MAX) {
+            return None;
+        }
+        let (name, reason) = progress.failed().next()?;
+        let others = if failed == 1 { String::new() } else { format!(" (and {} more)", failed - 1) };
+        Some(format!("{name}: {reason}{others}"))
+    }
+
+    /// Whether every wave is done, and not too many hosts have failed.
+    pub(crate) fn is_complete(&self, progress: &Progress) -> bool {
+        progress.wave().is_none() && self.failure(progress).is_none()
+    }
+
+    /// What to do next, as long as the rollout is running.
+    pub(crate) fn next(&self, progress: &Progress, down: &Down) -> Next {
+        if let Some(reason) = self.failure(progress) {
+            return Next::Fail(reason);
         }
         let Some(wave) = progress.wave() else { return Next::Complete };
         let standings: Standings<'_> = progress.members().collect();
-        let mut out = self.unavailable(&standings);
-        let told = self.to_be_told(wave, &standings, &mut out);
+        let mut out = self.unavailable(&standings, down);
+        let told = self.to_be_told(wave, &standings, down, &mut out);
         if !told.is_empty() {
             return Next::Tell(u32::try_from(wave + 1).unwrap_or(u32::MAX), told);
         }
@@ -51,7 +67,9 @@ impl Course {
         if standings.values().any(is_under_way) {
             return Next::Wait;
         }
-        let first = progress.failed().next().map_or_else(String::new, |(name, reason)| format!(" ({name}: {reason})"));
+        let failed = progress.failed().map(|(name, reason)| format!("{name}: {reason}"));
+        let mut out_of_order = failed.chain(down.keys().map(|host| format!("{host}: silent")));
+        let first = out_of_order.next().map_or_else(String::new, |host| format!(" ({host})"));
         Next::Fail(format!(
             "nobody else may be told: too many hosts of a group are out of order, or what others depend on{first}"
         ))
@@ -62,6 +80,7 @@ impl Course {
         &'a self,
         wave: usize,
         standings: &Standings<'_>,
+        down: &'a Down,
         out: &mut BTreeMap<&'a str, usize>,
     ) -> Vec<AssignmentName> {
         let (limits, by_host) = (self.limits(), self.by_host());
@@ -83,7 +102,8 @@ impl Course {
             {
                 continue;
             }
-            let hosts = member.hosts.len().max(1);
+            // Who is down already is not taken out of order.
+            let hosts = member.hosts.iter().filter(|host| !down.contains_key(*host)).count();
             if self.groups(member).all(|group| fits(group, hosts, &limits, out)) {
                 for group in self.groups(member) {
                     *out.entry(group).or_default() += hosts;
@@ -117,8 +137,13 @@ impl Course {
     }
 
     /// How many hosts of each group may be out of order at the moment.
-    fn unavailable(&self, standings: &Standings<'_>) -> BTreeMap<&str, usize> {
+    fn unavailable<'a>(&'a self, standings: &Standings<'_>, down: &'a Down) -> BTreeMap<&'a str, usize> {
         let mut out = BTreeMap::new();
+        let members = self.by_host();
+        let is_counted = |host| members.get(host).is_some_and(|member| standings[&member.assignment].is_unavailable());
+        for group in down.iter().filter(|(host, _)| !is_counted(*host)).flat_map(|(_, groups)| groups) {
+            *out.entry(group.as_str()).or_default() += 1;
+        }
         let unavailable = |member: &&Member| standings[&member.assignment].is_unavailable();
         for member in self.members().filter(unavailable) {
             for group in self.groups(member) {

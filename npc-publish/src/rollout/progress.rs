@@ -166,6 +166,7 @@ impl Course {
             Told::Following { following, .. } if self.has_placed(following) => return Reached::Waiting,
             Told::Following { following, .. } if self.has_left(following) => return Reached::Left,
             Told::Refused(kind) => return Reached::Failed(format!("what it is assigned to is refused ({kind})")),
+            Told::Removed(when) if *when > self.intent.begun => return Reached::Left,
             told if member.is_before(told.following()) => return Reached::Waiting,
             _ => return Reached::Left,
         };
@@ -242,7 +243,7 @@ impl Course {
         if obeyed.assignment < Some(serial) || obeyed.remote != self.intent.remote || !believes {
             return Reached::Told;
         }
-        if let Some(reason) = self.failure(member, report) {
+        if let Some(reason) = self.release_failure(member, report) {
             return Reached::Failed(reason);
         }
         // Some systems can only be booted into: until then, the one before runs.
@@ -280,7 +281,7 @@ impl Course {
     }
 
     /// Why the release will not come to run on the host, if it will not.
-    fn failure(&self, member: &Member, report: &Report) -> Option<String> {
+    fn release_failure(&self, member: &Member, report: &Report) -> Option<String> {
         let problem = failure(&self.wanted(&member.configuration).ok()?, report)?;
         (!PASSING.contains(&problem.kind.as_str())).then(|| format!("{}: {}", problem.kind, problem.message))
     }

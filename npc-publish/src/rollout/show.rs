@@ -11,7 +11,6 @@ use npc_core::name::AssignmentName;
 use serde_json::{Value, json};
 
 use super::course::Course;
-use super::next::Next;
 use super::progress::{Progress, Reached, Sight};
 use crate::console;
 use crate::failure::Failure;
@@ -163,7 +162,7 @@ impl Course {
             "gates": gates,
             "wave": progress.wave().map(|wave| wave + 1),
             "waves": waves,
-            "complete": *state == RolloutState::Finished || self.next(progress) == Next::Complete,
+            "complete": *state == RolloutState::Finished || self.is_complete(progress),
             "seconds_left_at_least": left.as_secs(),
         })
     }
@@ -182,7 +181,7 @@ impl Course {
         }
         let wave = match progress.wave() {
             Some(wave) => format!("wave {} of {}, {} left at least", wave + 1, progress.waves.len(), short(left)),
-            None if self.next(progress) == Next::Complete => "all waves are done".to_owned(),
+            None if self.is_complete(progress) => "all waves are done".to_owned(),
             None => "too many hosts have failed".to_owned(),
         };
         let driver = driver.as_ref().filter(|driver| driver.until > now);

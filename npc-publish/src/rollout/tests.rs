@@ -18,7 +18,7 @@ use proptest::prelude::*;
 use serde_json::Map;
 
 use super::course::Course;
-use super::next::Next;
+use super::next::{Down, Next};
 use super::plan::{Candidate, plan};
 use super::progress::{Reached, Seen, Sight};
 use crate::fleet::host::{Heard, Told};
@@ -85,6 +85,7 @@ fn course(hosts: &BTreeMap<HostName, Metadata>, extents: &[Extent], max_failed: 
         remote: "next".parse().expect("a name"),
         release: Believed { serial: Serial::FIRST, digest: document.digest() },
         archive: Digest::of(b"archive"),
+        begun: at(0),
         extents: extents.to_vec(),
         waves: plan(candidates.collect(), extents).expect("a plan"),
         gates: Gates { soak: SOAK, timeout: TIMEOUT, max_failed, on_failure: OnFailure::Halt, reboot: false },
@@ -193,18 +194,18 @@ struct History {
 /// Drives a rollout to its end with drivers that are only there in some of the seconds, and checks the rules all the while.
 fn drive(course: &Course, fates: &BTreeMap<HostName, Fate>, is_there: &[bool]) -> Result<History, TestCaseError> {
     let mut fleet = Fleet { course, fates, told: BTreeMap::new() };
-    for now in 0..10_000 {
-        if !is_there[now as usize % is_there.len()] && now % 97 != 0 {
+    for second in 0..10_000 {
+        if !is_there[second as usize % is_there.len()] && second % 97 != 0 {
             continue;
         }
-        let progress = course.progress(&fleet.sight(now), at(now));
-        match course.next(&progress) {
+        let progress = course.progress(&fleet.sight(second), at(second));
+        match course.next(&progress, &Down::new()) {
             Next::Tell(wave, names) => {
                 tells_only_who_may_be_told(course, &progress, wave, &names)?;
                 for name in names {
-                    prop_assert!(fleet.told.insert(name.clone(), now).is_none(), "{} is told once", name);
+                    prop_assert!(fleet.told.insert(name.clone(), second).is_none(), "{} is told once", name);
                 }
-                keeps_limits(course, &fleet, now)?;
+                keeps_limits(course, &fleet, second)?;
             }
             Next::Wait => {}
             Next::Fail(_) => return Ok(History { told: fleet.told, failed: true }),
@@ -437,7 +438,7 @@ fn whoever_waits_for_its_turn_to_reboot_is_not_late_whether_its_system_runs_or_h
         }
         let progress = course.progress(&sight, at(late));
         assert!(matches!(progress.waves[0][0].1, Reached::NeedsReboot(_)), "{progress:?}");
-        assert!(matches!(course.next(&progress), Next::Reboot(_)));
+        assert!(matches!(course.next(&progress, &Down::new()), Next::Reboot(_)));
         for seen in sight.values_mut() {
             let orders = Orders { reboot: Some(Reboot { boot_id: "one".into() }), ..Orders::default() };
             following(seen).orders = Some(orders);
@@ -456,6 +457,27 @@ fn a_host_that_somebody_led_elsewhere_has_left_and_one_of_an_earlier_release_wai
     };
     assert_eq!(reached_after(7, leave), Reached::Left, "also where it came from");
     assert_eq!(reached_after(7, |seen| following(seen).pin = None), Reached::Waiting);
-    assert_eq!(reached_after(7, |seen| seen.told = Told::Removed), Reached::Waiting);
+    assert_eq!(reached_after(7, |seen| seen.told = Told::Removed(at(0))), Reached::Waiting, "as it was before");
+    assert_eq!(reached_after(7, |seen| seen.told = Told::Removed(at(1))), Reached::Left);
     assert!(matches!(reached_after(7, |seen| seen.told = Told::Refused("bad-signature")), Reached::Failed(_)));
+}
+
+#[test]
+fn hosts_that_are_down_by_themselves_count_against_the_limits_of_their_groups() {
+    let mut metadata = Metadata { groups: BTreeSet::from(["web".to_owned()]), ..Metadata::default() };
+    metadata.orchestration.max_unavailable.insert("web".to_owned(), 1);
+    let hosts: BTreeMap<HostName, _> =
+        ["a", "b"].map(|name| (name.parse().expect("a name"), metadata.clone())).into_iter().collect();
+    let course = course(&hosts, &[Extent::ALL], 0);
+    let fates = hosts.keys().map(|name| (name.clone(), Fate::Runs(1))).collect();
+    let fleet = Fleet { course: &course, fates: &fates, told: BTreeMap::new() };
+    let progress = course.progress(&fleet.sight(0), at(0));
+    let next = |down: &[&str]| {
+        let groups = || BTreeSet::from(["web".to_owned()]);
+        course.next(&progress, &down.iter().map(|name| (name.parse().expect("a name"), groups())).collect())
+    };
+    let tells = |name: &str| Next::Tell(1, vec![name.parse().expect("a name")]);
+    assert_eq!(next(&[]), tells("a"));
+    assert!(matches!(next(&["z"]), Next::Fail(reason) if reason.contains("(z: silent)")));
+    assert_eq!(next(&["a"]), tells("a"), "who is down already does no harm by being told");
 }

@@ -14,7 +14,6 @@ use crate::held::{believable, removed};
 use crate::rollout::begin::shortened;
 use crate::rollout::course::Course;
 use crate::rollout::intent::{Operator, course};
-use crate::rollout::next::Next;
 use crate::rollout::show::word;
 use crate::rollout::tell::Sweep;
 use crate::session::Session;
@@ -128,17 +127,13 @@ impl Finish {
             return Ok(());
         }
         let (sight, progress) = seen(session, course).await?;
-        match course.next(&progress) {
-            Next::Complete => {}
-            Next::Fail(reason) => {
-                return Err(Failure::new(Exit::Unwell, format!("too many hosts of `{id}` have failed: {reason}"))
-                    .hint("publish what mends it, then `rollout resume`, or end it with `rollout abort`"));
-            }
-            _ => {
-                let wave = progress.wave().map_or(progress.waves.len(), |wave| wave + 1);
-                let words = format!("wave {wave} of {} of `{id}` is not done yet", progress.waves.len());
-                return Err(Failure::usage(words).hint("`npc-publish rollout watch` shows how far it has got"));
-            }
+        if let Some(reason) = course.failure(&progress) {
+            return Err(Failure::new(Exit::Unwell, format!("too many hosts of `{id}` have failed: {reason}"))
+                .hint("publish what mends it, then `rollout resume`, or end it with `rollout abort`"));
+        }
+        if let Some(wave) = progress.wave() {
+            let words = format!("wave {} of {} of `{id}` is not done yet", wave + 1, progress.waves.len());
+            return Err(Failure::usage(words).hint("`npc-publish rollout watch` shows how far it has got"));
         }
         if course.intent.state != RolloutState::Running {
             return Err(Failure::usage(format!("rollout `{id}` is {}", word(&course.intent.state)))

@@ -25,7 +25,6 @@ use crate::rollout::begin::{self, Brought};
 use crate::rollout::course::Course;
 use crate::rollout::drive::{Ended, drive, myself};
 use crate::rollout::intent::{Operator, course, named};
-use crate::rollout::next::Next;
 use crate::rollout::progress::{Progress, Sight};
 use crate::rollout::show::{Display, WATCHED_EVERY, planned, word};
 use crate::rollout::sight::look;
@@ -246,9 +245,8 @@ async fn watch(session: &Session, which: cli::Which) -> Result<(), Failure> {
         let course = course(session, &id).await?;
         let (sight, progress) = seen(session, &course).await?;
         display.show(&course, &progress, course.left(&progress, &sight))?;
-        let next = course.next(&progress);
         let ended = match &course.intent.state {
-            RolloutState::Running if next == Next::Complete => Some(Ended::Complete),
+            RolloutState::Running if course.is_complete(&progress) => Some(Ended::Complete),
             RolloutState::Running | RolloutState::Reverting | RolloutState::Finishing(_) => None,
             RolloutState::Reverted if course.intent.reason.is_none() => Some(Ended::Reverted),
             RolloutState::Halted | RolloutState::Reverted => Some(Ended::Failed),

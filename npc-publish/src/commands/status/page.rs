@@ -78,7 +78,7 @@ fn assigned(host: &Host, now: Timestamp) -> String {
     let by = if host.shares_its_assignment() { format!(" by `{}`", host.assignment) } else { String::new() };
     match &host.told {
         Told::Nothing => "never: follows its own settings".to_owned(),
-        Told::Removed => "no more: follows its own settings".to_owned(),
+        Told::Removed(_) => "no more: follows its own settings".to_owned(),
         Told::Refused(kind) => format!("something that is refused ({kind}){by}"),
         Told::Following { following, serial, created } => {
             let pin = following.pin.map(|pin| format!("@{}", pin.serial)).unwrap_or_default();
