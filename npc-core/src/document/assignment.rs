@@ -35,6 +35,9 @@ pub struct Following {
     /// Seconds between polls; clamped by the agent to 10 s – 1 h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub poll_interval: Option<u64>,
+    /// Whether several hosts ask for it: then none of them has its name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
     /// The key with which the host signs its reports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report_key: Option<PublicKey>,

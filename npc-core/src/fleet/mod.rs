@@ -138,8 +138,17 @@ impl Fleet {
 
     /// Reads every assignment, removed ones included, as of one listing: what is remembered is not read again.
     pub async fn all_assignments(&self) -> Result<Vec<(AssignmentName, Assigned)>, StoreError> {
+        self.assignments(|_| true).await
+    }
+
+    /// Reads these of all assignments likewise.
+    pub async fn assignments(
+        &self,
+        is_wanted: impl Fn(&AssignmentName) -> bool,
+    ) -> Result<Vec<(AssignmentName, Assigned)>, StoreError> {
         let fleet = &Arc::new(self.clone());
         let listed = names::<AssignmentName>(self.list(layout::ASSIGNMENTS).await?);
+        let listed = listed.filter(|(name, _)| is_wanted(name));
         let read = listed.map(|(name, object)| async move {
             let (fleet, judged) = (Arc::clone(fleet), name.clone());
             let judge = move |bytes, etag| fleet.judge_assignment(&judged, bytes, etag);

@@ -9,13 +9,14 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{CONCURRENT, Fleet, Judged, names};
+use crate::Timestamp;
 use crate::document::{Document, Report};
 use crate::envelope::Envelope;
 use crate::key::PublicKey;
 use crate::layout;
 use crate::limits;
 use crate::name::HostName;
-use crate::store::{ETag, Fault, Read, StoreError};
+use crate::store::{Fault, Listed, Read, StoreError};
 use crate::trust::{Floors, Refusal, Subject, Verified, verify};
 
 /// What lies at the place of a report.
@@ -27,6 +28,8 @@ pub struct Reported {
     pub claimed: Option<PublicKey>,
     /// Whether that is the key that the host is known by.
     pub key: KeyStanding,
+    /// When it was written, by the store's clock; none if no listing has told.
+    pub written: Option<Timestamp>,
 }
 
 /// Whose report is asked for.
@@ -36,8 +39,8 @@ pub struct Inquiry<'a> {
     pub host: &'a HostName,
     /// The key that it is known by.
     pub pinned: Option<&'a PublicKey>,
-    /// The version that a listing has just given its report: if that is remembered, it is not read again.
-    pub listed: Option<&'a ETag>,
+    /// What a listing has just said of its report: if that version is remembered, it is not read again.
+    pub listed: Option<&'a Listed>,
 }
 
 impl Judged for Reported {
@@ -69,15 +72,18 @@ impl Fleet {
         let key = layout::report(inquiry.host);
         let (judge, host, pinned) = (Arc::clone(judge), inquiry.host.clone(), inquiry.pinned.cloned());
         let judged = move |bytes: Bytes, _| judge.judge_report(&host, pinned.as_ref(), &bytes);
-        match self.known_or_read(&key, inquiry.listed, read, judged).await {
-            Err(error) if error.fault == Fault::TooLarge => Ok(Some(Reported::too_large())),
-            found => found,
-        }
+        let listed = inquiry.listed.and_then(|listed| listed.etag.as_ref());
+        let found = match self.known_or_read(&key, listed, read, judged).await {
+            Err(error) if error.fault == Fault::TooLarge => Some(Reported::too_large()),
+            found => found?,
+        };
+        let written = inquiry.listed.and_then(|listed| listed.modified);
+        Ok(found.map(|reported| Reported { written, ..reported }))
     }
 
-    /// All hosts that have ever reported, and the versions of their reports, if the store tells.
-    pub async fn reporting_hosts(&self) -> Result<Vec<(HostName, Option<ETag>)>, StoreError> {
-        Ok(names(self.list(layout::REPORTS).await?).map(|(host, object)| (host, object.etag)).collect())
+    /// All hosts that have ever reported, and what the store's listing says of their reports.
+    pub async fn reporting_hosts(&self) -> Result<Vec<(HostName, Listed)>, StoreError> {
+        Ok(names(self.list(layout::REPORTS).await?).collect())
     }
 
     /// Reads the reports of many hosts.
@@ -101,21 +107,24 @@ impl Fleet {
         // A host says what it is like, which does not expire, and is no instruction.
         let signed_by = |key: &PublicKey| {
             let subject = Subject::Report(host, key);
-            verify::<Report>(bytes, subject, &self.trusted, &Floors::default(), crate::Timestamp::MIN)
+            verify::<Report>(bytes, subject, &self.trusted, &Floors::default(), Timestamp::MIN)
         };
         let Some(pinned) = pinned else {
             let claimed = claimed_key(bytes);
             let nobody = || Err(Refusal::NoRole { power: format!("report for `{host}`") });
             let state = claimed.as_ref().map_or_else(nobody, signed_by);
-            return Reported { state, claimed, key: KeyStanding::Unpinned };
+            return Reported { state, claimed, key: KeyStanding::Unpinned, written: None };
         };
         match signed_by(pinned) {
-            Ok(document) => Reported { state: Ok(document), claimed: Some(pinned.clone()), key: KeyStanding::Pinned },
+            Ok(document) => {
+                let claimed = Some(pinned.clone());
+                Reported { state: Ok(document), claimed, key: KeyStanding::Pinned, written: None }
+            }
             Err(refusal) => {
                 let claimed = claimed_key(bytes);
                 let is_other = claimed.as_ref().is_some_and(|claimed| claimed.bytes() != pinned.bytes());
                 let key = if is_other { KeyStanding::Wrong } else { KeyStanding::Pinned };
-                Reported { state: Err(refusal), claimed, key }
+                Reported { state: Err(refusal), claimed, key, written: None }
             }
         }
     }
@@ -124,7 +133,7 @@ impl Fleet {
 impl Reported {
     fn too_large() -> Self {
         let state = Err(Refusal::TooLarge { limit: limits::REPORT_BYTES });
-        Self { state, claimed: None, key: KeyStanding::Unpinned }
+        Self { state, claimed: None, key: KeyStanding::Unpinned, written: None }
     }
 }
 

@@ -115,6 +115,7 @@ fn an_assignment_is_believed_from_the_assignment_role_alone() {
         pin: Some(Pin { serial: serial(3), archive: Digest::of(b"archive") }),
         paused: false,
         poll_interval: None,
+        shared: false,
         report_key: Some(key("npc-host-1", 8).public()),
         rollout: None,
         orders: None,

@@ -33,6 +33,7 @@ pub(crate) async fn repoint(arguments: cli::Repoint) -> Result<(), Failure> {
         let mut says = says(name, stands, remote, configuration.or_else(|| obeyed(&view, name, stands)));
         says.instance.clone_from(&arguments.instance);
         says.report_key = says.report_key.or_else(|| key_of(&view, name));
+        says.shared |= view.hosts.values().any(|host| host.assignment == *name && host.shares_its_assignment());
         Ok(Assignment::Present(Box::new(says)))
     })
     .await?;
@@ -93,6 +94,7 @@ fn says(
         pin: None,
         paused: said.is_some_and(|said| said.paused),
         poll_interval: said.and_then(|said| said.poll_interval),
+        shared: said.is_some_and(|said| said.shared),
         report_key: said.and_then(|said| said.report_key.clone()),
         rollout: None,
         orders: None,

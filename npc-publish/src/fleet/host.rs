@@ -13,8 +13,14 @@ use super::standing::Standing;
 /// How often hosts report that do not say how often.
 const USUAL_HEARTBEAT: SignedDuration = SignedDuration::from_mins(30);
 
+/// How seldom a host may say that it reports.
+const SELDOM: SignedDuration = SignedDuration::from_hours(24);
+
 /// How much later than announced a report may come before its host counts as silent.
 const LATENESS: SignedDuration = SignedDuration::from_mins(5);
+
+/// How far apart two clocks may be that show the same time, a report's way to the store included.
+const SAME_TIME: SignedDuration = SignedDuration::from_mins(2);
 
 /// A host.
 #[derive(Debug)]
@@ -87,17 +93,20 @@ pub(crate) enum Heard {
         report: Box<Report>,
         /// How its key is known.
         key: KeyStanding,
+        /// When it was written, by the store's clock, if that is known.
+        written: Option<Timestamp>,
     },
 }
 
 impl From<Reported> for Heard {
     fn from(reported: Reported) -> Self {
-        let key = reported.key;
+        let (key, written) = (reported.key, reported.written);
         match reported.state {
             Err(refusal) => Self::Refused { kind: refusal.kind(), key },
             Ok(document) => {
                 let document = document.into_document();
-                Self::Report { header: Box::new(document.header), report: Box::new(document.body.cleaned()), key }
+                let (header, report) = (Box::new(document.header), Box::new(document.body.cleaned()));
+                Self::Report { header, report, key, written }
             }
         }
     }
@@ -112,12 +121,18 @@ impl Heard {
         }
     }
 
-    /// When the host was last heard of, by its own clock.
+    /// When the host was last heard of: by the store's clock, since a host's own may be wrong, or else by the host's.
     pub(crate) fn at(&self) -> Option<Timestamp> {
         match self {
-            Self::Report { header, .. } => Some(header.created),
+            Self::Report { header, written, .. } => Some(written.unwrap_or(header.created)),
             Self::Nothing | Self::Refused { .. } => None,
         }
+    }
+
+    /// How much the host's clock differs from the store's, as far as that is known.
+    pub(crate) fn clock_differs(&self) -> Option<SignedDuration> {
+        let Self::Report { header, written: Some(written), .. } = self else { return None };
+        Some(header.created.duration_since(*written)).filter(|difference| difference.abs() > SAME_TIME)
     }
 
     /// How the key of the report is known.
@@ -135,11 +150,10 @@ impl Heard {
 
     /// Since when the host should have said something again.
     pub(crate) fn silent_since(&self, now: Timestamp) -> Option<Timestamp> {
-        let Self::Report { header, report, .. } = self else { return None };
-        let heartbeat = report.heartbeat.and_then(|seconds| i64::try_from(seconds).ok());
-        let heartbeat = heartbeat.map_or(USUAL_HEARTBEAT, SignedDuration::from_secs);
-        let patience = heartbeat.saturating_mul(2).checked_add(LATENESS).unwrap_or(SignedDuration::MAX);
-        (now.duration_since(header.created) > patience).then_some(header.created)
+        let (report, at) = (self.report()?, self.at()?);
+        let seconds = report.heartbeat.map(|seconds| i64::try_from(seconds).unwrap_or(i64::MAX));
+        let heartbeat = seconds.map_or(USUAL_HEARTBEAT, SignedDuration::from_secs).min(SELDOM);
+        (now.duration_since(at) > heartbeat * 2 + LATENESS).then_some(at)
     }
 }
 

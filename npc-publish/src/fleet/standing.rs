@@ -1,6 +1,6 @@
 //! How a host is: whether it runs what it should, and if not, why.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use npc_core::document::{Outcome, OutcomeKind, Report};
 use npc_core::fleet::KeyStanding;
 
@@ -227,4 +227,12 @@ fn misled(host: &Host) -> String {
         (_, Some(reason)) => format!("{name} has nothing to run: {reason}"),
         (_, None) => format!("{name} does not say what it follows"),
     }
+}
+
+/// `3m behind`.
+pub(crate) fn clock_words(difference: SignedDuration) -> String {
+    let word = if difference.is_negative() { "behind" } else { "ahead" };
+    let now = Timestamp::UNIX_EPOCH;
+    let later = now.checked_add(difference.abs()).unwrap_or(Timestamp::MAX);
+    format!("{} {word}", console::ago(now, later))
 }

@@ -12,7 +12,7 @@ use serde_json::Map;
 
 use super::host::{Heard, NoRelease, Told, Wanted, WantedRelease};
 use super::selector::{Selector, Strangers};
-use super::standing::{judge, why};
+use super::standing::{clock_words, judge, why};
 use super::*;
 
 fn now() -> Timestamp {
@@ -70,7 +70,8 @@ fn heard(report: Report, minutes: i64) -> Heard {
         requires: Vec::new(),
         expires: None,
     };
-    Heard::Report { header: Box::new(header), report: Box::new(report), key: KeyStanding::Unpinned }
+    let (header, report) = (Box::new(header), Box::new(report));
+    Heard::Report { header, report, key: KeyStanding::Unpinned, written: None }
 }
 
 fn following() -> Following {
@@ -81,6 +82,7 @@ fn following() -> Following {
         pin: None,
         paused: false,
         poll_interval: None,
+        shared: false,
         report_key: None,
         rollout: None,
         orders: None,
@@ -201,6 +203,25 @@ fn silence_is_judged_by_what_the_host_has_announced() {
     assert_eq!(standing(Some(u64::MAX), 8), "current");
     assert_eq!(host("web-1", Heard::Nothing).standing, Standing::Unknown);
     assert!(why(&host("web-1", Heard::Nothing), now()).contains("has never reported"));
+}
+
+#[test]
+fn the_clock_of_a_host_neither_makes_it_silent_nor_keeps_it_from_it() {
+    let standing = |by_its_own: i64, by_the_stores: i64| {
+        let Heard::Report { header, report, key, .. } = heard(report(), by_its_own) else { unreachable!("it reports") };
+        let host = host("web-1", Heard::Report { header, report, key, written: Some(ago(by_the_stores)) });
+        (host.standing.word(), host.heard.clock_differs().map(clock_words))
+    };
+    assert_eq!(standing(1, 1), ("current", None));
+    assert_eq!(standing(180, 1), ("current", Some("2h behind".to_owned())));
+    assert_eq!(standing(-1_000_000, 66), ("silent", Some("694d ahead".to_owned())));
+}
+
+#[test]
+fn no_host_may_be_silent_for_days() {
+    let report = Report { heartbeat: Some(u64::MAX), ..report() };
+    let standing = |hours: i64| host("web-1", heard(report.clone(), hours * 60)).standing.word();
+    assert_eq!((standing(48), standing(49)), ("current", "silent"));
 }
 
 #[test]

@@ -42,10 +42,10 @@ impl View {
         let assignments: BTreeMap<_, _> =
             assignments.into_iter().map(|(name, assigned)| (name, told(&assigned))).collect();
         let pinned = pinned(fleet, &assignments).await?;
-        let inquiries = reporting.iter().map(|(host, version)| Inquiry {
+        let inquiries = reporting.iter().map(|(host, listed)| Inquiry {
             host,
             pinned: pinned_key(&assignments, host),
-            listed: version.as_ref(),
+            listed: Some(listed),
         });
         let reports = fleet.reports(inquiries).await?;
         let remembering = tokio::task::spawn_blocking({
@@ -88,8 +88,11 @@ impl View {
             }
             self.add(name, assignment, (heard, claimed));
         }
-        let standing = self.assignments.iter().filter(|(_, told)| !matches!(told, Told::Removed(_)));
-        let names: Vec<_> = standing.map(|(name, _)| name.clone()).filter(|name| !shared.contains(name)).collect();
+        let of_one = self.assignments.iter().filter(|(name, told)| {
+            let is_shared = told.following().is_some_and(|following| following.shared) || shared.contains(*name);
+            !is_shared && !matches!(told, Told::Removed(_))
+        });
+        let names: Vec<_> = of_one.map(|(name, _)| name.clone()).collect();
         for assignment in names {
             let name: HostName = assignment.as_str().parse().expect("hosts and assignments have one grammar");
             if !self.hosts.contains_key(&name) {

@@ -153,6 +153,7 @@ impl World {
             pin: Some(Pinned { serial: Serial::FIRST, archive: self.old }),
             paused: false,
             poll_interval: None,
+            shared: false,
             report_key: None,
             rollout: None,
             orders: None,

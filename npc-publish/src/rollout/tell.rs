@@ -146,6 +146,7 @@ fn told(course: &Course, wave: u32, member: &Member, said: Option<&Following>, k
         pin: Some(course.pin()),
         paused: said.is_some_and(|said| said.paused),
         poll_interval: said.and_then(|said| said.poll_interval),
+        shared: said.is_some_and(|said| said.shared),
         report_key: said.and_then(|said| said.report_key.clone()).or_else(|| key.cloned()),
         rollout: Some(Placement { id: course.id.clone(), wave, heartbeat: Some(heartbeat), left: false }),
         orders: None,

@@ -51,6 +51,7 @@ impl Crowd {
             pin: None,
             paused: false,
             poll_interval: None,
+            shared: false,
             report_key: Some(report_key.public()),
             rollout: None,
             orders: None,

@@ -22,9 +22,10 @@ pub(super) fn lines(host: &Host, now: Timestamp) -> Vec<String> {
     match &host.heard {
         Heard::Nothing => {}
         Heard::Refused { kind, .. } => lines.push(field("report", &format!("refused ({kind})"))),
-        Heard::Report { header, report, key } => {
-            let seen = format!("{} ({} ago)", header.created, console::ago(header.created, now));
-            lines.push(field("seen", &seen));
+        Heard::Report { header, report, key, .. } => {
+            let at = host.heard.at().unwrap_or(header.created);
+            lines.push(field("seen", &format!("{at} ({} ago)", console::ago(at, now))));
+            lines.extend(host.heard.clock_differs().map(|by| field("clock", &standing::clock_words(by))));
             lines.push(field("key", &format!("{}{}", key_word(*key), claimed(host))));
             lines.push(field("trust", &format!("version {}", header.trust)));
             said(&mut lines, report);

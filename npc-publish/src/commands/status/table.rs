@@ -5,10 +5,14 @@ use npc_core::document::Outcome;
 use npc_core::fleet::KeyStanding;
 
 use crate::console;
+use crate::fleet::standing::{STEADY, clock_words};
 use crate::fleet::{Host, Standing};
 
 /// How much of a commit is shown.
 const REV: usize = 12;
+
+/// How many characters of a message are.
+const MESSAGE: usize = 60;
 
 const HEAD: [&str; 8] = ["HOST", "STATE", "SHOULD RUN", "RUNS", "FOR", "LAST OUTCOME", "SEEN", ""];
 
@@ -75,14 +79,23 @@ pub(super) fn outcome_word(outcome: &Outcome) -> String {
     outcome.error.as_ref().map_or(kind.clone(), |error| format!("{kind} {error}"))
 }
 
+/// As much of a message as a line has room for.
+fn shortened(message: &str) -> String {
+    let line = message.lines().next().unwrap_or_default();
+    if line.chars().count() <= MESSAGE {
+        return line.to_owned();
+    }
+    line.chars().take(MESSAGE - 1).chain(['…']).collect()
+}
+
 /// What else an operator should see.
 fn remarks(host: &Host) -> Vec<String> {
     let mut remarks = Vec::new();
     if let Standing::Failed(problem) | Standing::Trouble(problem) = &host.standing {
-        remarks.push(problem.kind.clone());
+        remarks.push(format!("{}: {}", problem.kind, shortened(&problem.message)));
     }
     if let Some(report) = host.heard.report() {
-        if host.standing == Standing::Working {
+        if report.phase != STEADY {
             remarks.push(report.phase.clone());
         }
         let said = [
@@ -94,11 +107,15 @@ fn remarks(host: &Host) -> Vec<String> {
         if !report.failed_units.is_empty() {
             remarks.push(format!("{} failed units", report.failed_units.len()));
         }
-        let quarantined = report.quarantined.len();
-        if quarantined > 0 && !matches!(host.standing, Standing::Failed(_)) {
-            remarks.push(format!("{quarantined} in quarantine"));
+        if let Some(last) = report.quarantined.first() {
+            let reason = match host.standing {
+                Standing::Failed(_) => String::new(),
+                _ => format!(" ({}: {})", last.kind, shortened(&last.message)),
+            };
+            remarks.push(format!("{} in quarantine{reason}", report.quarantined.len()));
         }
     }
+    remarks.extend(host.heard.clock_differs().map(|by| format!("clock {}", clock_words(by))));
     match host.heard.key() {
         Some(KeyStanding::Wrong) => remarks.push("wrong key".to_owned()),
         Some(KeyStanding::Unpinned) => remarks.push("key not pinned".to_owned()),
