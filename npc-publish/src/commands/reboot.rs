@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use npc_core::document::{Assignment, Following, Metadata, Orders, Reboot, Report};
+use npc_core::document::{Assignment, Following, Metadata, Orders, Outcome, OutcomeKind, Reboot, Report};
 use npc_core::name::{AssignmentName, HostName};
 use tokio::time::Instant;
 
@@ -97,15 +97,21 @@ impl<'a> Awaited<'a> {
         Ok(Self { assignment: host.assignment.clone(), report, metadata: &host.metadata })
     }
 
-    /// Whether it runs another boot, and is as well as before.
+    /// Whether it runs another boot, and has come to rest.
     fn is_back(&self, now: &Report) -> bool {
         now.boot_id != self.report.boot_id && now.phase == STEADY && !now.boot_unproven
     }
 
-    /// Units that have failed since.
-    fn newly_failed<'r>(&self, now: &'r Report) -> Vec<&'r str> {
+    /// What is wrong with it that was not before: it may be back in the system that it ran before the one to boot into.
+    fn trouble(&self, now: &Report) -> Option<String> {
+        let mut outcomes = now.outcomes.iter().filter(|outcome| !self.report.outcomes.contains(outcome));
+        let went_back = |outcome: &&Outcome| matches!(outcome.kind, OutcomeKind::RolledBack | OutcomeKind::Stranded);
+        if let Some(outcome) = outcomes.find(went_back) {
+            return Some(format!("what it booted into failed: {}", outcome.message));
+        }
         let newly = now.failed_units.iter().filter(|unit| !self.report.failed_units.contains(unit));
-        newly.map(String::as_str).collect()
+        let newly: Vec<_> = newly.map(String::as_str).collect();
+        (!newly.is_empty()).then(|| format!("these units have failed on it: {}", newly.join(", ")))
     }
 }
 
@@ -175,9 +181,8 @@ async fn are_back(
             if !before.is_back(&now) {
                 continue;
             }
-            let newly = before.newly_failed(&now);
-            if !newly.is_empty() {
-                let failed = format!("`{host}` is back, and these units have failed on it: {}", newly.join(", "));
+            if let Some(trouble) = before.trouble(&now) {
+                let failed = console::printable(&format!("`{host}` is back, and {trouble}"));
                 return Err(Failure::new(Exit::Unwell, failed).hint("the hosts after it were not told to reboot"));
             }
             awaited.remove(&host);
