@@ -164,6 +164,7 @@ impl Amending<'_> {
     /// Writes the changes, and says each.
     pub(crate) async fn carry_out(&self, mut changes: Vec<Change>) -> Result<(), Failure> {
         let taken = Taken::read(self.session).await?;
+        taken.keep_marks(&mut changes);
         if self.force {
             taken.mark(&mut changes);
         } else {

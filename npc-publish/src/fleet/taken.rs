@@ -58,6 +58,19 @@ impl Taken {
         hosts.iter().try_for_each(|host| self.refuse_if_taken(&host.assignment, said(&host.assignment)))
     }
 
+    /// Keeps the marks of assignments that were taken out of a rollout by force: as long as it lasts, they are no part of it.
+    pub(crate) fn keep_marks(&self, changes: &mut [Change]) {
+        for change in changes {
+            let left = change.before().and_then(|before| before.rollout.clone());
+            let left = left.filter(|placed| placed.left && !self.ended.contains(&placed.id));
+            if let (Some(left), Assignment::Present(says)) = (left, &mut change.says)
+                && says.rollout.is_none()
+            {
+                says.rollout = Some(left);
+            }
+        }
+    }
+
     /// Leaves a mark in assignments that are taken out of a rollout by force, so that its driver does not take them back.
     pub(crate) fn mark(&self, changes: &mut [Change]) {
         for change in changes.iter_mut().filter(|change| change.redirects()) {
