@@ -1,6 +1,7 @@
 //! What a person or a pipe gets to see: data on stdout, words on stderr.
 
 use std::io::{self, IsTerminal as _, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -13,11 +14,25 @@ use crate::failure::Failure;
 /// How often progress is told where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
+/// How long to leave a store alone that has just failed, by those who only look at it.
+pub(crate) const TRIED_AGAIN_AFTER: Duration = Duration::from_secs(10);
+
+/// Whether whoever read stdout has gone.
+static READ_ENOUGH: AtomicBool = AtomicBool::new(false);
+
+/// Whether anybody may still read what is written to stdout.
+pub(crate) fn is_read() -> bool {
+    !READ_ENOUGH.load(Ordering::Relaxed)
+}
+
 /// Writes one line of data to stdout.
 pub(crate) fn data(line: impl std::fmt::Display) -> Result<(), Failure> {
     match writeln!(io::stdout(), "{line}") {
         // Whoever read has read enough, as `head` does.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+            READ_ENOUGH.store(true, Ordering::Relaxed);
+            Ok(())
+        }
         written => written.map_err(|error| Failure::other(format!("cannot write to stdout: {error}"))),
     }
 }

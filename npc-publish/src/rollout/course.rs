@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use npc_core::document::{
-    DeployStrategy, Following, Member, Metadata, Pin, Release, RemoteState, Rollout, Standing as State,
+    DeployStrategy, Driver, Following, Member, Metadata, Pin, Release, RemoteState, Rollout, Standing as State,
 };
 use npc_core::name::{ConfigurationName, HostName, RolloutName};
 use npc_core::trust::Verified;
@@ -51,6 +51,11 @@ impl Course {
     /// What the release has on record of a member.
     pub(crate) fn metadata(&self, member: &Member) -> &Metadata {
         metadata(self.release(), &member.configuration)
+    }
+
+    /// Who drives it.
+    pub(crate) fn driver(&self, now: Timestamp) -> Option<&Driver> {
+        self.intent.driver.as_ref().filter(|driver| driver.until > now)
     }
 
     /// Every member, in the order in which they are told.

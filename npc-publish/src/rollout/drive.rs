@@ -74,8 +74,16 @@ pub(crate) fn busy(id: &RolloutName, driver: &Driver) -> Failure {
 
 /// Drives a rollout whose intent says already that `me` does.
 pub(crate) async fn drive(operator: &Operator<'_>, id: &RolloutName, me: Driver) -> Result<Ended, Failure> {
-    let mut driving =
-        Driving { operator, id, me, display: Display::begin(), batch: None, ordered: BTreeSet::new(), down: None };
+    let mut driving = Driving {
+        operator,
+        id,
+        me,
+        display: Display::begin(),
+        batch: None,
+        ordered: BTreeSet::new(),
+        down: None,
+        held_up: None,
+    };
     let ended = tokio::select! {
         ended = driving.run() => ended,
         Err(interrupted) = interrupt::told_to_end() => Err(interrupted),
@@ -109,6 +117,8 @@ struct Driving<'a> {
     ordered: BTreeSet<(Digest, HostName)>,
     /// Hosts that are down by themselves, and when that was looked at.
     down: Option<(Down, Instant)>,
+    /// Since when they have kept others from being told.
+    held_up: Option<Instant>,
 }
 
 impl Driving<'_> {
@@ -156,6 +166,9 @@ impl Driving<'_> {
         if !matches!(next, Next::Reboot(_)) {
             self.batch = None;
         }
+        if !matches!(next, Next::WaitForDown(_)) {
+            self.held_up = None;
+        }
         match next {
             Next::Tell(wave, names) => {
                 self.tell(wave, &names).await?;
@@ -163,7 +176,8 @@ impl Driving<'_> {
             }
             Next::Reboot(batch) => self.reboot(course, batch).await,
             Next::Wait => Ok(Flow::After(pause(course))),
-            Next::Fail(reason) => self.fail(course, &reason).await,
+            Next::WaitForDown(reason) => self.wait_for_down(course, &reason).await,
+            Next::Fail(reason) => self.fail(&reason, course.intent.gates.on_failure).await,
             Next::Complete => {
                 self.retire().await?;
                 Ok(Flow::End(Ended::Complete))
@@ -192,11 +206,13 @@ impl Driving<'_> {
         let left = Duration::from_secs(batch.delay).saturating_sub(since.elapsed());
         if left.is_zero() {
             let release = course.intent.release.digest;
-            let again = batch.hosts.iter().find(|(host, _)| !self.ordered.insert((release, host.clone())));
+            let again = batch.hosts.iter().find(|(host, _)| self.ordered.contains(&(release, host.clone())));
             if let Some((host, _)) = again {
-                return self.fail(course, &format!("{host}: needs a reboot even after one")).await;
+                let reason = format!("{host}: needs a reboot even after one");
+                return self.fail(&reason, course.intent.gates.on_failure).await;
             }
             self.operator.reboot(course, &batch, &mut teller(&mut self.display)).await?;
+            self.ordered.extend(batch.hosts.into_iter().map(|(host, _)| (release, host)));
             return Ok(Flow::After(pause(course)));
         }
         self.batch = Some((batch, since));
@@ -219,9 +235,20 @@ impl Driving<'_> {
         Ok(down)
     }
 
-    async fn fail(&mut self, course: &Course, reason: &str) -> Result<Flow, Failure> {
-        self.display.tell(&format!("too many hosts have failed: {reason}"))?;
-        let on_failure = course.intent.gates.on_failure;
+    /// Nothing of the rollout's has failed: whoever was told stays, and after its time the rollout stops.
+    async fn wait_for_down(&mut self, course: &Course, reason: &str) -> Result<Flow, Failure> {
+        if self.held_up.is_none() {
+            self.display.tell(reason)?;
+        }
+        let since = *self.held_up.get_or_insert_with(Instant::now);
+        if since.elapsed() < Duration::from_secs(course.intent.gates.timeout) {
+            return Ok(Flow::After(pause(course)));
+        }
+        self.fail(reason, OnFailure::Halt).await
+    }
+
+    async fn fail(&mut self, reason: &str, on_failure: OnFailure) -> Result<Flow, Failure> {
+        self.display.tell(&format!("the rollout has failed: {reason}"))?;
         self.say(|rollout| {
             let (state, driver) = match on_failure {
                 OnFailure::Halt => (RolloutState::Halted, None),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use npc_core::document::Member;
 use npc_core::name::{AssignmentName, HostName};
 
+use super::begin::shortened;
 use super::course::Course;
 use super::progress::{Progress, Reached};
 use super::reboots::{self, Batch, Candidate};
@@ -18,6 +19,8 @@ pub(crate) enum Next {
     Reboot(Batch),
     /// Wait for hosts.
     Wait,
+    /// Wait for hosts that are down by themselves, for this reason: until they are back, nobody else may be told.
+    WaitForDown(String),
     /// Too many have failed, for this reason.
     Fail(String),
     /// All waves are done.
@@ -67,9 +70,14 @@ impl Course {
         if standings.values().any(is_under_way) {
             return Next::Wait;
         }
-        let failed = progress.failed().map(|(name, reason)| format!("{name}: {reason}"));
-        let mut out_of_order = failed.chain(down.keys().map(|host| format!("{host}: silent")));
-        let first = out_of_order.next().map_or_else(String::new, |host| format!(" ({host})"));
+        let no_one = Down::new();
+        let mut out = self.unavailable(&standings, &no_one);
+        if !self.to_be_told(wave, &standings, &no_one, &mut out).is_empty() {
+            let silent: Vec<_> = down.keys().map(HostName::as_str).collect();
+            let silent = shortened(&silent);
+            return Next::WaitForDown(format!("nobody else may be told as long as these are silent: {silent}"));
+        }
+        let first = progress.failed().next().map_or_else(String::new, |(name, reason)| format!(" ({name}: {reason})"));
         Next::Fail(format!(
             "nobody else may be told: too many hosts of a group are out of order, or what others depend on{first}"
         ))

@@ -97,7 +97,7 @@ impl Reached {
         }
     }
 
-    /// Of several hosts of a member, the one that is furthest behind counts.
+    /// By which hosts of a member are told apart: the lower, the further behind.
     fn rank(&self) -> u8 {
         match self {
             Self::Failed(_) | Self::Lost(_) => 0,
@@ -111,27 +111,41 @@ impl Reached {
     }
 }
 
+/// How far a member has got, and its hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MemberProgress {
+    /// The member.
+    pub(crate) assignment: AssignmentName,
+    /// How far it has got.
+    pub(crate) reached: Reached,
+    /// How many hosts it has, one at least.
+    pub(crate) hosts: usize,
+    /// Why they have failed, for each that has.
+    pub(crate) failures: Vec<String>,
+}
+
 /// How far a rollout has got.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Progress {
     /// Its members, wave by wave.
-    pub(crate) waves: Vec<Vec<(AssignmentName, Reached)>>,
+    pub(crate) waves: Vec<Vec<MemberProgress>>,
 }
 
 impl Progress {
     /// The wave that is under way, counted from 0; none when all are done.
     pub(crate) fn wave(&self) -> Option<usize> {
-        self.waves.iter().position(|wave| !wave.iter().all(|(_, reached)| reached.is_settled()))
+        self.waves.iter().position(|wave| !wave.iter().all(|member| member.reached.is_settled()))
     }
 
     /// Every member.
     pub(crate) fn members(&self) -> impl Iterator<Item = (&AssignmentName, &Reached)> {
-        self.waves.iter().flatten().map(|(name, reached)| (name, reached))
+        self.waves.iter().flatten().map(|member| (&member.assignment, &member.reached))
     }
 
-    /// Those that have failed, and why.
+    /// For each host that has failed, its member, and why.
     pub(crate) fn failed(&self) -> impl Iterator<Item = (&AssignmentName, &str)> {
-        self.members().filter_map(|(name, reached)| Some((name, reached.failure()?)))
+        let members = self.waves.iter().flatten();
+        members.flat_map(|member| member.failures.iter().map(|reason| (&member.assignment, reason.as_str())))
     }
 }
 
@@ -144,58 +158,97 @@ impl Course {
         for wave in &self.intent.waves {
             let mut told = Vec::new();
             for member in wave {
-                let mut reached = self.reached(member, sight.get(&member.assignment), now);
+                let mut progress = self.member_progress(member, sight.get(&member.assignment), now);
                 let mut dependencies = self.metadata(member).dependencies.iter();
-                if let (Reached::Waiting, Some(needed)) = (&reached, dependencies.find(|host| failed.contains(*host))) {
-                    reached = Reached::Failed(format!("depends on {needed}, which failed"));
+                let needed = dependencies.find(|host| failed.contains(*host));
+                if let (Reached::Waiting, Some(needed)) = (&progress.reached, needed) {
+                    progress = of_all(member, Reached::Failed(format!("depends on {needed}, which failed")));
                 }
-                if reached.failure().is_some() {
+                if progress.reached.failure().is_some() {
                     failed.extend(&member.hosts);
                 }
-                told.push((member.assignment.clone(), reached));
+                told.push(progress);
             }
             waves.push(told);
         }
         Progress { waves }
     }
 
-    fn reached(&self, member: &Member, seen: Option<&Seen>, now: Timestamp) -> Reached {
-        let Some(seen) = seen else { return Reached::Waiting };
-        let (since, serial) = match &seen.told {
-            Told::Following { following, serial, created } if self.has_told(following) => (*created, *serial),
-            Told::Following { following, .. } if self.has_placed(following) => return Reached::Waiting,
-            Told::Following { following, .. } if self.has_left(following) => return Reached::Left,
-            Told::Refused(kind) => return Reached::Failed(format!("what it is assigned to is refused ({kind})")),
-            Told::Removed(when) if *when > self.intent.begun => return Reached::Left,
-            told if member.is_before(told.following()) => return Reached::Waiting,
-            _ => return Reached::Left,
+    fn member_progress(&self, member: &Member, seen: Option<&Seen>, now: Timestamp) -> MemberProgress {
+        let Some(seen) = seen else { return of_all(member, Reached::Waiting) };
+        let reached = match &seen.told {
+            Told::Following { following, serial, created } if self.has_told(following) => {
+                let hosts = self.hosts_reached(member, seen, *serial, now);
+                return self.told_progress(member, seen, *created, &hosts, now);
+            }
+            Told::Following { following, .. } if self.has_placed(following) => Reached::Waiting,
+            Told::Following { following, .. } if self.has_left(following) => Reached::Left,
+            Told::Refused(kind) => Reached::Failed(format!("what it is assigned to is refused ({kind})")),
+            Told::Removed(when) if *when > self.intent.begun => Reached::Left,
+            told if member.is_before(told.following()) => Reached::Waiting,
+            _ => Reached::Left,
         };
+        of_all(member, reached)
+    }
+
+    /// How far each host of a member has got that was told: those that it had when the rollout was planned, without those that
+    /// have left the fleet, and those that have come since as soon as they can tell whether the release is well.
+    fn hosts_reached<'a>(
+        &self,
+        member: &'a Member,
+        seen: &'a Seen,
+        serial: Serial,
+        now: Timestamp,
+    ) -> BTreeMap<&'a HostName, Reached> {
         let reboot = seen.told.following().and_then(|following| following.orders.as_ref()?.reboot.as_ref());
         let rebooted = reboot.map(|reboot| reboot.boot_id.as_str());
-        let (mut least, mut trouble, mut present) = (Reached::Done, None, 0);
-        for host in &member.hosts {
+        let planned: BTreeSet<_> = member.hosts.iter().collect();
+        let hosts: BTreeSet<_> = planned.iter().copied().chain(seen.heard.keys()).collect();
+        let mut all = BTreeMap::new();
+        for host in hosts {
             let heard = seen.heard.get(host).unwrap_or(&Heard::Nothing);
             if heard.has_left(now) {
                 continue;
             }
-            present += 1;
             let mut reached = self.host_reached(member, host, serial, heard, rebooted);
             if let (Reached::Done, Some(since)) = (&reached, heard.silent_since(now)) {
                 reached = Reached::Lost(format!("silent since {since}"));
             }
-            trouble = trouble.or_else(|| self.obstacle(heard.report()?));
-            match (reached, &mut least) {
-                (failed, _) if failed.failure().is_some() => return failed,
-                (Reached::NeedsReboot(more), Reached::NeedsReboot(boots)) => boots.extend(more),
-                (reached, least) if reached.rank() < least.rank() => *least = reached,
-                _ => {}
+            let can_tell = reached.failure().is_some() || matches!(reached, Reached::Soaking | Reached::Done);
+            if planned.contains(host) || can_tell {
+                all.insert(host, reached);
             }
         }
+        all
+    }
+
+    /// How far a member has got whose hosts have got so far: as far as the last of them, and failed once nobody is on the way any more.
+    fn told_progress(
+        &self,
+        member: &Member,
+        seen: &Seen,
+        since: Timestamp,
+        hosts: &BTreeMap<&HostName, Reached>,
+        now: Timestamp,
+    ) -> MemberProgress {
+        let (failed, others): (Vec<_>, Vec<_>) = hosts.values().partition(|reached| reached.failure().is_some());
+        let trouble = hosts.keys().find_map(|host| self.obstacle(seen.heard.get(*host)?.report()?));
         // A machine that comes and goes may have been ended by the very release: that all are gone proves nothing.
-        if present == 0 && !member.hosts.is_empty() {
-            least = Reached::Told;
+        let all_are_gone = hosts.is_empty() && !member.hosts.is_empty();
+        let last = if all_are_gone { Reached::Told } else { last(&others) };
+        let last = self.in_time(last, since, trouble.as_deref(), now);
+        let mut failures: Vec<_> = failed.iter().filter_map(|reached| reached.failure()).map(str::to_owned).collect();
+        if let Some(reason) = last.failure() {
+            let late = others.iter().filter(|reached| !reached.is_well()).count().max(1);
+            failures.extend(std::iter::repeat_n(reason.to_owned(), late));
         }
-        self.in_time(least, since, trouble.as_deref(), now)
+        let first_failed = failed.first().filter(|_| last.is_settled()).map(|reached| (*reached).clone());
+        MemberProgress {
+            assignment: member.assignment.clone(),
+            reached: first_failed.unwrap_or(last),
+            hosts: hosts.len().max(1),
+            failures,
+        }
     }
 
     /// The same, unless it has taken too long, or not long enough: by the operator's clock, since hosts' clocks jump.
@@ -285,6 +338,26 @@ impl Course {
         let problem = failure(&self.wanted(&member.configuration).ok()?, report)?;
         (!PASSING.contains(&problem.kind.as_str())).then(|| format!("{}: {}", problem.kind, problem.message))
     }
+}
+
+/// What holds of a member as a whole, and so of all of its hosts.
+fn of_all(member: &Member, reached: Reached) -> MemberProgress {
+    let hosts = member.hosts.len().max(1);
+    let failures = reached.failure().map_or_else(Vec::new, |reason| vec![reason.to_owned(); hosts]);
+    MemberProgress { assignment: member.assignment.clone(), reached, hosts, failures }
+}
+
+/// How far the last of them has got.
+fn last(hosts: &[&Reached]) -> Reached {
+    let mut last = Reached::Done;
+    for reached in hosts {
+        match (*reached, &mut last) {
+            (Reached::NeedsReboot(more), Reached::NeedsReboot(boots)) => boots.extend(more.clone()),
+            (reached, last) if reached.rank() < last.rank() => *last = reached.clone(),
+            _ => {}
+        }
+    }
+    last
 }
 
 /// How far a host is that has to reboot.

@@ -11,7 +11,7 @@ use npc_core::name::AssignmentName;
 use serde_json::{Value, json};
 
 use super::course::Course;
-use super::progress::{Progress, Reached, Sight};
+use super::progress::{MemberProgress, Progress, Reached, Sight};
 use crate::console;
 use crate::failure::Failure;
 
@@ -20,7 +20,8 @@ pub(crate) struct Display {
     bars: Option<(MultiProgress, Vec<ProgressBar>)>,
     lines: bool,
     told: BTreeMap<AssignmentName, Reached>,
-    done: usize,
+    /// The wave that was last said to be under way; all of them, once all are done.
+    wave: Option<usize>,
 }
 
 impl Display {
@@ -28,7 +29,7 @@ impl Display {
     pub(crate) fn begin() -> Self {
         let bars = std::io::stderr().is_terminal().then(|| (MultiProgress::new(), Vec::new()));
         let lines = bars.is_none() || !std::io::stdout().is_terminal();
-        Self { bars, lines, told: BTreeMap::new(), done: 0 }
+        Self { bars, lines, told: BTreeMap::new(), wave: None }
     }
 
     /// Shows how far it has got.
@@ -39,7 +40,7 @@ impl Display {
         }
         let waves = progress.waves.len();
         for (number, wave) in progress.waves.iter().enumerate() {
-            for (name, reached) in wave {
+            for MemberProgress { assignment: name, reached, .. } in wave {
                 let before = self.told.insert(name.clone(), reached.clone());
                 let is_news =
                     before.as_ref().map_or(*reached != Reached::Waiting, |before| before.word() != reached.word());
@@ -52,12 +53,17 @@ impl Display {
                 }
             }
         }
-        let done = progress.wave().unwrap_or(waves);
-        if done > self.done {
-            let left = if done == waves { String::new() } else { format!(", {} left at least", short(left)) };
-            console::data(format_args!("wave {done}/{waves} of {} is done{left}", course.id))?;
+        let wave = progress.wave().unwrap_or(waves);
+        if self.wave == Some(wave) {
+            return Ok(());
         }
-        self.done = done;
+        if self.wave.is_some_and(|before| before < wave) {
+            console::data(format_args!("wave {wave}/{waves} of {} is done", course.id))?;
+        }
+        if wave < waves {
+            console::data(format_args!("wave {}/{waves} of {}: {} left at least", wave + 1, course.id, short(left)))?;
+        }
+        self.wave = Some(wave);
         Ok(())
     }
 
@@ -74,8 +80,10 @@ impl Display {
                 bars.push(bar);
             }
             let bar = &bars[number];
-            bar.set_length(wave.len() as u64);
-            bar.set_position(wave.iter().filter(|(_, reached)| reached.is_settled()).count() as u64);
+            let hosts =
+                |members: &mut dyn Iterator<Item = &MemberProgress>| members.map(|member| member.hosts as u64).sum();
+            bar.set_length(hosts(&mut wave.iter()));
+            bar.set_position(hosts(&mut wave.iter().filter(|member| member.reached.is_settled())));
             let is_current = progress.wave() == Some(number);
             let left = if is_current { format!("  {} left at least", short(left)) } else { String::new() };
             bar.set_message(console::printable(&format!("{}{left}", counts(wave))));
@@ -105,11 +113,11 @@ fn words(reached: &Reached) -> String {
     }
 }
 
-/// How many of a wave have got how far.
-fn counts(wave: &[(AssignmentName, Reached)]) -> String {
+/// How many hosts of a wave have got how far.
+fn counts(wave: &[MemberProgress]) -> String {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for (_, reached) in wave {
-        *counts.entry(reached.word()).or_default() += 1;
+    for member in wave {
+        *counts.entry(member.reached.word()).or_default() += member.hosts;
     }
     counts.into_iter().map(|(word, count)| format!("{count} {word}")).collect::<Vec<_>>().join(", ")
 }
@@ -145,11 +153,29 @@ impl Course {
         Some(committed.at.duration_since(*created)).filter(SignedDuration::is_positive)
     }
 
+    /// Whether it goes on only while somebody drives it.
+    pub(crate) fn wants_a_driver(&self, progress: &Progress) -> bool {
+        match self.intent.state {
+            RolloutState::Running => !self.is_complete(progress),
+            RolloutState::Reverting => true,
+            _ => false,
+        }
+    }
+
     /// All that there is to know of it, as JSON.
     pub(crate) fn value(&self, progress: &Progress, left: SignedDuration) -> Value {
         let Rollout { remote, release, gates, state, reason, driver, .. } = &self.intent;
         let hosts: BTreeMap<_, _> = self.members().map(|member| (&member.assignment, &member.hosts)).collect();
-        let member = |(name, reached): &(AssignmentName, Reached)| json!({ "assignment": name, "hosts": hosts.get(name), "reached": reached.word(), "reason": reached.failure() });
+        let member = |member: &MemberProgress| {
+            let MemberProgress { assignment, reached, failures, .. } = member;
+            json!({
+                "assignment": assignment,
+                "hosts": hosts.get(assignment),
+                "reached": reached.word(),
+                "reason": reached.failure().or(failures.first().map(String::as_str)),
+                "failed": failures.len(),
+            })
+        };
         let waves: Vec<_> = progress.waves.iter().map(|wave| wave.iter().map(member).collect::<Vec<_>>()).collect();
         json!({
             "rollout": self.id,
@@ -169,7 +195,7 @@ impl Course {
 
     /// It in a few lines.
     pub(crate) fn lines(&self, progress: &Progress, left: SignedDuration, now: Timestamp) -> Vec<String> {
-        let Rollout { remote, release, state, reason, driver, .. } = &self.intent;
+        let Rollout { remote, release, state, reason, .. } = &self.intent;
         if !state.is_active() {
             let because = reason.as_ref().map_or_else(String::new, |reason| format!(", because {reason}"));
             return vec![console::printable(&format!(
@@ -184,15 +210,18 @@ impl Course {
             None if self.is_complete(progress) => "all waves are done".to_owned(),
             None => "too many hosts have failed".to_owned(),
         };
-        let driver = driver.as_ref().filter(|driver| driver.until > now);
-        let driver = driver.map_or_else(String::new, |driver| format!(", driven by {}", driver.name));
+        let driver = match self.driver(now) {
+            Some(driver) => format!(", driven by {}", driver.name),
+            None if self.wants_a_driver(progress) => ", driven by nobody".to_owned(),
+            None => String::new(),
+        };
         let mut lines = vec![format!("{}: {remote}@{}, {}, {wave}{driver}", self.id, release.serial, word(state))];
         lines.extend(reason.iter().map(|reason| format!("  because {reason}")));
         for (number, wave) in progress.waves.iter().enumerate() {
             lines.push(format!("  wave {}: {}", number + 1, counts(wave)));
             let worth_a_line = |reached: &Reached| !matches!(reached, Reached::Waiting | Reached::Done);
-            for (name, reached) in wave.iter().filter(|(_, reached)| worth_a_line(reached)) {
-                lines.push(format!("    {name}: {}", words(reached)));
+            for member in wave.iter().filter(|member| worth_a_line(&member.reached)) {
+                lines.push(format!("    {}: {}", member.assignment, words(&member.reached)));
             }
         }
         lines.iter().map(|line| console::printable(line)).collect()

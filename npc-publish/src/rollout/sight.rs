@@ -1,9 +1,9 @@
 //! Reading what members are told, and what their hosts say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use npc_core::fleet::{CONCURRENT, Fleet, Inquiry};
+use npc_core::document::Member;
+use npc_core::fleet::{Fleet, Inquiry};
 use npc_core::name::{AssignmentName, HostName};
 use npc_core::store::StoreError;
 
@@ -12,26 +12,48 @@ use super::progress::{Seen, Sight};
 use crate::fleet::host::{Heard, Told};
 use crate::fleet::view::{own_assignment, told};
 
-/// What all members are told, and what the hosts say that this rollout has told anything.
+/// What all members are told, and what the hosts say that this rollout has told anything: as of two listings, and what has
+/// changed since the last time.
 pub(crate) async fn look(fleet: &Fleet, course: &Course) -> Result<Sight, StoreError> {
-    let read = course.members().map(async |member| {
-        let assigned = fleet.assignment(&member.assignment).await?;
-        Ok((member, assigned.map_or(Told::Nothing, |assigned| told(&assigned))))
+    let members: BTreeMap<_, _> = course.members().map(|member| (&member.assignment, member)).collect();
+    let (assigned, reporting) =
+        tokio::try_join!(fleet.assignments(|name| members.contains_key(name)), fleet.reporting_hosts())?;
+    let mut told: BTreeMap<_, _> = assigned.iter().map(|(name, assigned)| (name, told(assigned))).collect();
+    let placed: BTreeSet<_> = told
+        .iter()
+        .filter(|(_, told)| told.following().is_some_and(|said| course.has_placed(said)))
+        .map(|(name, _)| *name)
+        .collect();
+    let by_host = course.by_host();
+    // Machines that share an assignment come and go: who asks for it now, its report says.
+    let any_is_shared = placed.iter().any(|name| members.get(*name).is_some_and(|member| is_shared(member)));
+    let is_asked =
+        |host: &HostName| by_host.get(host).map_or(any_is_shared, |member| placed.contains(&member.assignment));
+    let pinned = |host: &HostName| told.get(&own_assignment(host))?.following()?.report_key.as_ref();
+    let inquiries = reporting.iter().filter(|(host, _)| is_asked(host)).map(|(host, listed)| Inquiry {
+        host,
+        pinned: pinned(host),
+        listed: Some(listed),
     });
-    let assigned: Vec<_> = stream::iter(read).buffered(CONCURRENT).try_collect().await?;
-    let keys = assigned.iter().filter(|(_, told)| told.following().is_some_and(|said| course.has_placed(said)));
-    let keys = keys.flat_map(|(member, told)| {
-        let pinned = told.following().and_then(|following| following.report_key.as_ref());
-        let is_its_own = |host: &HostName| own_assignment(host) == member.assignment;
-        let inquiry = move |host| Inquiry { host, pinned: pinned.filter(|_| is_its_own(host)), listed: None };
-        member.hosts.iter().map(inquiry)
+    let mut heard: BTreeMap<AssignmentName, BTreeMap<HostName, Heard>> = BTreeMap::new();
+    for (host, reported) in fleet.reports(inquiries).await? {
+        let said = Heard::from(reported);
+        let member = by_host.get(&host).copied().or_else(|| {
+            let asked_for = said.report()?.assignment.as_ref()?;
+            members.get(asked_for).copied().filter(|member| is_shared(member) && placed.contains(asked_for))
+        });
+        if let Some(member) = member {
+            heard.entry(member.assignment.clone()).or_default().insert(host, said);
+        }
+    }
+    let sight = members.into_keys().map(|name| {
+        let told = told.remove(name).unwrap_or(Told::Nothing);
+        (name.clone(), Seen { told, heard: heard.remove(name).unwrap_or_default() })
     });
-    let reported = fleet.reports(keys).await?;
-    let mut reported: BTreeMap<_, _> =
-        reported.into_iter().map(|(host, reported)| (host, Heard::from(reported))).collect();
-    let sight = assigned.into_iter().map(|(member, told)| {
-        let heard = member.hosts.iter().filter_map(|host| reported.remove_entry(host)).collect();
-        (member.assignment.clone(), Seen { told, heard })
-    });
-    Ok(sight.collect::<BTreeMap<AssignmentName, Seen>>())
+    Ok(sight.collect())
+}
+
+/// Whether it is told by another name than its host's.
+fn is_shared(member: &Member) -> bool {
+    member.hosts.iter().any(|host| own_assignment(host) != member.assignment)
 }

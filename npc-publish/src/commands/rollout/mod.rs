@@ -237,30 +237,68 @@ fn verdict(course: &Course, progress: &Progress) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Until it is done, or has stopped.
+/// Until it is done, or has stopped, or nobody reads any more.
 async fn watch(session: &Session, which: cli::Which) -> Result<(), Failure> {
     let id = named(session, which.rollout).await?;
-    let mut display = Display::begin();
-    loop {
-        let course = course(session, &id).await?;
-        let (sight, progress) = seen(session, &course).await?;
-        display.show(&course, &progress, course.left(&progress, &sight))?;
+    let mut watching = Watching { session, id, display: Display::begin(), is_alone: false };
+    let ended = loop {
+        let pause = match watching.look().await {
+            Ok(Some(ended)) => break ended,
+            Ok(None) => WATCHED_EVERY,
+            Err(failure) if failure.may_pass() => {
+                watching.display.tell(&format!("trying again: {}", failure.words()))?;
+                console::TRIED_AGAIN_AFTER
+            }
+            Err(failure) => return Err(failure),
+        };
+        if !console::is_read() {
+            return Ok(());
+        }
+        tokio::time::sleep(pause).await;
+    };
+    watching.display.end();
+    match ended {
+        Some(ended) => ending(session, &watching.id, ended).await,
+        None => Ok(()),
+    }
+}
+
+/// Looking at a rollout that somebody else drives.
+struct Watching<'a> {
+    session: &'a Session,
+    id: RolloutName,
+    display: Display,
+    /// Whether it was said that nobody drives it.
+    is_alone: bool,
+}
+
+impl Watching<'_> {
+    /// Shows how far it has got; and, once it is over, how it has ended, if there is anything to say to that.
+    async fn look(&mut self) -> Result<Option<Option<Ended>>, Failure> {
+        let course = course(self.session, &self.id).await?;
+        let (sight, progress) = seen(self.session, &course).await?;
+        self.display.show(&course, &progress, course.left(&progress, &sight))?;
+        self.tell_of_nobody(&course, &progress)?;
         let ended = match &course.intent.state {
             RolloutState::Running if course.is_complete(&progress) => Some(Ended::Complete),
-            RolloutState::Running | RolloutState::Reverting | RolloutState::Finishing(_) => None,
+            RolloutState::Running | RolloutState::Reverting | RolloutState::Finishing(_) => return Ok(None),
             RolloutState::Reverted if course.intent.reason.is_none() => Some(Ended::Reverted),
             RolloutState::Halted | RolloutState::Reverted => Some(Ended::Failed),
-            RolloutState::Finished => {
-                display.end();
-                return Ok(());
-            }
+            RolloutState::Finished => None,
             state => Some(Ended::Stopped(state.clone())),
         };
-        if let Some(ended) = ended {
-            display.end();
-            return ending(session, &id, ended).await;
+        Ok(Some(ended))
+    }
+
+    /// Whoever watches may be the only one who could go on.
+    fn tell_of_nobody(&mut self, course: &Course, progress: &Progress) -> Result<(), Failure> {
+        let is_alone = course.wants_a_driver(progress) && course.driver(Timestamp::now()).is_none();
+        if is_alone && !self.is_alone {
+            let id = &self.id;
+            self.display.tell(&format!("nobody drives it: `npc-publish rollout resume {id}` goes on with it"))?;
         }
-        tokio::time::sleep(WATCHED_EVERY).await;
+        self.is_alone = is_alone;
+        Ok(())
     }
 }
 

@@ -67,19 +67,38 @@ fn summary(hosts: &[&Host]) -> String {
 async fn watch(session: &Session, selection: &Selection, in_full: bool, interval: Duration) -> Result<(), Failure> {
     let mut told = BTreeMap::new();
     loop {
-        let view = rivals::read(session).await?;
-        let hosts = chosen(&view, selection)?;
-        if std::io::stdout().is_terminal() {
-            let lines = match &hosts[..] {
-                [host] if in_full => page::lines(host, view.now),
-                hosts => table::lines(hosts, view.now),
-            };
-            console::data(format_args!("{HOME}{}\n{}", lines.join("\n"), summary(&hosts)))?;
-        } else {
-            tell_changes(&hosts, &mut told)?;
+        let pause = match show(session, selection, in_full, &mut told).await {
+            Ok(()) => interval,
+            Err(failure) if failure.may_pass() => {
+                console::say(format_args!("trying again: {}", failure.words()));
+                interval.max(console::TRIED_AGAIN_AFTER)
+            }
+            Err(failure) => return Err(failure),
+        };
+        if !console::is_read() {
+            return Ok(());
         }
-        tokio::time::sleep(interval).await;
+        tokio::time::sleep(pause).await;
     }
+}
+
+/// Redraws a terminal, or tells what has changed since it was told.
+async fn show(
+    session: &Session,
+    selection: &Selection,
+    in_full: bool,
+    told: &mut BTreeMap<HostName, String>,
+) -> Result<(), Failure> {
+    let view = rivals::read(session).await?;
+    let hosts = chosen(&view, selection)?;
+    if !std::io::stdout().is_terminal() {
+        return tell_changes(&hosts, told);
+    }
+    let lines = match &hosts[..] {
+        [host] if in_full => page::lines(host, view.now),
+        hosts => table::lines(hosts, view.now),
+    };
+    console::data(format_args!("{HOME}{}\n{}", lines.join("\n"), summary(&hosts)))
 }
 
 /// A line for each host that is not as it was.
