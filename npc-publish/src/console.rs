@@ -1,12 +1,12 @@
 //! What a person or a pipe gets to see: data on stdout, words on stderr.
 
 use std::io::{self, IsTerminal as _, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::{Span, Timestamp};
 use npc_core::text;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -17,22 +17,20 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 /// How long to leave a store alone that has just failed, by those who only look at it.
 pub(crate) const TRIED_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
-/// Whether whoever read stdout has gone.
-static READ_ENOUGH: AtomicBool = AtomicBool::new(false);
-
-/// Whether anybody may still read what is written to stdout.
+/// Whether anybody may still read what is written to stdout: not once the other end of a pipe or a terminal is closed.
 pub(crate) fn is_read() -> bool {
-    !READ_ENOUGH.load(Ordering::Relaxed)
+    let stdout = io::stdout();
+    let mut polled = [PollFd::new(&stdout, PollFlags::empty())];
+    // What cannot be asked may be read.
+    let is_asked = poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok();
+    !(is_asked && polled[0].revents().intersects(PollFlags::ERR | PollFlags::HUP))
 }
 
 /// Writes one line of data to stdout.
 pub(crate) fn data(line: impl std::fmt::Display) -> Result<(), Failure> {
     match writeln!(io::stdout(), "{line}") {
         // Whoever read has read enough, as `head` does.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-            READ_ENOUGH.store(true, Ordering::Relaxed);
-            Ok(())
-        }
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written.map_err(|error| Failure::other(format!("cannot write to stdout: {error}"))),
     }
 }

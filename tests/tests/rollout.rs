@@ -228,7 +228,11 @@ fn a_driver_that_is_interrupted_says_that_it_is_gone_and_a_newer_release_waits_f
     assert!(driver.words().contains("`npc-publish rollout resume next-1` goes on with it"), "{}", driver.words());
     assert_eq!(story.status()["driver"], Value::Null);
     story.publish("next", "the third\n");
+    let mut watching = story.operator(&["rollout", "watch"]);
+    let alone = "nobody drives it: `npc-publish rollout resume next-1` goes on with it";
+    eventually("whoever watches knows it", || watching.data().contains(alone).then_some(()));
     story.world.in_fleet(&["rollout", "resume", "--same-release"]).works();
+    assert!(watching.wait().success(), "{}", watching.words());
     for agent in &agents {
         assert_eq!(trace(agent), ["prod@1", "next@1"]);
     }
@@ -247,6 +251,11 @@ fn a_rollout_is_aborted_with_its_hosts_where_they_are_or_where_they_were() {
     let forced = ["repoint", "b-2", "--remote", "prod", "--force"];
     assert!(story.world.in_fleet(&forced).works().contains("b-2: "));
     assert_eq!(story.reached("b-2"), "left", "the driver does not take it back");
+    story.world.in_fleet(&["--remote", "canary"]).works();
+    for remote in ["canary", "prod"] {
+        story.world.in_fleet(&["repoint", "b-2", "--remote", remote]).works();
+        assert_eq!(story.reached("b-2"), "left", "wherever it is led next");
+    }
     story.world.in_fleet(&["rollout", "abort"]).works();
     assert_eq!(driver.wait().code(), Some(5), "{}", driver.words());
     let assigned = story.world.in_fleet(&["hosts", "--json"]).works();

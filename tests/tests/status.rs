@@ -1,6 +1,8 @@
 //! What operators see of their fleet.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
 
 use npc_tests::eventually;
 use npc_tests::process::Ended;
@@ -211,4 +213,19 @@ fn only_what_has_changed_is_read_again_and_only_what_was_signed_is_believed() {
     assert_eq!(reads(&world), [""; 0], "and remembered rightly");
     fs::write(&file, "not a cache").expect("written");
     assert_eq!(reads(&world), all);
+}
+
+#[test]
+fn a_status_that_is_watched_ends_once_nobody_reads_it() {
+    let world = World::new(&Kind::Directory);
+    world.publish();
+    world.in_fleet(&["repoint", "web-9", "--remote", "prod"]).works();
+    let mut command = world.command("npc-publish");
+    command.args(["status", "--watch", "--interval", "1"]).current_dir(world.path("fleet"));
+    let mut watching = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("started");
+    let mut line = String::new();
+    BufReader::new(watching.stdout.take().expect("a pipe")).read_line(&mut line).expect("read");
+    assert!(line.starts_with("web-9: unknown"), "{line}");
+    let status = eventually("it has ended", || watching.try_wait().expect("a child"));
+    assert!(status.success(), "{status}");
 }

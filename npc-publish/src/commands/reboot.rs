@@ -207,3 +207,39 @@ async fn reports(session: &Session, hosts: &BTreeSet<HostName>) -> Result<Vec<(H
     };
     Ok(view.into_iter().filter_map(report).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_went_back_or_whose_units_have_failed_is_not_back_well() {
+        let outcome = |kind| Outcome {
+            at: "2026-01-01T12:00:00Z".parse().expect("a time"),
+            remote: None,
+            serial: None,
+            kind,
+            error: None,
+            message: "a unit failed".to_owned(),
+            log: None,
+        };
+        let report = |boot: &str| Report {
+            boot_id: boot.to_owned(),
+            phase: STEADY.to_owned(),
+            outcomes: vec![outcome(OutcomeKind::Committed)],
+            failed_units: vec!["old.service".to_owned()],
+            ..Report::default()
+        };
+        let (before, metadata) = (report("one"), Metadata::default());
+        let host = Awaited { assignment: "a".parse().expect("a name"), report: &before, metadata: &metadata };
+        assert!(!host.is_back(&before) && host.is_back(&report("two")));
+        assert!(!host.is_back(&Report { boot_unproven: true, ..report("two") }));
+        assert_eq!(host.trouble(&report("two")), None);
+        let with = |kind| Report { outcomes: vec![outcome(kind), outcome(OutcomeKind::Committed)], ..report("two") };
+        assert_eq!(host.trouble(&with(OutcomeKind::Adopted)), None);
+        let went_back = host.trouble(&with(OutcomeKind::RolledBack)).expect("trouble");
+        assert!(went_back.contains("a unit failed"), "{went_back}");
+        let failed = Report { failed_units: vec!["old.service".to_owned(), "new.service".to_owned()], ..report("two") };
+        assert!(host.trouble(&failed).expect("trouble").ends_with(": new.service"));
+    }
+}

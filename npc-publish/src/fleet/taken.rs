@@ -96,7 +96,8 @@ impl Taken {
         if let Some(placed) = placed.filter(|placed| !placed.left && !self.ended.contains(&placed.id)) {
             return Some((&placed.id, placed.wave));
         }
-        self.active.iter().find_map(|(id, rollout)| {
+        let is_left = |id: &RolloutName| placed.is_some_and(|placed| placed.left && placed.id == *id);
+        self.active.iter().filter(|(id, _)| !is_left(id)).find_map(|(id, rollout)| {
             let is_member = |member: &Member| member.assignment == *name && member.is_before(said);
             let wave = rollout.waves.iter().position(|wave| wave.iter().any(is_member))?;
             Some((id, u32::try_from(wave + 1).unwrap_or(u32::MAX)))
