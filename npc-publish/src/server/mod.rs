@@ -28,10 +28,11 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use npc_core::layout::ObjectKey;
 use npc_core::store::DirectoryStore;
 use tokio::net::TcpListener;
 
-use self::changes::Changes;
+use self::changes::{Changes, Listener};
 pub(crate) use self::current::Current;
 pub(crate) use self::tokens::{Sources, TokensError};
 use self::versions::Versions;
@@ -111,6 +112,11 @@ impl Server {
         if tokio::time::timeout(GRACE, graceful.shutdown()).await.is_err() {
             tracing::warn!("some requests did not end in time");
         }
+    }
+
+    /// A listener that hears of everything that happens to an object from now on.
+    fn listen(&self, key: &ObjectKey) -> Listener {
+        self.changes.listen(self.store.root().join(key.as_str()))
     }
 
     /// A place among those who wait, if one is free.

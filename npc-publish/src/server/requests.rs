@@ -104,16 +104,13 @@ async fn read(server: Arc<Server>, request: Request, path: &str) -> Result<Respo
     let key = parse(path)?;
     let headers = request.headers();
     admit(&server, headers, Act::Read(&key))?;
-    let mut listener = server.changes.listen();
-    let mut etag = version(&server, &key).await?;
     let unless = headers.get(header::IF_NONE_MATCH);
-    let mut applied = None;
     let wait = wait_asked(headers).map(|wait| wait.min(server.settings.longest_wait)).filter(|wait| !wait.is_zero());
-    if let Some(wait) = wait
-        && let Some(_place) = server.place_to_wait()
-    {
-        applied = Some(wait);
-        let deadline = tokio::time::Instant::now() + wait;
+    let mut place = wait.and_then(|wait| Some((wait, server.place_to_wait()?, server.listen(&key))));
+    let applied = place.as_ref().map(|(wait, ..)| *wait);
+    let mut etag = version(&server, &key).await?;
+    if let Some((wait, _, listener)) = &mut place {
+        let deadline = tokio::time::Instant::now() + *wait;
         while etag.as_ref().is_some_and(|etag| names(unless, etag)) {
             tracing::debug!(%key, "waiting for a change");
             match tokio::time::timeout_at(deadline, listener.next()).await {
