@@ -83,7 +83,7 @@ impl Turn<'_> {
             return false;
         }
         let message = format!("this system failed here before: {}", entry.reason);
-        let is_known = self.journal.outcomes.first().is_some_and(|last| last.serial == Some(target.serial));
+        let is_known = self.journal.outcomes.first().is_some_and(|last| last.is_about(&target.remote, target.serial));
         if !is_known {
             self.record_failure(target, OutcomeKind::Refused, Failed::new("quarantined", message));
         }
