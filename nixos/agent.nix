@@ -86,7 +86,10 @@ in
       description = "Keep this host in the configuration that its fleet's operators published";
       wantedBy = [ "multi-user.target" ];
       wants = [ "network-online.target" ];
-      after = [ "network-online.target" ];
+      # The first report of a first boot has the SSH server's public keys in it: what encrypts secrets to a host needs them before
+      # that host has ever been activated. Some NixOS make them in sshd-keygen.service, others before sshd.service starts. Neither
+      # is wanted here: a host without an SSH server gets none, and what does not exist is not waited for.
+      after = [ "network-online.target" "sshd-keygen.service" "sshd.service" ];
       path = [ config.nix.package pkgs.gitMinimal ];
 
       # Its own switch must not end it. It ends by itself once another system runs, and is started again as that one's agent.

@@ -5,6 +5,7 @@
 
 mod ahead;
 mod answers;
+mod archive;
 mod assigned;
 mod bench;
 mod error;

@@ -33,6 +33,8 @@ pub(crate) struct PretendedStore {
     pub(crate) meanwhile: Mutex<Vec<(&'static str, Vec<u8>)>>,
     /// What was read, and whether on the condition that it has changed.
     pub(crate) reads: Mutex<Vec<(String, bool)>>,
+    /// Of what begins like this, nothing can be read, and why.
+    pub(crate) withheld: Mutex<Option<(&'static str, Fault)>>,
     /// What becomes of what is written.
     pub(crate) writes: Mutex<Writes>,
     /// When somebody tried to write.
@@ -46,9 +48,15 @@ impl PretendedStore {
             root,
             meanwhile: Mutex::default(),
             reads: Mutex::default(),
+            withheld: Mutex::default(),
             writes: Mutex::new(Writes::Kept),
             tries: Mutex::default(),
         }
+    }
+
+    fn failed(&self, fault: Fault, operation: Operation, key: &ObjectKey) -> StoreError {
+        let (object, store) = (key.to_string(), self.url().to_string());
+        StoreError { fault, operation, object, store, source: "it has a will of its own".into() }
     }
 
     /// How long after each other somebody tried to write.
@@ -79,7 +87,12 @@ impl Store for PretendedStore {
     }
 
     async fn open(&self, key: &ObjectKey, start: u64, version: Option<&ETag>) -> Result<Opened, StoreError> {
-        self.inner.open(key, start, version).await
+        self.reads.lock().expect("unharmed").push((key.to_string(), version.is_some()));
+        let withheld = *self.withheld.lock().expect("unharmed");
+        match withheld.filter(|(prefix, _)| key.as_str().starts_with(prefix)) {
+            Some((_, fault)) => Err(self.failed(fault, Operation::Read, key)),
+            None => self.inner.open(key, start, version).await,
+        }
     }
 
     async fn write(
@@ -92,13 +105,7 @@ impl Store for PretendedStore {
         let writes = *self.writes.lock().expect("unharmed");
         match writes {
             Writes::Kept => self.inner.write(key, content, precondition).await,
-            Writes::Denied => Err(StoreError {
-                fault: Fault::Denied,
-                operation: Operation::Write,
-                object: key.to_string(),
-                store: self.url().to_string(),
-                source: "it takes nothing".into(),
-            }),
+            Writes::Denied => Err(self.failed(Fault::Denied, Operation::Write, key)),
             Writes::Unanswered => std::future::pending().await,
         }
     }

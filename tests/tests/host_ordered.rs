@@ -1,9 +1,12 @@
-//! A real host that an operator has reboot, by itself and as part of a rollout.
+//! A real host whose operator reads its reports, and has it reboot, by itself and as part of a rollout.
 
+use std::fs;
 use std::process::Stdio;
 
+use npc_core::document::{Document, Report};
+use npc_core::envelope::Envelope;
 use npc_tests::eventually;
-use npc_tests::host::{self, Host, System};
+use npc_tests::host::{self, AGENT, Host, System};
 use npc_tests::parts::HostBase;
 use npc_tests::process::Background;
 use npc_tests::world::{Kind, World};
@@ -42,15 +45,39 @@ fn reboots(world: &World, host: &mut Host, arguments: &[&str]) -> String {
     format!("{}{}", operator.data(), operator.words())
 }
 
-#[test]
-fn a_host_reboots_when_its_operator_orders_it_and_the_operator_waits_until_it_is_back() {
-    let Some(base) = HostBase::find() else { return };
+/// A host that is on and may write its report.
+fn reporting_host() -> Option<(World, Host)> {
+    let base = HostBase::find()?;
     let mut world = host::world(&Kind::Served);
     world.serve_hosts(&format!("host {TOKEN}\n"));
     let mut host = Host::install(&base, &world, &system(&world));
     host.write(TOKEN_FILE, TOKEN);
     host.run(["chmod", "600", TOKEN_FILE]).works();
     host.power_on();
+    Some((world, host))
+}
+
+#[test]
+fn a_host_reports_which_of_its_units_have_failed() {
+    let Some((world, host)) = reporting_host() else { return };
+    let broken = || {
+        let bytes = fs::read(world.path("store/reports/host.json")).ok()?;
+        let envelope = Envelope::parse(&bytes).expect("an envelope");
+        let report: Document<Report> = Document::from_payload(envelope.payload()).expect("a report");
+        let is_broken = |unit: &str| unit.starts_with("broken-");
+        Some(report.body.failed_units.into_iter().filter(|unit| is_broken(unit)).collect::<Vec<_>>())
+    };
+    eventually("it reports that nothing is broken", || broken()?.is_empty().then_some(()));
+    host.run(["systemd-run", "--unit", "broken-1.service", "false"]).works();
+    host.run(["systemd-run", "--unit", "broken-2.service", "true"]).works();
+    eventually("one has failed", || (host.unit_state("broken-1.service") == "failed").then_some(()));
+    host.run(["systemctl", "restart", AGENT]).works();
+    eventually("it reports that", || (broken()? == ["broken-1.service"]).then_some(()));
+}
+
+#[test]
+fn a_host_reboots_when_its_operator_orders_it_and_the_operator_waits_until_it_is_back() {
+    let Some((world, mut host)) = reporting_host() else { return };
     let serial = world.publish_system(|_| system(&world));
     host.commits(serial);
     world.in_fleet(&["repoint", "host", "--remote", "prod"]).works();

@@ -128,6 +128,18 @@ fn the_agents_unit_is_not_restarted_by_its_own_switch() {
 }
 
 #[test]
+fn the_agent_begins_once_ssh_host_keys_were_made_and_brings_no_ssh_server_along() {
+    let Some(nix) = Nix::find() else { return };
+    let agent = json!({ "enable": true, "package": "/package" });
+    let service = &works(&nix, &json!({ "services": { "npc-agent": agent } }))["service"];
+    for unit in ["network-online.target", "sshd-keygen.service", "sshd.service"] {
+        assert!(service["after"].as_array().is_some_and(|units| units.contains(&json!(unit))), "{unit}: {service}");
+    }
+    assert_eq!(service["wants"], json!(["network-online.target"]));
+    assert!(service["requires"].is_null(), "{service}");
+}
+
+#[test]
 fn the_stores_token_reaches_the_agent_as_a_credential_and_not_through_the_nix_store() {
     let Some(nix) = Nix::find() else { return };
     let evaluated = |more: &Value| {

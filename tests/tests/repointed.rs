@@ -2,10 +2,13 @@
 
 use std::fs;
 
-use npc_core::document::{Assignment, Document, Report};
+use npc_core::document::{Assignment, Document, RemoteState, Report, Standing};
 use npc_core::envelope::Envelope;
+use npc_core::layout::{self, ObjectKey};
+use npc_core::limits;
+use npc_core::store::{Answer, Content, Options, Precondition, Read, open, read_document};
 use npc_tests::eventually;
-use npc_tests::world::{Agent, Kind, World};
+use npc_tests::world::{Agent, Kind, World, garage_kind};
 use serde_json::{Value, json};
 
 /// Assigns a host whatever the publisher thinks of it.
@@ -120,6 +123,72 @@ fn a_host_that_is_asked_once_takes_in_the_old_remote_and_says_why_it_stays() {
     assign(&world, 2, to("prod"));
     agent.once().works();
     assert!(agent.journal().expect("a journal").get("stays").is_none());
+}
+
+/// Where the archive of a release lies.
+fn archive_of(release: &[u8]) -> ObjectKey {
+    let envelope = Envelope::parse(release).expect("an envelope");
+    let release: Document<RemoteState> = Document::from_payload(envelope.payload()).expect("a release");
+    let Standing::Present(release) = release.body else { panic!("a release") };
+    layout::archive(&release.archive.sha256)
+}
+
+#[test]
+fn a_host_does_not_leave_for_an_archive_that_it_could_not_fetch() {
+    for kind in [Kind::Directory, Kind::Served] {
+        let world = World::new(&kind);
+        world.publish();
+        let agent = world.command_agent("web-1", "echo \"$NPC_REMOTE $NPC_SERIAL\" >> \"$(dirname \"$0\")/trace\"\n");
+        agent.once().works();
+        publish(&world, "next", "the release whose archive is lost\n");
+        let release = fs::read(world.path("store/remotes/next.json")).expect("read");
+        let path = world.path("store").join(archive_of(&release).as_str());
+        let archive = fs::read(&path).expect("read");
+        assign(&world, 1, to("next"));
+        for (serial, spoilt) in [(2, None), (3, Some(&archive[..archive.len() - 1]))] {
+            match spoilt {
+                None => fs::remove_file(&path).expect("removed"),
+                Some(bytes) => fs::write(&path, bytes).expect("written"),
+            }
+            publish(&world, "prod", &format!("release {serial}\n"));
+            agent.once().fails(3, &["stays with `prod`", "the archive of `next@1` cannot be fetched"]);
+            assert_eq!(agent.committed(), Some(serial), "what the old place brings is taken in");
+            let stays = agent.journal().expect("a journal")["stays"]["reason"]["kind"].clone();
+            assert_eq!(stays, "no-archive");
+        }
+        fs::write(&path, archive).expect("written");
+        agent.once().works();
+        let trace = fs::read_to_string(agent.path("trace")).expect("it ran");
+        assert_eq!(trace, "prod 1\nprod 2\nprod 3\nnext 1\n");
+    }
+}
+
+#[test]
+fn a_host_does_not_leave_for_an_archive_that_is_not_in_s3_either() {
+    let Some(kind) = garage_kind() else { return };
+    let world = World::new(&kind);
+    world.publish();
+    let agent = world.command_agent("web-1", "true");
+    agent.once().works();
+    publish(&world, "next", "the release whose archive is lost\n");
+    world.in_fleet(&["repoint", "web-1", "--remote", "next"]).works();
+    let stays = || agent.once().fails(3, &["stays with `prod`", "the archive of `next@1` cannot be fetched"]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let store = open(world.url(), Options::default()).await.expect("a store");
+        let release = read_document(&*store, &"remotes/next.json".parse().expect("a key")).await.expect("a release").0;
+        let key = archive_of(&release);
+        let whole = Read { limit: limits::ARCHIVE_BYTES, ..Read::DOCUMENT };
+        let Ok(Answer::Found { bytes, .. }) = store.read(&key, whole).await else { panic!("an archive") };
+        store.remove(&key).await.expect("removed");
+        stays();
+        let cut = Content::Bytes(&bytes[..bytes.len() - 1]);
+        store.write(&key, cut, Precondition::None).await.expect("written");
+        stays();
+        store.write(&key, Content::Bytes(&bytes), Precondition::None).await.expect("written");
+    });
+    agent.once().works();
+    assert_eq!(agent.status()["follows"]["remote"], "next");
 }
 
 #[test]

@@ -59,7 +59,7 @@ pub(super) fn poll_failure(error: PollError) -> Failure {
 pub(super) fn stays_failure(sentence: &Failed, why: &PollError) -> Failure {
     let exit = match why {
         PollError::State(_) => Exit::Other,
-        PollError::Store(_) => Exit::Store,
+        PollError::Store(_) | PollError::NoArchive { .. } => Exit::Store,
         _ if why.is_outage() => Exit::Store,
         _ => Exit::Refused,
     };

@@ -34,8 +34,8 @@ pub(crate) async fn is_starting() -> bool {
 }
 
 /// The units of systemd's that have failed.
-pub(crate) async fn failed_units() -> Result<impl IntoIterator<Item = String>, Failed> {
-    Ok(units::observe().await?.baseline().failed)
+pub(crate) async fn failed_units() -> Result<BTreeSet<String>, Failed> {
+    units::failed().await
 }
 
 /// How the host is before an activation, as far as its units and its own checks go. Units that cannot be seen before could

@@ -1,6 +1,7 @@
 //! The units of systemd: which have failed, and which are restarted again and again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Output;
 
 use crate::activation::unit::ask;
 use crate::machine::{Failed, UnitsBefore};
@@ -24,11 +25,33 @@ pub struct Observed(BTreeMap<String, UnitState>);
 pub(super) async fn observe() -> Result<Observed, Failed> {
     let properties = "--property=Id,ActiveState,SubState,NRestarts";
     let output = ask("systemctl", ["show", "--no-pager", properties, "*"]).await?;
-    if !output.status.success() {
-        let words = String::from_utf8_lossy(&output.stderr);
-        return Err(Failed::new(UNOBSERVABLE, format!("systemd does not tell its units: {}", words.trim())));
+    Ok(Observed::parse(&text_of(&output)?))
+}
+
+/// Asks systemd for failed units alone: a tenth of the work of [`observe`], for which it is asked about each unit by itself.
+pub(super) async fn failed() -> Result<BTreeSet<String>, Failed> {
+    let form = ["--full", "--plain", "--no-legend", "--no-pager"];
+    let output = ask("systemctl", ["list-units", "--all", "--state=failed"].into_iter().chain(form)).await?;
+    Ok(failed_in(&text_of(&output)?))
+}
+
+/// Reads what `systemctl list-units` prints: a line for each unit, with its name in front, or behind a mark.
+fn failed_in(text: &str) -> BTreeSet<String> {
+    let ids = text.lines().filter_map(|line| line.split_ascii_whitespace().find(|word| word.contains('.')));
+    ids.filter(|id| is_counted(id)).map(str::to_owned).collect()
+}
+
+/// What npc itself runs is judged by its own end.
+fn is_counted(id: &str) -> bool {
+    !id.starts_with("npc-activation-")
+}
+
+fn text_of(output: &Output) -> Result<String, Failed> {
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-    Ok(Observed::parse(&String::from_utf8_lossy(&output.stdout)))
+    let words = String::from_utf8_lossy(&output.stderr);
+    Err(Failed::new(UNOBSERVABLE, format!("systemd does not tell its units: {}", words.trim())))
 }
 
 /// Whether the host is still booting (`systemctl is-system-running`).
@@ -52,8 +75,7 @@ impl Observed {
                     _ => {}
                 }
             }
-            // What npc itself runs is judged by its own end.
-            id.filter(|id| !id.starts_with("npc-activation-")).map(|id| (id, state))
+            id.filter(|id| is_counted(id)).map(|id| (id, state))
         });
         Self(paragraphs.collect())
     }
@@ -147,5 +169,14 @@ mod tests {
         assert_eq!(after(4, "running", 9).restarted_again_and_again(&begin, &before), none);
         assert_eq!(after(5, "running", 9).restarted_again_and_again(&begin, &before), ["web.service"]);
         assert_eq!(after(4, "auto-restart", 9).restarted_again_and_again(&begin, &before), ["web.service"]);
+    }
+
+    #[test]
+    fn failed_units_are_read_with_and_without_marks() {
+        let text = "web.service loaded failed failed The web\n\u{25cf} srv-a\\x2db.mount not-found failed failed /srv/a-b\n\
+                    npc-activation-1-aa.service loaded failed failed Ours\n";
+        let failed: Vec<_> = failed_in(text).into_iter().collect();
+        assert_eq!(failed, ["srv-a\\x2db.mount", "web.service"]);
+        assert!(failed_in("").is_empty());
     }
 }

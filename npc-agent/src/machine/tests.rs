@@ -356,6 +356,22 @@ fn the_same_system_in_an_unrelated_release_stays_in_quarantine() {
 }
 
 #[test]
+fn a_quarantined_system_is_refused_anew_in_each_remote_that_brings_it_whatever_its_number() {
+    let mut journal = committed("a");
+    run(&mut journal, up_to_activation(2, "b", "a"));
+    let fails = Event::AttemptFailed(Failed::new("x", "x"));
+    run(&mut journal, [fails, Event::RolledBack { store_answers: true, unwell: None }]);
+    let elsewhere = Target { remote: "next".parse().expect("a name"), ..target(2, "b") };
+    assert_eq!(run(&mut journal, [Event::Release(elsewhere.clone())]), None);
+    let refused = journal.outcomes[0].clone();
+    assert!(refused.is_about(&elsewhere.remote, elsewhere.serial), "{refused:?}");
+    assert_eq!((refused.kind, refused.error.as_deref()), (OutcomeKind::Refused, Some("quarantined")));
+    let outcomes = journal.outcomes.len();
+    assert_eq!(run(&mut journal, [Event::Release(elsewhere)]), None);
+    assert_eq!(journal.outcomes.len(), outcomes, "it is said once");
+}
+
+#[test]
 fn a_host_that_is_back_but_not_well_is_said_to_be() {
     let mut journal = committed("a");
     run(&mut journal, up_to_activation(2, "b", "a"));

@@ -1,4 +1,5 @@
-//! Going to another place: only once a release of it was read and believed, and has the host's configuration.
+//! Going to another place: only once a release of it was read and believed, has the host's configuration, and could be
+//! fetched.
 //!
 //! Until then the host stays with what it follows, asks the other place again with every poll, and says why it stays. So an
 //! assignment that leads nowhere costs a host nothing but words.
@@ -130,7 +131,7 @@ impl Poller {
             // What was refused is refused still.
             Ok(Answer::Unchanged { .. }) => return false,
             Ok(Answer::Found { bytes, etag, .. }) => {
-                let judged = self.judge_release(&place, &bytes, bench).await;
+                let judged = self.judge_place(&place, &bytes, bench).await;
                 if let (Err(error), Some(ahead)) = (&judged, &mut self.ahead)
                     && !error.came_before_judgement()
                 {
@@ -159,6 +160,12 @@ impl Poller {
                 false
             }
         }
+    }
+
+    async fn judge_place(&self, place: &Place, bytes: &[u8], bench: &mut Bench<'_>) -> Result<Target, PollError> {
+        let target = self.judge_release(place, bytes, bench).await?;
+        self.ask_for_archive(place, &target, bench.state).await?;
+        Ok(target)
     }
 
     /// The release itself is the next poll's to find.

@@ -37,6 +37,14 @@ pub enum PollError {
         /// The host's configuration.
         configuration: String,
     },
+    /// The release's archive is not there for this host, or not all of it.
+    #[error("the archive of `{release}` cannot be fetched")]
+    NoArchive {
+        /// The release.
+        release: String,
+        /// What the store said.
+        source: StoreError,
+    },
     /// The host obeyed an assignment that it cannot read any more, and the store does not show it either.
     #[error("the assignment `{0}` was followed, but is neither kept here nor to be had from the store")]
     AssignmentLost(String),
@@ -54,6 +62,7 @@ impl PollError {
             Self::Trust(WalkError::TooLong) => "broken-trust",
             Self::Removed(_) => "remote-removed",
             Self::NoSuchConfiguration { .. } => "no-such-configuration",
+            Self::NoArchive { .. } => "no-archive",
             Self::AssignmentLost(_) => "assignment-lost",
             Self::State(_) => "state",
         }

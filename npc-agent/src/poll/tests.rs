@@ -15,6 +15,7 @@ use crate::machine::Journal;
 use crate::pretended::PretendedStore;
 use crate::state::HeldAssignment;
 
+mod archives;
 mod elsewhere;
 
 /// Documents have no end unless a test says so, and so the time does not matter.
@@ -85,14 +86,26 @@ impl World {
         Header { fleet: fleet(), name, serial, created, trust, requires: Vec::new(), expires: None }
     }
 
+    /// What is in a release's archive, as far as polls are concerned.
+    fn content(remote: &str, number: u64) -> String {
+        format!("{remote} {number}")
+    }
+
     fn archive(remote: &str, number: u64) -> Digest {
-        Digest::of(format!("{remote} {number}").as_bytes())
+        Digest::of(Self::content(remote, number).as_bytes())
+    }
+
+    /// Where that lies in the store.
+    fn archive_key(remote: &str, number: u64) -> String {
+        format!("archives/{}.tar.gz", Self::archive(remote, number))
     }
 
     /// Publishes a release.
     fn release(&self, remote: &str, number: u64) {
+        let content = Self::content(remote, number);
+        self.hold(&Self::archive_key(remote, number), content.as_bytes());
         let release = Release {
-            archive: Archive { sha256: Self::archive(remote, number), size: 7 },
+            archive: Archive { sha256: Self::archive(remote, number), size: content.len() as u64 },
             source: Source::default(),
             configurations: BTreeMap::new(),
             inputs: Vec::new(),

@@ -24,18 +24,31 @@ pub struct Facts {
     /// The boot that lasts; empty where that cannot be told.
     pub boot_id: String,
     /// Units that have failed.
-    pub failed_units: Vec<String>,
+    pub failed_units: BTreeSet<String>,
+    /// How it is found.
+    pub contact: Contact,
+}
+
+/// How others find a machine, and know that it is the one they look for. In what order a machine lists that means nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Contact {
     /// Addresses at which others may reach it.
-    pub addresses: Vec<IpAddr>,
+    pub addresses: BTreeSet<IpAddr>,
     /// Its SSH server's public keys, without the comments behind them.
-    pub ssh_host_keys: Vec<String>,
+    pub ssh_host_keys: BTreeSet<String>,
 }
 
 /// The machine that reports are about.
 #[async_trait(?Send)]
 pub trait Machine: Debug {
-    /// What there is to say of it now.
-    async fn facts(&self) -> Facts;
+    /// The boot that lasts; empty where that cannot be told.
+    fn boot_id(&self) -> String;
+
+    /// How it is found now, which must be cheap to ask.
+    fn contact(&self) -> Contact;
+
+    /// Units that have failed by now, which may take a question to another program.
+    async fn failed_units(&self) -> BTreeSet<String>;
 }
 
 /// The machine that this process runs on.
@@ -47,32 +60,31 @@ pub struct ThisMachine {
 
 #[async_trait(?Send)]
 impl Machine for ThisMachine {
-    async fn facts(&self) -> Facts {
-        Facts {
-            boot_id: activation::boot_id().unwrap_or_default(),
-            failed_units: failed_units().await,
-            addresses: addresses(),
-            ssh_host_keys: ssh_host_keys(&self.root),
-        }
+    fn boot_id(&self) -> String {
+        activation::boot_id().unwrap_or_default()
     }
-}
 
-/// Units that have failed, where there is systemd to ask.
-async fn failed_units() -> Vec<String> {
-    if !unit::is_booted() {
-        return Vec::new();
+    fn contact(&self) -> Contact {
+        Contact { addresses: addresses(), ssh_host_keys: ssh_host_keys(&self.root) }
     }
-    match health::failed_units().await {
-        Ok(units) => units.into_iter().take(MOST).collect(),
-        Err(failed) => {
-            tracing::debug!(kind = failed.kind, "{failed}");
-            Vec::new()
+
+    /// Units that have failed, where there is systemd to ask.
+    async fn failed_units(&self) -> BTreeSet<String> {
+        if !unit::is_booted() {
+            return BTreeSet::new();
+        }
+        match health::failed_units().await {
+            Ok(units) => units.into_iter().take(MOST).collect(),
+            Err(failed) => {
+                tracing::debug!(kind = failed.kind, "{failed}");
+                BTreeSet::new()
+            }
         }
     }
 }
 
 /// Addresses at which others may reach the machine.
-fn addresses() -> Vec<IpAddr> {
+fn addresses() -> BTreeSet<IpAddr> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
         tracing::debug!(%error, "cannot list addresses");
         Vec::new()
@@ -86,8 +98,8 @@ fn addresses() -> Vec<IpAddr> {
 }
 
 /// The SSH server's public keys, without the comments behind them.
-fn ssh_host_keys(root: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(root.join("etc/ssh")) else { return Vec::new() };
+fn ssh_host_keys(root: &Path) -> BTreeSet<String> {
+    let Ok(entries) = fs::read_dir(root.join("etc/ssh")) else { return BTreeSet::new() };
     let is_host_key = |name: &str| name.starts_with("ssh_host_") && name.ends_with("_key.pub");
     let files = entries.flatten().filter(|entry| entry.file_name().to_str().is_some_and(is_host_key));
     let keys: BTreeSet<_> = files.filter_map(|entry| public_key(&entry.path())).collect();
@@ -120,7 +132,8 @@ mod tests {
         ] {
             fs::write(directory.join(name), text).expect("written");
         }
-        assert_eq!(ssh_host_keys(folder.path()), ["ecdsa-sha2-nistp256 AAAAE2", "ssh-ed25519 AAAAC3"]);
+        let keys: Vec<_> = ssh_host_keys(folder.path()).into_iter().collect();
+        assert_eq!(keys, ["ecdsa-sha2-nistp256 AAAAE2", "ssh-ed25519 AAAAC3"]);
         assert!(ssh_host_keys(&folder.path().join("nowhere")).is_empty());
     }
 

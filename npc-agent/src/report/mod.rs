@@ -6,6 +6,7 @@
 
 mod account;
 mod facts;
+mod observer;
 mod signer;
 
 use std::sync::Arc;
@@ -23,9 +24,10 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 pub use account::Account;
-pub use facts::{Facts, Machine, ThisMachine};
+pub use facts::{Contact, Facts, Machine, ThisMachine};
 pub use signer::{NoNumberLeft, Signer, SignerError};
 
+use self::observer::Observer;
 use crate::jitter::jitter;
 use crate::settings::Reporting;
 
@@ -87,7 +89,8 @@ impl Reporter {
         account: Account,
     ) -> Self {
         let (accounts, heard) = watch::channel(account);
-        let scribe = Scribe { store, signer, identity, machine, settings, rollout: None, written: None, failed: None };
+        let observer = Observer::of(machine);
+        let scribe = Scribe { store, signer, identity, observer, settings, rollout: None, written: None, failed: None };
         Self { accounts, task: tokio::task::spawn_local(scribe.write_all(heard)) }
     }
 
@@ -118,7 +121,7 @@ struct Scribe {
     store: Arc<dyn Store>,
     signer: Signer,
     identity: Identity,
-    machine: Box<dyn Machine>,
+    observer: Observer,
     settings: Reporting,
     /// How often a rollout that waits for the host wants to hear of it.
     rollout: Option<Duration>,
@@ -138,7 +141,7 @@ impl Scribe {
             // Whoever wants to hear of the host more often counts.
             self.rollout = account.heartbeat.filter(|heartbeat| *heartbeat < self.settings.heartbeat);
             let settings = Reporting { heartbeat: self.heartbeat(), ..self.settings };
-            let facts = self.machine.facts().await;
+            let facts = self.observer.facts().await;
             let report = self.identity.report(account, facts, self.signer.key().public(), settings);
             if !self.is_said(&report) {
                 let result = self.write(&report, trust).await;
@@ -151,12 +154,21 @@ impl Scribe {
             // A store that took none is not asked again for every change.
             goes_on = match self.failed {
                 Some(_) => waits(&mut accounts, pause).await,
-                None => match tokio::time::timeout(pause, accounts.changed()).await {
-                    Ok(Ok(())) => waits(&mut accounts, GATHER).await,
-                    Ok(Err(_)) => return,
+                None => match tokio::time::timeout(pause, self.news(&mut accounts)).await {
+                    Ok(true) => waits(&mut accounts, GATHER).await,
+                    Ok(false) => return,
                     Err(_) => true,
                 },
             };
+        }
+    }
+
+    /// Ends when something has changed, here or with the machine; with `false` once nobody can say anything more.
+    async fn news(&mut self, accounts: &mut watch::Receiver<Account>) -> bool {
+        tokio::select! {
+            biased;
+            changed = accounts.changed() => changed.is_ok(),
+            () = self.observer.changes() => true,
         }
     }
 

@@ -1,10 +1,15 @@
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::fs;
+use std::rc::Rc;
 
+use async_trait::async_trait;
 use npc_core::document::Obeyed;
 use npc_core::envelope::Envelope;
 use tempfile::TempDir;
 use tokio::task::LocalSet;
 
+use super::observer::{LOOK, SELDOM};
 use super::*;
 use crate::machine::Journal;
 use crate::pretended::{PretendedStore, Writes};
@@ -28,24 +33,32 @@ impl World {
     }
 
     fn report(&self) -> Reporter {
+        self.report_of(Box::new(ThisMachine { root: self.folder.path().to_owned() }))
+    }
+
+    fn report_of(&self, machine: Box<dyn Machine>) -> Reporter {
         let state = StateDirectory::create(&self.folder.path().join("state")).expect("a state directory");
         let host: HostName = "web-1".parse().expect("a name");
         let signer = Signer::open(&state, &host).expect("a signer");
         let fleet = FleetId::from_random([7; 16]);
         let assignment = "web-1".parse().expect("a name");
         let identity = Identity { fleet, host, assignment, instance: "one".to_owned() };
-        let machine = Box::new(ThisMachine { root: self.folder.path().to_owned() });
         let settings = Reporting { heartbeat: HEARTBEAT, logs: true, ephemeral: false };
         let store = Arc::<PretendedStore>::clone(&self.store);
         Reporter::begin(store, signer, identity, machine, settings, account(0))
     }
 
-    /// Whether the report in the store says that the host is paused, if there is a report.
-    fn told(&self) -> Option<bool> {
+    /// The report in the store, if there is one.
+    fn read(&self) -> Option<Report> {
         let bytes = fs::read(self.folder.path().join("store/reports/web-1.json")).ok()?;
         let envelope = Envelope::parse(&bytes).expect("an envelope");
         let report: Document<Report> = Document::from_payload(envelope.payload()).expect("a report");
-        Some(report.body.paused)
+        Some(report.body)
+    }
+
+    /// Whether it says that the host is paused.
+    fn told(&self) -> Option<bool> {
+        self.read().map(|report| report.paused)
     }
 
     fn tries(&self) -> usize {
@@ -171,6 +184,110 @@ async fn no_rollout_has_a_store_that_takes_no_reports_asked_for_ever() {
             reporter.tell(Account { heartbeat: Some(Duration::from_secs(5)), ..account(0) });
             after(HEARTBEAT * 8).await;
             assert!((10..30).contains(&world.tries()), "{}", world.tries());
+        })
+        .await;
+}
+
+/// A machine that changes when it is told to.
+#[derive(Debug, Default)]
+struct Changing {
+    contact: RefCell<Contact>,
+    failed_units: RefCell<BTreeSet<String>>,
+    /// How often it was asked for its units.
+    asked: Cell<usize>,
+}
+
+impl Changing {
+    /// It has one address, which ends like this.
+    fn moves(&self, end: u8) {
+        self.contact.borrow_mut().addresses = [[192, 0, 2, end].into()].into();
+    }
+}
+
+#[async_trait(?Send)]
+impl Machine for Rc<Changing> {
+    fn boot_id(&self) -> String {
+        String::new()
+    }
+
+    fn contact(&self) -> Contact {
+        self.contact.borrow().clone()
+    }
+
+    async fn failed_units(&self) -> BTreeSet<String> {
+        self.asked.set(self.asked.get() + 1);
+        self.failed_units.borrow().clone()
+    }
+}
+
+/// A machine that a reporter has reported of once.
+async fn changing(world: &World) -> (Rc<Changing>, Reporter) {
+    let machine = Rc::new(Changing::default());
+    let reporter = world.report_of(Box::new(Rc::clone(&machine)));
+    after(GATHER * 2).await;
+    assert_eq!(world.tries(), 1);
+    (machine, reporter)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_moves_or_gets_its_keys_says_so_soon_and_once() {
+    LocalSet::new()
+        .run_until(async {
+            let world = World::new(Writes::Kept);
+            let (machine, _reporter) = changing(&world).await;
+            machine.moves(1);
+            after(LOOK + GATHER * 2).await;
+            let report = world.read().expect("a report");
+            assert_eq!((world.tries(), report.addresses), (2, vec![[192, 0, 2, 1].into()]));
+            after(SELDOM).await;
+            let key = "ssh-ed25519 AAAAC3".to_owned();
+            machine.contact.borrow_mut().ssh_host_keys = [key.clone()].into();
+            after(LOOK + GATHER * 2).await;
+            let report = world.read().expect("a report");
+            assert_eq!((world.tries(), report.ssh_host_keys), (3, vec![key]));
+            after(HEARTBEAT / 2).await;
+            assert_eq!(world.tries(), 3, "nothing has changed");
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn addresses_that_come_and_go_are_no_reason_to_report_all_the_time() {
+    LocalSet::new()
+        .run_until(async {
+            let world = World::new(Writes::Kept);
+            let (machine, reporter) = changing(&world).await;
+            for end in 0..240 {
+                machine.moves(end);
+                after(Duration::from_secs(30)).await;
+            }
+            let pauses = world.store.pauses();
+            assert!(pauses.len() > 12, "two hours of change: {pauses:?}");
+            assert!(pauses[1..].iter().all(|pause| *pause >= SELDOM), "{pauses:?}");
+            let tries = world.tries();
+            reporter.tell(account(1));
+            after(GATHER * 2).await;
+            assert_eq!(
+                (world.tries(), world.told()),
+                (tries + 1, Some(true)),
+                "what else there is to say does not wait"
+            );
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_units_are_reported_within_minutes_and_systemd_is_asked_seldom() {
+    LocalSet::new()
+        .run_until(async {
+            let world = World::new(Writes::Kept);
+            let (machine, _reporter) = changing(&world).await;
+            after(HEARTBEAT / 2).await;
+            assert!(machine.asked.get() <= 1 + 3, "{}", machine.asked.get());
+            machine.failed_units.replace(["web.service".to_owned()].into());
+            after(SELDOM + LOOK + GATHER * 2).await;
+            let report = world.read().expect("a report");
+            assert_eq!((world.tries(), report.failed_units), (2, vec!["web.service".to_owned()]));
         })
         .await;
 }

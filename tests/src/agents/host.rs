@@ -1,6 +1,8 @@
 //! A host that is only pretended: what activating changes on it is kept in memory.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,7 +10,7 @@ use async_trait::async_trait;
 use npc_agent::activation::Platform;
 use npc_agent::dead_man::DeadMan;
 use npc_agent::machine::{Attempt, Baseline, Built, Ended, Failed, Found, Target};
-use npc_agent::report::{Facts, Machine};
+use npc_agent::report::{Contact, Machine};
 
 /// A host on which activating does nothing but take its time.
 #[derive(Debug)]
@@ -91,14 +93,17 @@ pub struct PretendedMachine {
 
 #[async_trait(?Send)]
 impl Machine for PretendedMachine {
-    async fn facts(&self) -> Facts {
+    fn boot_id(&self) -> String {
+        format!("{:08x}-0000-4000-8000-000000000000", self.number)
+    }
+
+    fn contact(&self) -> Contact {
         let number = u32::try_from(self.number).unwrap_or(u32::MAX);
-        let address = std::net::Ipv4Addr::from_bits(u32::from_be_bytes([10, 0, 0, 0]) | (number & 0x00ff_ffff));
-        Facts {
-            boot_id: format!("{number:08x}-0000-4000-8000-000000000000"),
-            failed_units: Vec::new(),
-            addresses: vec![address.into()],
-            ssh_host_keys: vec![format!("ssh-ed25519 {number:068}")],
-        }
+        let address = Ipv4Addr::from_bits(u32::from_be_bytes([10, 0, 0, 0]) | (number & 0x00ff_ffff));
+        Contact { addresses: [address.into()].into(), ssh_host_keys: [format!("ssh-ed25519 {number:068}")].into() }
+    }
+
+    async fn failed_units(&self) -> BTreeSet<String> {
+        BTreeSet::new()
     }
 }

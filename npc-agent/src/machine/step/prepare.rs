@@ -27,7 +27,8 @@ impl Turn<'_> {
         if self.awaits_its_first_boot(&target) {
             return self.rest();
         }
-        if self.journal.by_hand.is_none() && self.adopts(&target) {
+        if self.journal.would_adopt(&target) {
+            self.adopt(&target);
             return self.rest();
         }
         if self.is_quarantined(&target, None) {
@@ -52,21 +53,15 @@ impl Turn<'_> {
         boots_next(&self.journal).is_some_and(|unproven| Believed::of(&unproven.attempt.target) == Believed::of(target))
     }
 
-    /// Whether the release leads to what is committed, which is then noted.
-    fn adopts(&mut self, target: &Target) -> bool {
-        if boots_next(&self.journal).is_some() {
-            return false;
-        }
-        let Some(committed) = self.journal.committed.as_mut().filter(|committed| committed.is_already(target)) else {
-            return false;
+    /// Notes that the release leads to what is committed.
+    fn adopt(&mut self, target: &Target) {
+        let Some(committed) = self.journal.committed.as_mut().filter(|committed| committed.target != *target) else {
+            return;
         };
-        if committed.target != *target {
-            committed.target = target.clone();
-            let message = format!("{}@{} changes nothing here", target.remote, target.serial);
-            self.record(target, OutcomeKind::Adopted, None, message);
-            self.send(Errand::TidyUp);
-        }
-        true
+        committed.target = target.clone();
+        let message = format!("{}@{} changes nothing here", target.remote, target.serial);
+        self.record(target, OutcomeKind::Adopted, None, message);
+        self.send(Errand::TidyUp);
     }
 
     /// Whether the system failed here before: by what the release says of it, or by what was built. A release that asks for
@@ -83,7 +78,7 @@ impl Turn<'_> {
             return false;
         }
         let message = format!("this system failed here before: {}", entry.reason);
-        let is_known = self.journal.outcomes.first().is_some_and(|last| last.serial == Some(target.serial));
+        let is_known = self.journal.outcomes.first().is_some_and(|last| last.is_about(&target.remote, target.serial));
         if !is_known {
             self.record_failure(target, OutcomeKind::Refused, Failed::new("quarantined", message));
         }
@@ -170,6 +165,14 @@ impl Turn<'_> {
             mode,
         };
         if is_booted { Phase::Committing(attempt) } else { Phase::Activating(attempt) }
+    }
+}
+
+impl Journal {
+    /// Whether the release leads to what is committed, so that nothing is fetched or built for it.
+    pub(crate) fn would_adopt(&self, target: &Target) -> bool {
+        let is_committed = || self.committed.as_ref().is_some_and(|committed| committed.is_already(target));
+        self.by_hand.is_none() && boots_next(self).is_none() && is_committed()
     }
 }
 
