@@ -47,8 +47,8 @@ pub trait Machine: Debug {
     /// How it is found now, which must be cheap to ask.
     fn contact(&self) -> Contact;
 
-    /// Units that have failed by now, which may take a question to another program.
-    async fn failed_units(&self) -> BTreeSet<String>;
+    /// Units that have failed by now, which may take a question to another program; none where that cannot be told.
+    async fn failed_units(&self) -> Option<BTreeSet<String>>;
 }
 
 /// The machine that this process runs on.
@@ -68,16 +68,16 @@ impl Machine for ThisMachine {
         Contact { addresses: addresses(), ssh_host_keys: ssh_host_keys(&self.root) }
     }
 
-    /// Units that have failed, where there is systemd to ask.
-    async fn failed_units(&self) -> BTreeSet<String> {
+    async fn failed_units(&self) -> Option<BTreeSet<String>> {
+        // Without systemd there is none that could fail.
         if !unit::is_booted() {
-            return BTreeSet::new();
+            return Some(BTreeSet::new());
         }
         match health::failed_units().await {
-            Ok(units) => units.into_iter().take(MOST).collect(),
+            Ok(units) => Some(units.into_iter().take(MOST).collect()),
             Err(failed) => {
                 tracing::debug!(kind = failed.kind, "{failed}");
-                BTreeSet::new()
+                None
             }
         }
     }

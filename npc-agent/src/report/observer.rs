@@ -34,7 +34,9 @@ impl Observer {
     /// What there is to say of the machine now.
     pub(super) async fn facts(&mut self) -> Facts {
         let (machine, at) = (&self.machine, Instant::now());
-        let failed_units = machine.failed_units().await;
+        // A systemd that does not answer is no sign that all is well again.
+        let known = || self.seen.as_ref().map(|(seen, _)| seen.failed_units.clone());
+        let failed_units = machine.failed_units().await.or_else(known).unwrap_or_default();
         let facts = Facts { boot_id: machine.boot_id(), failed_units, contact: machine.contact() };
         self.seen = Some((facts.clone(), at));
         facts
@@ -61,6 +63,6 @@ impl Observer {
             return false;
         }
         *asked = Instant::now();
-        self.machine.failed_units().await != seen.failed_units
+        self.machine.failed_units().await.is_some_and(|units| units != seen.failed_units)
     }
 }

@@ -192,7 +192,7 @@ async fn no_rollout_has_a_store_that_takes_no_reports_asked_for_ever() {
 #[derive(Debug, Default)]
 struct Changing {
     contact: RefCell<Contact>,
-    failed_units: RefCell<BTreeSet<String>>,
+    failed_units: RefCell<Option<BTreeSet<String>>>,
     /// How often it was asked for its units.
     asked: Cell<usize>,
 }
@@ -214,7 +214,7 @@ impl Machine for Rc<Changing> {
         self.contact.borrow().clone()
     }
 
-    async fn failed_units(&self) -> BTreeSet<String> {
+    async fn failed_units(&self) -> Option<BTreeSet<String>> {
         self.asked.set(self.asked.get() + 1);
         self.failed_units.borrow().clone()
     }
@@ -284,10 +284,15 @@ async fn failed_units_are_reported_within_minutes_and_systemd_is_asked_seldom() 
             let (machine, _reporter) = changing(&world).await;
             after(HEARTBEAT / 2).await;
             assert!(machine.asked.get() <= 1 + 3, "{}", machine.asked.get());
-            machine.failed_units.replace(["web.service".to_owned()].into());
+            machine.failed_units.replace(Some(["web.service".to_owned()].into()));
             after(SELDOM + LOOK + GATHER * 2).await;
             let report = world.read().expect("a report");
             assert_eq!((world.tries(), report.failed_units), (2, vec!["web.service".to_owned()]));
+            machine.failed_units.replace(None);
+            after(HEARTBEAT * 2).await;
+            assert!(world.tries() > 2);
+            let known = world.read().expect("a report").failed_units;
+            assert_eq!(known, ["web.service"], "that nobody can tell does not mean that all is well again");
         })
         .await;
 }

@@ -103,7 +103,7 @@ impl Machine for PretendedMachine {
         Contact { addresses: [address.into()].into(), ssh_host_keys: [format!("ssh-ed25519 {number:068}")].into() }
     }
 
-    async fn failed_units(&self) -> BTreeSet<String> {
-        BTreeSet::new()
+    async fn failed_units(&self) -> Option<BTreeSet<String>> {
+        Some(BTreeSet::new())
     }
 }
