@@ -5,6 +5,7 @@
 
 #![expect(clippy::print_stderr, reason = "a skipped test must be heard")]
 
+pub mod absent;
 pub mod agents;
 pub mod attacks;
 pub mod behaviour;
