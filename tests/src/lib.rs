@@ -19,6 +19,7 @@ pub mod parts;
 pub mod process;
 pub mod proxy;
 pub mod reaper;
+pub mod terminal;
 pub mod world;
 
 use std::time::{Duration, Instant};
