@@ -5,6 +5,7 @@
 
 #![expect(clippy::print_stderr, reason = "a skipped test must be heard")]
 
+pub mod absent;
 pub mod agents;
 pub mod attacks;
 pub mod behaviour;
@@ -18,6 +19,7 @@ pub mod parts;
 pub mod process;
 pub mod proxy;
 pub mod reaper;
+pub mod terminal;
 pub mod world;
 
 use std::time::{Duration, Instant};

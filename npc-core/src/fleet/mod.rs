@@ -202,11 +202,14 @@ impl Fleet {
             Err(error) if error.fault == Fault::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        // By the version that came with it: it may have changed since it was listed.
-        if let (Some(_), Some(etag)) = (listed, &etag) {
-            self.memory.learn(key, etag.clone(), bytes.clone());
+        let (read, version) = (bytes.clone(), etag.clone());
+        let judged = aside(move || judge(bytes, etag)).await;
+        // By the version that came with it: it may have changed since it was listed. What is not believed would be read again
+        // anyway, and may be anything at all.
+        if let (Some(_), Some(version), true) = (listed, version, judged.is_believed()) {
+            self.memory.learn(key, version, read);
         }
-        Ok(Some(aside(move || judge(bytes, etag)).await))
+        Ok(Some(judged))
     }
 
     fn verify<B: Body>(&self, subject: Subject<'_>, bytes: &[u8]) -> Result<Verified<B>, Refusal> {

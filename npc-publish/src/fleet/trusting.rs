@@ -4,20 +4,22 @@
 //! holds another document of the same version, goes by keys that this store does not show: it was restored from a backup, say, or
 //! belongs to somebody else.
 
+use std::collections::BTreeMap;
+
 use npc_core::digest::Digest;
 use npc_core::document::{Header, Report};
+use npc_core::fleet::{Fleet, Inquiry};
 use npc_core::name::{HostName, RemoteName};
+use npc_core::store::StoreError;
 use npc_core::trust::Trusted;
 
+use super::amend::following;
 use super::host::Heard;
-use super::view::reports;
+use super::view::own_assignment;
 use crate::console;
 use crate::failure::{Exit, Failure};
 use crate::rollout::begin::shortened;
 use crate::session::Session;
-
-/// How many reports are read at most before publishing.
-const READ: usize = 256;
 
 /// How a host goes by other keys than this store shows, if it does.
 fn estranged(trusted: &Trusted, header: &Header, report: &Report) -> Option<String> {
@@ -55,11 +57,7 @@ pub(crate) fn check<'a>(
 
 /// Likewise for what hosts say that follow a remote, as far as this operator may read it.
 pub(crate) async fn check_followers(session: &Session, remote: &RemoteName) -> Result<(), Failure> {
-    let read = async {
-        let hosts = session.fleet.reporting_hosts().await?;
-        reports(&session.fleet, &hosts.into_iter().take(READ).map(|(host, _)| host).collect()).await
-    };
-    let heard = match read.await {
+    let heard = match all_heard(&session.fleet).await {
         Ok(heard) => heard,
         Err(error) => {
             tracing::debug!(%error, "reports may not be read: whether hosts trust this is not known");
@@ -72,4 +70,22 @@ pub(crate) async fn check_followers(session: &Session, remote: &RemoteName) -> R
     };
     let followers = heard.iter().filter(|(_, heard)| follows(heard)).map(|(host, heard)| (host, heard));
     check(&session.fleet.trusted, followers)
+}
+
+/// What all hosts say, each under the key that its own assignment pins: of what was listed, only what has changed is read.
+async fn all_heard(fleet: &Fleet) -> Result<Vec<(HostName, Heard)>, StoreError> {
+    let (assignments, reporting) = tokio::try_join!(fleet.all_assignments(), fleet.reporting_hosts())?;
+    let key = |assigned| following(Some(assigned))?.report_key.clone();
+    let pinned: BTreeMap<_, _> =
+        assignments.iter().filter_map(|(name, assigned)| Some((name, key(assigned)?))).collect();
+    let inquiries = reporting.iter().map(|(host, version)| Inquiry {
+        host,
+        pinned: pinned.get(&own_assignment(host)),
+        listed: version.as_ref(),
+    });
+    let reported = fleet.reports(inquiries).await?;
+    if let Err(error) = fleet.memory.save() {
+        tracing::debug!(%error, "cannot remember what was read");
+    }
+    Ok(reported.into_iter().map(|(host, reported)| (host, Heard::from(reported))).collect())
 }

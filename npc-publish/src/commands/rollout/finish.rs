@@ -19,7 +19,7 @@ use crate::rollout::tell::Sweep;
 use crate::session::Session;
 
 use super::super::promote::{Repetition, current, repeat};
-use super::{is_not_running, seen, with_operator};
+use super::{authorised, is_not_running, seen, with_operator};
 
 /// How many releases are looked through for one that was published before npc was interrupted.
 const LOOKED_THROUGH: usize = 64;
@@ -47,17 +47,22 @@ impl Finish {
         let origin = Origin { remote: course.intent.remote.clone(), serial: course.intent.release.serial };
         let release = course.release().cloned().ok_or_else(|| removed(&course.intent.remote))?;
         let repetition = Repetition { to: to.clone(), before, origin, release };
-        with_operator(session, &self.repeating.writing.signing, async |operator| {
-            let is_published = is_finishing && holds_or_held(session, &to, &repetition.origin).await?;
+        let is_published = is_finishing && holds_or_held(session, &to, &repetition.origin).await?;
+        let signing = &self.repeating.writing.signing;
+        if self.repeating.writing.dry_run {
+            authorised(session, signing)?;
+            if !is_published {
+                repeat(session, repetition, &self.repeating, async || Ok(())).await?;
+            }
+            return Ok(());
+        }
+        with_operator(session, signing, async |operator| {
             if !is_published {
                 repeat(session, repetition, &self.repeating, async || {
                     let finishing = RolloutState::Finishing(to.clone());
                     self.say(&operator, &course, &course.intent.state, finishing).await
                 })
                 .await?;
-            }
-            if self.repeating.writing.dry_run {
-                return Ok(());
             }
             operator.sweep(&course, Sweep::To(&to), &mut |words| console::say(words)).await?;
             self.say(&operator, &course, &RolloutState::Finishing(to.clone()), RolloutState::Finished).await?;

@@ -50,17 +50,23 @@ pub(crate) async fn rollout(command: RolloutCommand) -> Result<(), Failure> {
     }
 }
 
+/// The keys that are given, if they may order rollouts and assign hosts.
+fn authorised(session: &Session, signing: &cli::Signing) -> Result<Vec<SecretKey>, Failure> {
+    let keys = session.keys(&signing.key)?;
+    let signers: Vec<&SecretKey> = keys.iter().collect();
+    for power in [Power::Rollout, Power::Assignment] {
+        authorise(session.fleet.trusted.trust(), power, &signers)?;
+    }
+    Ok(keys)
+}
+
 /// An operator whose keys may order rollouts and assign hosts.
 async fn with_operator<T>(
     session: &Session,
     signing: &cli::Signing,
     act: impl AsyncFnOnce(Operator<'_>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let keys = session.keys(&signing.key)?;
-    let signers: Vec<&SecretKey> = keys.iter().collect();
-    for power in [Power::Rollout, Power::Assignment] {
-        authorise(session.fleet.trusted.trust(), power, &signers)?;
-    }
+    let keys = authorised(session, signing)?;
     let writes = session.conditional_writes().await?;
     if writes == ConditionalWrites::Ignored {
         console::warn(

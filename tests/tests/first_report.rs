@@ -1,0 +1,42 @@
+//! What a host says of itself before it has done anything.
+
+use std::fs;
+
+use npc_core::document::{Document, Report};
+use npc_core::envelope::Envelope;
+use npc_tests::eventually;
+use npc_tests::parts::Nix;
+use npc_tests::world::{Kind, World};
+
+/// Holds up the activation of every system until there is something in that place.
+fn activate_once_there_is(world: &World, place: &str) {
+    let path = world.path("fleet/lib/scripts/activate.sh");
+    let script = fs::read_to_string(&path).expect("a script");
+    let place = world.path(place);
+    let wait = format!(
+        "tries=0\nuntil test -e '{}'; do\n  tries=$((tries + 1))\n  test $tries -lt 300 || exit 1\n  sleep 0.1\ndone\n",
+        place.display()
+    );
+    fs::write(path, format!("{wait}{script}")).expect("written");
+}
+
+/// Secrets can be encrypted to a host only once its keys are known, and a system that needs them cannot be activated before.
+#[test]
+fn a_new_host_names_its_ssh_host_keys_without_having_activated_anything() {
+    let Some(nix) = Nix::find() else { return };
+    let world = World::new(&Kind::Directory);
+    activate_once_there_is(&world, "store/reports/web-1.json");
+    world.publish();
+    let agent = world.agent("web-1", &nix);
+    let keys = agent.path("root/etc/ssh");
+    fs::create_dir_all(&keys).expect("created");
+    fs::write(keys.join("ssh_host_ed25519_key.pub"), "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 root@web-1\n").expect("written");
+    let _running = agent.start();
+    let bytes = eventually("it has reported", || fs::read(world.path("store/reports/web-1.json")).ok());
+    let envelope = Envelope::parse(&bytes).expect("an envelope");
+    let first: Document<Report> = Document::from_payload(envelope.payload()).expect("a report");
+    assert_eq!(first.body.ssh_host_keys, ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5"]);
+    assert!(first.body.outcomes.is_empty() && first.body.runs.is_none(), "nothing was activated: {:?}", first.body);
+    agent.commits(1);
+    assert_eq!(agent.activations().len(), 2, "tried, and made the boot default: {:?}", agent.activations());
+}
