@@ -107,7 +107,6 @@ fn reports() -> Seeds {
 fn rollouts() -> Seeds {
     let member = |name: &str| json!({"assignment": name, "hosts": [name], "configuration": name});
     let small = json!({"remote": "next", "release": {"serial": 1, "digest": DIGEST}, "archive": DIGEST, "extents": ["100%"],
-        "begun": "2025-12-31T00:00:00Z",
         "waves": [[member("web-1")]], "state": "running",
         "gates": {"soak": 600, "timeout": 1800, "max_failed": 0, "on_failure": "halt"}});
     let mut full = small.clone();

@@ -1,6 +1,6 @@
 //! Hosts that are not there, and what they say of themselves: reports such as an agent would have written.
 
-use std::fs;
+use std::fs::{self, File};
 
 use npc_core::Timestamp;
 use npc_core::document::{Assignment, Body, Document, Following, Header, Obeyed, Report, Serial, Standing};
@@ -50,12 +50,15 @@ impl Absent {
         Self { name: name.to_owned(), created: Timestamp::now(), trust: Serial::FIRST, report, key }
     }
 
-    /// Puts the report where the host would have.
+    /// Puts the report where the host would have, when it would have.
     pub fn reports(&self, world: &World) {
         let document = document(world, &self.name, self.report.clone());
         let header = Header { created: self.created, trust: self.trust, ..document.header };
         let bytes = Document { header, body: document.body }.sign(&[&self.key]).bytes;
-        put(world, &format!("reports/{}.json", self.name), &bytes);
+        let object = format!("reports/{}.json", self.name);
+        put(world, &object, &bytes);
+        let file = File::options().write(true).open(world.path("store").join(object)).expect("opened");
+        file.set_modified(self.created.into()).expect("set");
     }
 }
 
@@ -82,6 +85,7 @@ pub fn assigns(world: &World, name: &str, remote: &str) {
         pin: None,
         paused: false,
         poll_interval: None,
+        shared: false,
         report_key: None,
         rollout: None,
         orders: None,

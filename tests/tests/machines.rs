@@ -106,3 +106,17 @@ fn no_machine_takes_another_ones_assignment_for_its_own_by_asking_for_it() {
     assert_eq!(place(&hosts(&world), "w-1"), ("w-1", "prod"));
     world.in_fleet(&["repoint", "db-2", "--remote", "next"]).works();
 }
+
+#[test]
+fn an_assignment_that_is_said_to_be_shared_is_no_host_and_can_be_told_without_any() {
+    let world = world();
+    Absent::following("db-1", "prod").reports(&world);
+    world.in_fleet(&["repoint", "workers", "--remote", "prod", "--configuration", "web-1", "--shared"]).works();
+    assert_eq!(names(&hosts(&world)), ["db-1"]);
+    world.in_fleet(&["hosts", "pause", "workers"]).works();
+    world.in_fleet(&["hosts", "resume", "workers"]).works();
+    world.in_fleet(&["repoint", "workers", "--remote", "next"]).works();
+    assert_eq!(names(&hosts(&world)), ["db-1"], "it is still shared");
+    asks_for("w-1", "workers").reports(&world);
+    assert_eq!(place(&hosts(&world), "w-1"), ("workers", "next"));
+}

@@ -181,7 +181,10 @@ impl<P: Platform> Driver<P> {
 
     /// Activates a system. One that has to be booted instead, which nobody foresaw, must have an agent that starts there.
     async fn activate(&self, attempt: &Attempt) -> Ended {
-        let platform = &self.parts.platform;
+        let (platform, reporter) = (&self.parts.platform, &self.parts.reporter);
+        if let (None, Some(reporter)) = (&self.parts.journal.committed, reporter) {
+            reporter.introduction().await;
+        }
         match platform.activate(attempt).await {
             Ended::NeedsReboot(said) => match platform.check_agent(&attempt.system).await {
                 Ok(()) => Ended::NeedsReboot(said),

@@ -37,6 +37,9 @@ const GATHER: Duration = Duration::from_secs(1);
 /// The first pause after a report that could not be written; each further failure doubles it, up to the heartbeat.
 const FIRST_PAUSE: Duration = Duration::from_secs(30);
 
+/// How long the first report may hold up the first activation.
+const FIRST_WORDS: Duration = Duration::from_secs(10);
+
 /// How long the last report may hold up the agent's end.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -75,6 +78,8 @@ impl ReportError {
 #[derive(Debug)]
 pub struct Reporter {
     accounts: watch::Sender<Account>,
+    /// Whether the first report was written, or could not be.
+    introduced: watch::Receiver<bool>,
     task: JoinHandle<()>,
 }
 
@@ -89,9 +94,20 @@ impl Reporter {
         account: Account,
     ) -> Self {
         let (accounts, heard) = watch::channel(account);
+        let (first_written, introduced) = watch::channel(false);
         let observer = Observer::of(machine);
-        let scribe = Scribe { store, signer, identity, observer, settings, rollout: None, written: None, failed: None };
-        Self { accounts, task: tokio::task::spawn_local(scribe.write_all(heard)) }
+        let (rollout, written, failed) = (None, None, None);
+        let scribe = Scribe { store, signer, identity, observer, settings, rollout, written, failed, first_written };
+        Self { accounts, introduced, task: tokio::task::spawn_local(scribe.write_all(heard)) }
+    }
+
+    /// Resolves once the first report has been written, or could not be, or takes too long. Whoever is to encrypt secrets for the
+    /// host needs its keys before anything is activated that needs the secrets.
+    pub async fn introduction(&self) {
+        let mut introduced = self.introduced.clone();
+        if tokio::time::timeout(FIRST_WORDS, introduced.wait_for(|introduced| *introduced)).await.is_err() {
+            tracing::debug!("the first report takes its time, and is not waited for");
+        }
     }
 
     /// Takes note of how things stand.
@@ -107,7 +123,7 @@ impl Reporter {
 
     /// Says what has not been said yet, if that does not take long.
     pub async fn end(self) {
-        let Self { accounts, mut task } = self;
+        let Self { accounts, mut task, .. } = self;
         drop(accounts);
         if tokio::time::timeout(LAST_WORDS, &mut task).await.is_err() {
             tracing::warn!("the last report could not be written in time");
@@ -129,6 +145,8 @@ struct Scribe {
     written: Option<(Report, Instant)>,
     /// How often writing has failed in a row, and why.
     failed: Option<(u32, &'static str)>,
+    /// Says that the first report was written, or could not be.
+    first_written: watch::Sender<bool>,
 }
 
 impl Scribe {
@@ -146,6 +164,7 @@ impl Scribe {
             if !self.is_said(&report) {
                 let result = self.write(&report, trust).await;
                 self.note(report, result);
+                self.first_written.send_replace(true);
             }
             if !goes_on {
                 return;

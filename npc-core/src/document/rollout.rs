@@ -11,7 +11,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Believed, Body, Following, Kind, Pin};
+use super::{Believed, Body, Following, Kind, Pin, Serial};
 use crate::Timestamp;
 use crate::digest::Digest;
 use crate::name::{AssignmentName, ConfigurationName, HostName, RemoteName};
@@ -25,8 +25,6 @@ pub struct Rollout {
     pub release: Believed,
     /// The archive of that release.
     pub archive: Digest,
-    /// When it was planned: what was said of a member since is somebody else's word.
-    pub begun: Timestamp,
     /// How far it is to have got at the end of each wave, as its operator said it.
     pub extents: Vec<Extent>,
     /// Its members, in the order in which they are told.
@@ -120,6 +118,9 @@ pub struct Member {
     /// What they followed before, by an assignment or else by their own account; none where neither is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Before>,
+    /// The serial of what stood in the assignment's place when the rollout was planned, be it its removal; none where nothing did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stood: Option<Serial>,
     /// Units that had failed on them before, and are not held against the release.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub failed_units: BTreeSet<String>,

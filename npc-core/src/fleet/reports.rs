@@ -16,7 +16,7 @@ use crate::key::PublicKey;
 use crate::layout;
 use crate::limits;
 use crate::name::HostName;
-use crate::store::{Fault, Listed, Read, StoreError};
+use crate::store::{ETag, Fault, Listed, Read, StoreError};
 use crate::trust::{Floors, Refusal, Subject, Verified, verify};
 
 /// What lies at the place of a report.
@@ -71,14 +71,18 @@ impl Fleet {
         let read = Read { limit: limits::REPORT_BYTES, ..Read::DOCUMENT };
         let key = layout::report(inquiry.host);
         let (judge, host, pinned) = (Arc::clone(judge), inquiry.host.clone(), inquiry.pinned.cloned());
-        let judged = move |bytes: Bytes, _| judge.judge_report(&host, pinned.as_ref(), &bytes);
-        let listed = inquiry.listed.and_then(|listed| listed.etag.as_ref());
-        let found = match self.known_or_read(&key, listed, read, judged).await {
-            Err(error) if error.fault == Fault::TooLarge => Some(Reported::too_large()),
-            found => found?,
+        let (listed, written) =
+            (inquiry.listed.and_then(|listed| listed.etag.clone()), inquiry.listed.and_then(|listed| listed.modified));
+        let version = listed.clone();
+        let judged = move |bytes: Bytes, etag: Option<ETag>| {
+            // What has been written since the listing is younger than that says.
+            let is_listed = version.is_none() || etag.is_none() || version == etag;
+            Reported { written: written.filter(|_| is_listed), ..judge.judge_report(&host, pinned.as_ref(), &bytes) }
         };
-        let written = inquiry.listed.and_then(|listed| listed.modified);
-        Ok(found.map(|reported| Reported { written, ..reported }))
+        match self.known_or_read(&key, listed.as_ref(), read, judged).await {
+            Err(error) if error.fault == Fault::TooLarge => Ok(Some(Reported { written, ..Reported::too_large() })),
+            found => found,
+        }
     }
 
     /// All hosts that have ever reported, and what the store's listing says of their reports.

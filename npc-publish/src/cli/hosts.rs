@@ -87,6 +87,9 @@ pub(crate) struct Repoint {
     /// The installation that lost its memory against replay, by its report or `npc-agent status`: it may begin anew with this
     #[arg(long, value_name = "ID")]
     pub(crate) instance: Option<String>,
+    /// Several machines ask for this assignment, as those of a scaling group do: no host is expected by its name
+    #[arg(long)]
+    pub(crate) shared: bool,
 }
 
 #[derive(Debug, Args)]

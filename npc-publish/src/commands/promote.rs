@@ -18,6 +18,7 @@ use serde_json::json;
 use crate::cli;
 use crate::console;
 use crate::failure::{Exit, Failure};
+use crate::fleet::trusting::check_followers;
 use crate::held::{believable, unknown};
 use crate::session::Session;
 
@@ -142,6 +143,7 @@ pub(super) async fn repeat(
     let keys = session.keys(&how.writing.signing.key)?;
     let keys: Vec<&SecretKey> = keys.iter().collect();
     authorise(session.fleet.trusted.trust(), Power::Release(&repetition.to), &keys)?;
+    check_followers(session, &repetition.to).await?;
     let Repetition { to, before, origin, release } = &repetition;
     let held = before.as_ref().map(|(serial, release)| (*serial, RemoteState::Present(Box::new(release.clone()))));
     if let Some((serial, _)) = held.filter(|(_, state)| holds(state, release)) {

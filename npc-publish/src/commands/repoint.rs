@@ -33,7 +33,7 @@ pub(crate) async fn repoint(arguments: cli::Repoint) -> Result<(), Failure> {
         let mut says = says(name, stands, remote, configuration.or_else(|| obeyed(&view, name, stands)));
         says.instance.clone_from(&arguments.instance);
         says.report_key = says.report_key.or_else(|| key_of(&view, name));
-        says.shared |= view.hosts.values().any(|host| host.assignment == *name && host.shares_its_assignment());
+        says.shared |= arguments.shared;
         Ok(Assignment::Present(Box::new(says)))
     })
     .await?;

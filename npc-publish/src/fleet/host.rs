@@ -19,6 +19,9 @@ const SELDOM: SignedDuration = SignedDuration::from_hours(24);
 /// How much later than announced a report may come before its host counts as silent.
 const LATENESS: SignedDuration = SignedDuration::from_mins(5);
 
+/// How wrong a host's clock may be before its host counts as silent.
+const WRONG: SignedDuration = SignedDuration::from_hours(24);
+
 /// How far apart two clocks may be that show the same time, a report's way to the store included.
 const SAME_TIME: SignedDuration = SignedDuration::from_mins(2);
 
@@ -48,8 +51,8 @@ pub(crate) struct Host {
 pub(crate) enum Told {
     /// There has never been one: the host goes by its own settings.
     Nothing,
-    /// It was taken back at this moment: likewise.
-    Removed(Timestamp),
+    /// It was taken back, under this serial: likewise.
+    Removed(Serial),
     /// This.
     Following {
         /// Where to, and how.
@@ -64,6 +67,14 @@ pub(crate) enum Told {
 }
 
 impl Told {
+    /// The serial of what is believed to stand there.
+    pub(crate) fn serial(&self) -> Option<Serial> {
+        match self {
+            Self::Following { serial, .. } | Self::Removed(serial) => Some(*serial),
+            Self::Nothing | Self::Refused(_) => None,
+        }
+    }
+
     /// What is to be followed, where an assignment says so.
     pub(crate) fn following(&self) -> Option<&Following> {
         match self {
@@ -129,6 +140,14 @@ impl Heard {
         }
     }
 
+    /// When the host says that it was, by its own clock.
+    fn signed(&self) -> Option<Timestamp> {
+        match self {
+            Self::Report { header, .. } => Some(header.created),
+            Self::Nothing | Self::Refused { .. } => None,
+        }
+    }
+
     /// How much the host's clock differs from the store's, as far as that is known.
     pub(crate) fn clock_differs(&self) -> Option<SignedDuration> {
         let Self::Report { header, written: Some(written), .. } = self else { return None };
@@ -153,7 +172,11 @@ impl Heard {
         let (report, at) = (self.report()?, self.at()?);
         let seconds = report.heartbeat.map(|seconds| i64::try_from(seconds).unwrap_or(i64::MAX));
         let heartbeat = seconds.map_or(USUAL_HEARTBEAT, SignedDuration::from_secs).min(SELDOM);
-        (now.duration_since(at) > heartbeat * 2 + LATENESS).then_some(at)
+        let patience = heartbeat * 2 + LATENESS;
+        // A store that was copied, or that shows an old report again, dates it anew. No clock is wrong by days for long.
+        let signed = self.signed()?;
+        let is_late = now.duration_since(at) > patience || now.duration_since(signed) > patience + WRONG;
+        is_late.then_some(at.min(signed))
     }
 }
 

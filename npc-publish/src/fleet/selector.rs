@@ -118,7 +118,7 @@ impl Selection {
         for selector in &self.included {
             let mut matching = view.hosts.values().filter(|host| selector.matches(host)).peekable();
             match (selector, matching.peek().is_none()) {
-                (Selector::Name(name), true) if strangers == Strangers::Welcome => {
+                (Selector::Name(name), true) if strangers == Strangers::Welcome || view.is_vacant(name) => {
                     chosen.insert(name.clone());
                 }
                 (_, true) => return Err(selector.in_vain(view)),

@@ -78,10 +78,10 @@ async fn all_heard(fleet: &Fleet) -> Result<Vec<(HostName, Heard)>, StoreError> 
     let key = |assigned| following(Some(assigned))?.report_key.clone();
     let pinned: BTreeMap<_, _> =
         assignments.iter().filter_map(|(name, assigned)| Some((name, key(assigned)?))).collect();
-    let inquiries = reporting.iter().map(|(host, version)| Inquiry {
+    let inquiries = reporting.iter().map(|(host, listed)| Inquiry {
         host,
         pinned: pinned.get(&own_assignment(host)),
-        listed: version.as_ref(),
+        listed: Some(listed),
     });
     let reported = fleet.reports(inquiries).await?;
     if let Err(error) = fleet.memory.save() {

@@ -67,6 +67,12 @@ impl View {
         self.remotes.iter()
     }
 
+    /// Whether it is the name of an assignment that hosts share, none of which is known.
+    pub(super) fn is_vacant(&self, name: &HostName) -> bool {
+        let said = self.assignments.get(&own_assignment(name)).and_then(Told::following);
+        said.is_some_and(|said| said.shared) && !self.hosts.contains_key(name)
+    }
+
     /// These hosts and nothing else.
     #[cfg(test)]
     pub(super) fn of(now: Timestamp, hosts: Vec<Host>) -> Self {
@@ -167,7 +173,7 @@ pub(crate) fn told(assigned: &Assigned) -> Told {
     match &assigned.state {
         Err(refusal) => Told::Refused(refusal.kind()),
         Ok(document) => match document.body() {
-            State::Removed => Told::Removed(document.header().created),
+            State::Removed => Told::Removed(document.header().serial),
             State::Present(following) => Told::Following {
                 following: following.clone(),
                 serial: document.header().serial,

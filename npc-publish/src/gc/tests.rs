@@ -169,7 +169,6 @@ impl World {
             remote: "prod".parse().expect("a name"),
             release: Believed { serial: Serial::FIRST, digest: Digest::of(b"its release") },
             archive: self.old,
-            begun: created,
             extents: vec![Extent::ALL],
             waves: Vec::new(),
             gates: Gates { soak: 600, timeout: 1800, max_failed: 0, on_failure: OnFailure::Halt, reboot: false },

@@ -92,7 +92,6 @@ pub(crate) fn rollout(
         remote: arguments.to.clone(),
         release: brought.release(),
         archive: archive.expect("what was removed is not brought"),
-        begun: view.now,
         waves: brought.waves(members, &arguments.waves)?,
         extents: arguments.waves.clone(),
         gates: Gates { soak, timeout, max_failed, on_failure, reboot },
@@ -142,12 +141,14 @@ fn member(view: &View, name: &AssignmentName) -> Result<Member, Failure> {
             .hint(format!("`npc-publish hosts resume {name}`, or leave it out with --except")));
     }
     // What a host says that it follows by its own settings counts for it, not for those that it shares an assignment with.
-    let mut believable = hosts.iter().filter(|host| told.following().is_some() || !host.shares_its_assignment());
-    let wanted = believable.find_map(|host| host.wanted.as_ref());
-    let before = wanted.map(|wanted| Before {
+    let mut believable = hosts.iter().filter(|host| !host.shares_its_assignment());
+    let by_themselves = believable.find_map(|host| host.wanted.as_ref()).map(|wanted| Before {
         remote: wanted.remote.clone(),
         configuration: wanted.configuration.clone(),
-        pin: told.following().and_then(|following| following.pin),
+        pin: None,
+    });
+    let before = told.following().map_or(by_themselves, |said| {
+        Some(Before { remote: said.remote.clone(), configuration: said.configuration.clone(), pin: said.pin })
     });
     let named = || name.as_str().parse().expect("every name is one of a configuration too");
     let failed_units =
@@ -157,6 +158,7 @@ fn member(view: &View, name: &AssignmentName) -> Result<Member, Failure> {
         hosts: hosts.iter().map(|host| host.name.clone()).collect(),
         configuration: before.as_ref().map_or_else(named, |before| before.configuration.clone()),
         before,
+        stood: told.serial(),
         failed_units: failed_units.collect(),
     })
 }

@@ -3,7 +3,7 @@
 //! One driver at a time says so in the intent, for a minute each time. Whoever finds that somebody else has said so ends; the
 //! assignments alone say what was done, so the one after goes on from there.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -80,7 +80,7 @@ pub(crate) async fn drive(operator: &Operator<'_>, id: &RolloutName, me: Driver)
         me,
         display: Display::begin(),
         batch: None,
-        ordered: BTreeSet::new(),
+        ordered: BTreeMap::new(),
         down: None,
         held_up: None,
     };
@@ -113,8 +113,8 @@ struct Driving<'a> {
     display: Display,
     /// The hosts to reboot next, and since when nothing else is in the way.
     batch: Option<(Batch, Instant)>,
-    /// Hosts that were told to reboot, of this release.
-    ordered: BTreeSet<(Digest, HostName)>,
+    /// Hosts that were told to reboot for a release, and the boot that was to end.
+    ordered: BTreeMap<(Digest, HostName), String>,
     /// Hosts that are down by themselves, and when that was looked at.
     down: Option<(Down, Instant)>,
     /// Since when they have kept others from being told.
@@ -171,8 +171,9 @@ impl Driving<'_> {
         }
         match next {
             Next::Tell(wave, names) => {
-                self.tell(wave, &names).await?;
-                Ok(Flow::AtOnce)
+                let told = self.tell(wave, &names).await?;
+                // Somebody was faster, or the store's listing is behind: there is nothing to hurry for.
+                Ok(if told == 0 { Flow::After(pause(course)) } else { Flow::AtOnce })
             }
             Next::Reboot(batch) => self.reboot(course, batch).await,
             Next::Wait => Ok(Flow::After(pause(course))),
@@ -185,16 +186,18 @@ impl Driving<'_> {
         }
     }
 
-    /// Some at a time, and each time only if that is still what is to be done: another operator's word counts at once.
-    async fn tell(&mut self, wave: u32, names: &[AssignmentName]) -> Result<(), Failure> {
+    /// Some at a time, and each time only if that is still what is to be done: another operator's word counts at once. Says how many
+    /// were told.
+    async fn tell(&mut self, wave: u32, names: &[AssignmentName]) -> Result<usize, Failure> {
+        let mut told = 0;
         for some in names.chunks(TOLD_AT_ONCE) {
             let course = self.renewed().await?;
             if course.intent.state != RolloutState::Running {
-                return Ok(());
+                break;
             }
-            self.operator.tell(&course, wave, some, &mut teller(&mut self.display)).await?;
+            told += self.operator.tell(&course, wave, some, &mut teller(&mut self.display)).await?;
         }
-        Ok(())
+        Ok(told)
     }
 
     /// Once the hosts before have been back for as long as these want.
@@ -206,13 +209,16 @@ impl Driving<'_> {
         let left = Duration::from_secs(batch.delay).saturating_sub(since.elapsed());
         if left.is_zero() {
             let release = course.intent.release.digest;
-            let again = batch.hosts.iter().find(|(host, _)| self.ordered.contains(&(release, host.clone())));
-            if let Some((host, _)) = again {
+            // One that still runs the same boot may have been told in vain: the store may have lost it.
+            let has_rebooted = |(host, boot): &&(HostName, String)| {
+                self.ordered.get(&(release, host.clone())).is_some_and(|ended| ended != boot)
+            };
+            if let Some((host, _)) = batch.hosts.iter().find(has_rebooted) {
                 let reason = format!("{host}: needs a reboot even after one");
                 return self.fail(&reason, course.intent.gates.on_failure).await;
             }
             self.operator.reboot(course, &batch, &mut teller(&mut self.display)).await?;
-            self.ordered.extend(batch.hosts.into_iter().map(|(host, _)| (release, host)));
+            self.ordered.extend(batch.hosts.into_iter().map(|(host, boot)| ((release, host), boot)));
             return Ok(Flow::After(pause(course)));
         }
         self.batch = Some((batch, since));

@@ -27,7 +27,8 @@ pub(crate) enum Next {
     Complete,
 }
 
-/// Hosts that are out of order without having been told anything, and the groups that each of them belongs to.
+/// Hosts that have fallen silent, and the groups that each of them belongs to. Those of the rollout that it has told count by how
+/// far they have got.
 pub(crate) type Down = BTreeMap<HostName, BTreeSet<String>>;
 
 /// Members by how far they have got.
@@ -70,10 +71,11 @@ impl Course {
         if standings.values().any(is_under_way) {
             return Next::Wait;
         }
-        let no_one = Down::new();
-        let mut out = self.unavailable(&standings, &no_one);
-        if !self.to_be_told(wave, &standings, &no_one, &mut out).is_empty() {
-            let silent: Vec<_> = down.keys().map(HostName::as_str).collect();
+        if self.is_held_up(wave, &standings) {
+            let limits = self.limits();
+            let matters = |groups: &BTreeSet<String>| groups.iter().any(|group| limits.contains_key(group.as_str()));
+            let silent: Vec<_> =
+                down.iter().filter(|(_, groups)| matters(groups)).map(|(host, _)| host.as_str()).collect();
             let silent = shortened(&silent);
             return Next::WaitForDown(format!("nobody else may be told as long as these are silent: {silent}"));
         }
@@ -81,6 +83,14 @@ impl Course {
         Next::Fail(format!(
             "nobody else may be told: too many hosts of a group are out of order, or what others depend on{first}"
         ))
+    }
+
+    /// Whether it could go on if nobody were down by himself.
+    fn is_held_up(&self, wave: usize, standings: &Standings<'_>) -> bool {
+        let nobody = Down::new();
+        let mut out = self.unavailable(standings, &nobody);
+        !self.to_be_told(wave, standings, &nobody, &mut out).is_empty()
+            || self.to_be_rebooted(standings, self.unavailable(standings, &nobody)).is_some()
     }
 
     /// The members of a wave that may be told now.

@@ -144,6 +144,7 @@ mod tests {
             hosts: vec![name.parse().expect("a name")],
             configuration: name.parse().expect("a name"),
             before: None,
+            stood: None,
             failed_units: BTreeSet::new(),
         };
         Candidate { member, metadata }

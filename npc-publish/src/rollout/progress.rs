@@ -184,7 +184,7 @@ impl Course {
             Told::Following { following, .. } if self.has_placed(following) => Reached::Waiting,
             Told::Following { following, .. } if self.has_left(following) => Reached::Left,
             Told::Refused(kind) => Reached::Failed(format!("what it is assigned to is refused ({kind})")),
-            Told::Removed(when) if *when > self.intent.begun => Reached::Left,
+            Told::Removed(serial) if Some(*serial) != member.stood => Reached::Left,
             told if member.is_before(told.following()) => Reached::Waiting,
             _ => Reached::Left,
         };
@@ -232,23 +232,29 @@ impl Course {
         now: Timestamp,
     ) -> MemberProgress {
         let (failed, others): (Vec<_>, Vec<_>) = hosts.values().partition(|reached| reached.failure().is_some());
+        let mut failures: Vec<_> = failed.iter().filter_map(|reached| reached.failure()).map(str::to_owned).collect();
+        let member_progress = |reached: Reached, failures| MemberProgress {
+            assignment: member.assignment.clone(),
+            reached,
+            hosts: hosts.len().max(1),
+            failures,
+        };
+        // One that may be out of order counts rather than one that went back.
+        let worst = failed.iter().find(|reached| matches!(reached, Reached::Lost(_))).or(failed.first());
         let trouble = hosts.keys().find_map(|host| self.obstacle(seen.heard.get(*host)?.report()?));
         // A machine that comes and goes may have been ended by the very release: that all are gone proves nothing.
         let all_are_gone = hosts.is_empty() && !member.hosts.is_empty();
         let last = if all_are_gone { Reached::Told } else { last(&others) };
         let last = self.in_time(last, since, trouble.as_deref(), now);
-        let mut failures: Vec<_> = failed.iter().filter_map(|reached| reached.failure()).map(str::to_owned).collect();
         if let Some(reason) = last.failure() {
-            let late = others.iter().filter(|reached| !reached.is_well()).count().max(1);
-            failures.extend(std::iter::repeat_n(reason.to_owned(), late));
+            let is_late = |reached: &&&Reached| !matches!(reached, Reached::Done | Reached::NeedsReboot(_));
+            failures.extend(std::iter::repeat_n(reason.to_owned(), others.iter().filter(is_late).count().max(1)));
+            return member_progress(last, failures);
         }
-        let first_failed = failed.first().filter(|_| last.is_settled()).map(|reached| (*reached).clone());
-        MemberProgress {
-            assignment: member.assignment.clone(),
-            reached: first_failed.unwrap_or(last),
-            hosts: hosts.len().max(1),
-            failures,
-        }
+        // Nobody is on the way any more: then there is nothing to wait for.
+        let is_decided = matches!(last, Reached::Soaking | Reached::Done);
+        let reached = worst.filter(|_| is_decided).map_or(last, |reached| (*reached).clone());
+        member_progress(reached, failures)
     }
 
     /// The same, unless it has taken too long, or not long enough: by the operator's clock, since hosts' clocks jump.

@@ -117,8 +117,13 @@ fn words(reached: &Reached) -> String {
 fn counts(wave: &[MemberProgress]) -> String {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for member in wave {
-        *counts.entry(member.reached.word()).or_default() += member.hosts;
+        let failed = member.failures.len().min(member.hosts);
+        let others = if member.reached.failure().is_some() { "well" } else { member.reached.word() };
+        for (word, count) in [("failed", failed), (others, member.hosts - failed)] {
+            *counts.entry(word).or_default() += count;
+        }
     }
+    counts.retain(|_, count| *count > 0);
     counts.into_iter().map(|(word, count)| format!("{count} {word}")).collect::<Vec<_>>().join(", ")
 }
 
@@ -222,6 +227,9 @@ impl Course {
             let worth_a_line = |reached: &Reached| !matches!(reached, Reached::Waiting | Reached::Done);
             for member in wave.iter().filter(|member| worth_a_line(&member.reached)) {
                 lines.push(format!("    {}: {}", member.assignment, words(&member.reached)));
+                let known = member.reached.failure();
+                let others = member.failures.iter().filter(|failure| Some(failure.as_str()) != known);
+                lines.extend(others.take(1).map(|failure| format!("      one of its hosts failed: {failure}")));
             }
         }
         lines.iter().map(|line| console::printable(line)).collect()

@@ -16,8 +16,10 @@ use crate::fleet::view::{own_assignment, told};
 /// changed since the last time.
 pub(crate) async fn look(fleet: &Fleet, course: &Course) -> Result<Sight, StoreError> {
     let members: BTreeMap<_, _> = course.members().map(|member| (&member.assignment, member)).collect();
-    let (assigned, reporting) =
-        tokio::try_join!(fleet.assignments(|name| members.contains_key(name)), fleet.reporting_hosts())?;
+    // Machines that share an assignment come and go: who asks for it now, its report says, unless an assignment says otherwise.
+    let any_is_shared = course.members().any(is_shared);
+    let is_wanted = |name: &AssignmentName| any_is_shared || members.contains_key(name);
+    let (assigned, reporting) = tokio::try_join!(fleet.assignments(is_wanted), fleet.reporting_hosts())?;
     let mut told: BTreeMap<_, _> = assigned.iter().map(|(name, assigned)| (name, told(assigned))).collect();
     let placed: BTreeSet<_> = told
         .iter()
@@ -25,10 +27,11 @@ pub(crate) async fn look(fleet: &Fleet, course: &Course) -> Result<Sight, StoreE
         .map(|(name, _)| *name)
         .collect();
     let by_host = course.by_host();
-    // Machines that share an assignment come and go: who asks for it now, its report says.
-    let any_is_shared = placed.iter().any(|name| members.get(*name).is_some_and(|member| is_shared(member)));
-    let is_asked =
-        |host: &HostName| by_host.get(host).map_or(any_is_shared, |member| placed.contains(&member.assignment));
+    let has_its_own = |host: &HostName| told.get(&own_assignment(host)).is_some_and(|told| told.following().is_some());
+    let is_asked = |host: &HostName| match by_host.get(host) {
+        Some(member) => placed.contains(&member.assignment),
+        None => any_is_shared && !has_its_own(host),
+    };
     let pinned = |host: &HostName| told.get(&own_assignment(host))?.following()?.report_key.as_ref();
     let inquiries = reporting.iter().filter(|(host, _)| is_asked(host)).map(|(host, listed)| Inquiry {
         host,

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use npc_core::document::{Assignment, Before, Following, Member, Orders, Placement, Reboot};
+use npc_core::document::{Assignment, Before, Following, Member, Orders, Placement, Reboot, Serial};
 use npc_core::fleet::{Assigned, Inquiry};
 use npc_core::key::PublicKey;
 use npc_core::name::{AssignmentName, HostName, RemoteName};
@@ -39,19 +39,20 @@ pub(crate) enum Sweep<'a> {
 pub(super) type Teller<'a> = &'a mut dyn FnMut(String);
 
 impl Operator<'_> {
-    /// Has members of a wave, counted from 1, follow the rollout's release.
+    /// Has members of a wave, counted from 1, follow the rollout's release. Says how many it has told.
     pub(super) async fn tell(
         &self,
         course: &Course,
         wave: u32,
         names: &[AssignmentName],
         teller: Teller<'_>,
-    ) -> Result<(), Failure> {
+    ) -> Result<usize, Failure> {
         let members: BTreeMap<_, _> = course.members().map(|member| (&member.assignment, member)).collect();
         let keys = self.keys_of(names).await?;
-        self.amend(names.iter().cloned().collect(), teller, |name, said| {
-            let member = members.get(name)?;
-            if said.is_some_and(|said| course.has_left(said)) {
+        self.amend(names.iter().cloned().collect(), teller, |name, stands| {
+            let (member, said) = (members.get(name)?, following(stands));
+            let was_removed = stands.is_some() && said.is_none() && serial(stands) != member.stood;
+            if was_removed || said.is_some_and(|said| course.has_left(said)) {
                 return None;
             }
             let is_earlier = said.is_some_and(|said| course.has_placed(said) && !course.has_told(said));
@@ -80,13 +81,14 @@ impl Operator<'_> {
             .iter()
             .filter_map(|(host, boot)| Some((by_host.get(host)?.assignment.clone(), boot.clone())))
             .collect();
-        self.amend(boots.keys().cloned().collect(), teller, |name, said| {
-            let said = said.filter(|said| course.has_told(said))?;
+        self.amend(boots.keys().cloned().collect(), teller, |name, stands| {
+            let said = following(stands).filter(|said| course.has_told(said))?;
             let reboot = Some(Reboot { boot_id: boots.get(name)?.clone() });
             let orders = Orders { instance: None, reboot, ..said.orders.clone().unwrap_or_default() };
             Some(Assignment::Present(Box::new(Following { orders: Some(orders), ..said.clone() })))
         })
         .await
+        .map(drop)
     }
 
     /// Leads everybody elsewhere whom the rollout has told, and looks again: a driver may have been telling others at that moment.
@@ -98,10 +100,10 @@ impl Operator<'_> {
 
     async fn sweep_once(&self, course: &Course, to: Sweep<'_>, teller: Teller<'_>) -> Result<(), Failure> {
         let members: BTreeMap<_, _> = course.members().map(|member| (&member.assignment, member)).collect();
-        self.amend(members.keys().map(|name| (*name).clone()).collect(), teller, |name, said| {
-            let (said, member) = (said.filter(|said| course.has_placed(said))?, members.get(name)?);
+        self.amend(members.keys().map(|name| (*name).clone()).collect(), teller, |name, stands| {
+            let (said, member) = (following(stands).filter(|said| course.has_placed(said))?, members.get(name)?);
             let freed = Following { rollout: None, orders: None, ..said.clone() };
-            let following = match to {
+            let next = match to {
                 Sweep::Nowhere => freed,
                 Sweep::To(remote) => Following { remote: remote.clone(), pin: None, ..freed },
                 Sweep::Back => {
@@ -110,30 +112,40 @@ impl Operator<'_> {
                     Following { remote, configuration, pin, ..freed }
                 }
             };
-            Some(Assignment::Present(Box::new(following)))
+            Some(Assignment::Present(Box::new(next)))
         })
         .await
+        .map(drop)
     }
 
-    /// Writes what `decide` makes of what stands there; nothing where it declines, or where nobody can tell what stands there.
+    /// Writes what `decide` makes of what stands there; nothing where it declines, or where nobody can tell what stands there. Says
+    /// how many were written.
     async fn amend(
         &self,
         names: BTreeSet<AssignmentName>,
         teller: Teller<'_>,
-        decide: impl Fn(&AssignmentName, Option<&Following>) -> Option<Assignment>,
-    ) -> Result<(), Failure> {
+        decide: impl Fn(&AssignmentName, Option<&Assigned>) -> Option<Assignment>,
+    ) -> Result<usize, Failure> {
         let found = amend::read(self.session, names).await?;
         let is_believed = |stands: &Option<Assigned>| stands.as_ref().is_none_or(|stands| stands.state.is_ok());
         let changes = found.into_iter().filter(|(_, stands)| is_believed(stands)).filter_map(|(name, stands)| {
-            let says = decide(&name, following(stands.as_ref()))?;
+            let says = decide(&name, stands.as_ref())?;
             Some(Change { name, stands, says })
         });
         let tell = |words| {
             teller(words);
             Ok(())
         };
-        amend::write(self.session, self.keys, self.writes, changes.collect(), tell).await
+        let changes: Vec<_> = changes.collect();
+        let count = changes.len();
+        amend::write(self.session, self.keys, self.writes, changes, tell).await?;
+        Ok(count)
     }
+}
+
+/// The serial of what is believed to stand there.
+fn serial(stands: Option<&Assigned>) -> Option<Serial> {
+    stands?.state.as_ref().ok().map(|document| document.header().serial)
 }
 
 fn told(course: &Course, wave: u32, member: &Member, said: Option<&Following>, key: Option<&PublicKey>) -> Assignment {

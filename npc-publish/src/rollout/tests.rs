@@ -75,6 +75,7 @@ fn member(name: &HostName) -> Member {
         hosts: vec![name.clone()],
         configuration: before.configuration.clone(),
         before: Some(before),
+        stood: Some(Serial::FIRST),
         failed_units: BTreeSet::new(),
     }
 }
@@ -87,7 +88,6 @@ fn course(hosts: &BTreeMap<HostName, Metadata>, extents: &[Extent], max_failed: 
         remote: "next".parse().expect("a name"),
         release: Believed { serial: Serial::FIRST, digest: document.digest() },
         archive: Digest::of(b"archive"),
-        begun: at(0),
         extents: extents.to_vec(),
         waves: plan(candidates.collect(), extents).expect("a plan"),
         gates: Gates { soak: SOAK, timeout: TIMEOUT, max_failed, on_failure: OnFailure::Halt, reboot: false },
@@ -460,8 +460,9 @@ fn a_host_that_somebody_led_elsewhere_has_left_and_one_of_an_earlier_release_wai
     };
     assert_eq!(reached_after(7, leave), Reached::Left, "also where it came from");
     assert_eq!(reached_after(7, |seen| following(seen).pin = None), Reached::Waiting);
-    assert_eq!(reached_after(7, |seen| seen.told = Told::Removed(at(0))), Reached::Waiting, "as it was before");
-    assert_eq!(reached_after(7, |seen| seen.told = Told::Removed(at(1))), Reached::Left);
+    assert_eq!(reached_after(7, |seen| seen.told = Told::Removed(Serial::FIRST)), Reached::Waiting, "as it was before");
+    let later = Serial::FIRST.next().expect("a serial");
+    assert_eq!(reached_after(7, |seen| seen.told = Told::Removed(later)), Reached::Left);
     assert!(matches!(reached_after(7, |seen| seen.told = Told::Refused("bad-signature")), Reached::Failed(_)));
 }
 
@@ -483,4 +484,10 @@ fn hosts_that_are_down_by_themselves_count_against_the_limits_of_their_groups() 
     assert_eq!(next(&[]), tells("a"));
     assert!(matches!(next(&["z"]), Next::WaitForDown(reason) if reason.ends_with("silent: z")));
     assert_eq!(next(&["a"]), tells("a"), "who is down already does no harm by being told");
+    let mut waits_for_reboot = progress.clone();
+    let boots = BTreeMap::from([("a".parse().expect("a name"), "one".to_owned())]);
+    waits_for_reboot.waves[0][0].reached = Reached::NeedsReboot(boots);
+    let down = Down::from([("z".parse().expect("a name"), BTreeSet::from(["web".to_owned()]))]);
+    assert!(matches!(course.next(&waits_for_reboot, &down), Next::WaitForDown(_)), "nor may anybody reboot");
+    assert!(matches!(course.next(&waits_for_reboot, &Down::new()), Next::Reboot(_)));
 }

@@ -29,7 +29,8 @@ struct Waiters(Mutex<Waiting>);
 
 #[derive(Default)]
 struct Waiting {
-    by_file: BTreeMap<PathBuf, watch::Sender<State>>,
+    /// And how many there are of each.
+    by_file: BTreeMap<PathBuf, (watch::Sender<State>, usize)>,
     is_stopped: bool,
 }
 
@@ -43,13 +44,13 @@ impl Waiters {
     fn wake(&self, path: &Path) {
         let waiting = self.lock();
         let from_there = waiting.by_file.range::<Path, _>((Bound::Included(path), Bound::Unbounded));
-        for (_, sender) in from_there.take_while(|(file, _)| file.starts_with(path)) {
+        for (_, (sender, _)) in from_there.take_while(|(file, _)| file.starts_with(path)) {
             sender.send_modify(State::count);
         }
     }
 
     fn wake_all(&self) {
-        self.lock().by_file.values().for_each(|sender| sender.send_modify(State::count));
+        self.lock().by_file.values().for_each(|(sender, _)| sender.send_modify(State::count));
     }
 }
 
@@ -96,7 +97,8 @@ impl Changes {
     pub(crate) fn listen(&self, file: PathBuf) -> Listener {
         let mut waiting = self.waiters.lock();
         let state = if waiting.is_stopped { State::Stopped } else { State::Changed(0) };
-        let sender = waiting.by_file.entry(file.clone()).or_insert_with(|| watch::Sender::new(state));
+        let (sender, listeners) = waiting.by_file.entry(file.clone()).or_insert_with(|| (watch::Sender::new(state), 0));
+        *listeners += 1;
         let receiver = sender.subscribe();
         drop(waiting);
         Listener { file, receiver, waiters: Arc::clone(&self.waiters) }
@@ -106,7 +108,7 @@ impl Changes {
     pub(crate) fn stop(&self) {
         let mut waiting = self.waiters.lock();
         waiting.is_stopped = true;
-        waiting.by_file.values().for_each(|sender| sender.send_modify(|state| *state = State::Stopped));
+        waiting.by_file.values().for_each(|(sender, _)| sender.send_modify(|state| *state = State::Stopped));
     }
 }
 
@@ -133,10 +135,11 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         let mut waiting = self.waiters.lock();
-        // Nobody begins to listen meanwhile: that takes the same lock.
-        let is_last = waiting.by_file.get(&self.file).is_some_and(|sender| sender.receiver_count() == 1);
-        if is_last {
-            waiting.by_file.remove(&self.file);
+        if let Some((_, listeners)) = waiting.by_file.get_mut(&self.file) {
+            *listeners -= 1;
+            if *listeners == 0 {
+                waiting.by_file.remove(&self.file);
+            }
         }
     }
 }

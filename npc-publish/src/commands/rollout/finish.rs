@@ -52,8 +52,9 @@ impl Finish {
         if self.repeating.writing.dry_run {
             authorised(session, signing)?;
             if !is_published {
-                repeat(session, repetition, &self.repeating, async || Ok(())).await?;
+                return repeat(session, repetition, &self.repeating, async || Ok(())).await;
             }
+            console::say(format_args!("{to} has the release of `{id}` already: only its hosts would be led there"));
             return Ok(());
         }
         with_operator(session, signing, async |operator| {

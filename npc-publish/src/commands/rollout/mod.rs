@@ -99,7 +99,8 @@ async fn list(session: &Session, as_json: bool) -> Result<(), Failure> {
     let row = |(id, intended): &(RolloutName, Intended)| match &intended.state {
         Ok(document) => {
             let Rollout { remote, release, waves, state, .. } = document.body();
-            let members = format!("{} in {} waves", waves.iter().flatten().count(), waves.len());
+            let noun = if waves.len() == 1 { "wave" } else { "waves" };
+            let members = format!("{} in {} {noun}", waves.iter().flatten().count(), waves.len());
             let age = console::ago(document.header().created, now);
             vec![id.to_string(), age, word(state), format!("{remote}@{}", release.serial), members]
         }

@@ -37,6 +37,30 @@ fn each_host_that_fails_counts_and_the_others_are_waited_for() {
 }
 
 #[test]
+fn a_host_that_fails_has_failed_before_the_others_have_soaked() {
+    for (host, others) in [("a-1", &[][..]), ("a-1", &[("a-2", Fate::Runs(1))]), ("a-2", &[("a-1", Fate::Runs(1))])] {
+        let planned: Vec<_> = others.iter().map(|(name, _)| *name).chain([host]).collect();
+        let said = [others, &[(host, Fate::Fails(1))]].concat();
+        let failed = progress_of(&planned, 2, &said, unchanged);
+        assert!(matches!(failed.reached, Reached::Failed(_)), "{failed:?}");
+        let lost = progress_of(&planned, 2, &said, |name, heard| {
+            if let (true, Heard::Report { report, .. }) = (name == host, heard) {
+                (report.outcomes, report.failed_units) = (Vec::new(), vec!["web.service".to_owned()]);
+                report.runs = Some(Running {
+                    archive: Some(Digest::of(b"archive")),
+                    system: String::new(),
+                    rev: None,
+                    remote: None,
+                    serial: None,
+                    since: Some(at(1)),
+                });
+            }
+        });
+        assert!(matches!(lost.reached, Reached::Lost(_)), "it may be out of order, and counts as such: {lost:?}");
+    }
+}
+
+#[test]
 fn the_failures_of_hosts_are_held_against_how_many_hosts_may_fail() {
     let (mut course, _) = one_host();
     course.intent.gates.max_failed = 1;
