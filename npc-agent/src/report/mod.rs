@@ -19,7 +19,7 @@ use npc_core::layout;
 use npc_core::name::{AssignmentName, FleetId, HostName};
 use npc_core::store::{Content, Precondition, Store};
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -80,6 +80,8 @@ pub struct Reporter {
     accounts: watch::Sender<Account>,
     /// Whether the first report was written, or could not be.
     introduced: watch::Receiver<bool>,
+    /// Somebody waits for it.
+    awaited: Arc<Notify>,
     task: JoinHandle<()>,
 }
 
@@ -96,15 +98,27 @@ impl Reporter {
         let (accounts, heard) = watch::channel(account);
         let (first_written, introduced) = watch::channel(false);
         let observer = Observer::of(machine);
-        let (rollout, written, failed) = (None, None, None);
-        let scribe = Scribe { store, signer, identity, observer, settings, rollout, written, failed, first_written };
-        Self { accounts, introduced, task: tokio::task::spawn_local(scribe.write_all(heard)) }
+        let awaited = Arc::new(Notify::new());
+        let scribe = Scribe {
+            store,
+            signer,
+            identity,
+            observer,
+            settings,
+            rollout: None,
+            written: None,
+            failed: None,
+            first_written,
+            awaited: Arc::clone(&awaited),
+        };
+        Self { accounts, introduced, awaited, task: tokio::task::spawn_local(scribe.write_all(heard)) }
     }
 
     /// Resolves once the first report has been written, or could not be, or takes too long. Whoever is to encrypt secrets for the
     /// host needs its keys before anything is activated that needs the secrets.
     pub async fn introduction(&self) {
         let mut introduced = self.introduced.clone();
+        self.awaited.notify_one();
         if tokio::time::timeout(FIRST_WORDS, introduced.wait_for(|introduced| *introduced)).await.is_err() {
             tracing::debug!("the first report takes its time, and is not waited for");
         }
@@ -147,12 +161,17 @@ struct Scribe {
     failed: Option<(u32, &'static str)>,
     /// Says that the first report was written, or could not be.
     first_written: watch::Sender<bool>,
+    /// Somebody waits for that.
+    awaited: Arc<Notify>,
 }
 
 impl Scribe {
     /// Writes what there is to say until nobody can say anything more.
     async fn write_all(mut self, mut accounts: watch::Receiver<Account>) {
-        let mut goes_on = waits(&mut accounts, GATHER).await;
+        let mut goes_on = tokio::select! {
+            goes_on = waits(&mut accounts, GATHER) => goes_on,
+            () = self.awaited.notified() => true,
+        };
         loop {
             let account = accounts.borrow_and_update().clone();
             let trust = account.trust;

@@ -102,6 +102,27 @@ async fn what_changes_at_about_the_same_time_is_one_report_and_silence_is_none()
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_waits_for_the_first_report_has_it_at_once_and_waits_for_no_store_that_never_answers() {
+    LocalSet::new()
+        .run_until(async {
+            for (writes, seconds) in
+                [(Writes::Kept, 0), (Writes::Denied, 0), (Writes::Unanswered, FIRST_WORDS.as_secs())]
+            {
+                let is_kept = matches!(writes, Writes::Kept);
+                let world = World::new(writes);
+                let reporter = world.report();
+                let begun = Instant::now();
+                reporter.introduction().await;
+                assert_eq!((begun.elapsed().as_secs(), world.read().is_some()), (seconds, is_kept));
+                let begun = Instant::now();
+                reporter.introduction().await;
+                assert!(begun.elapsed().as_secs() <= seconds, "later ones wait for no more");
+            }
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_that_takes_no_reports_is_asked_less_and_less_often_whatever_changes() {
     LocalSet::new()
         .run_until(async {
