@@ -71,7 +71,8 @@ fn a_disk_that_is_full_from_the_middle_of_an_activation_on_keeps_no_host_from_go
 fn a_disk_that_is_full_from_the_middle_of_a_probation_on_leads_back_to_the_old_system() {
     let Some((world, host)) = host_with_tiny_disk() else { return };
     let before = host.systems();
-    world.publish_system(|system| system.unit("good.service", GOOD));
+    // Long enough for the disk to be full before it is over.
+    world.publish_system(|system| system.settle(6).unit("good.service", GOOD));
     eventually("probation", || (host.journal()?["phase"] == "probation").then_some(()));
     fill(&host);
     is_back(&host, &before);

@@ -60,6 +60,14 @@ impl System {
         fs::write(world.path(CHOICES), self.choices.to_string()).expect("written");
     }
 
+    /// Watches the host for so many seconds, instead of two.
+    #[must_use]
+    pub fn settle(self, seconds: u32) -> Self {
+        let settings = self.choices["npc"]["agent"]["settings"].as_str().expect("settings");
+        let settings = settings.replace("settle = 2\n", &format!("settle = {seconds}\n"));
+        self.with("/npc/agent/settings", settings)
+    }
+
     /// Adds a unit that `multi-user.target` wants.
     #[must_use]
     pub fn unit(self, name: &str, text: &str) -> Self {
