@@ -71,8 +71,8 @@ impl Fleet {
         let read = Read { limit: limits::REPORT_BYTES, ..Read::DOCUMENT };
         let key = layout::report(inquiry.host);
         let (judge, host, pinned) = (Arc::clone(judge), inquiry.host.clone(), inquiry.pinned.cloned());
-        let (listed, written) =
-            (inquiry.listed.and_then(|listed| listed.etag.clone()), inquiry.listed.and_then(|listed| listed.modified));
+        let listed = inquiry.listed.and_then(|listed| listed.etag.clone());
+        let written = inquiry.listed.and_then(|listed| listed.modified);
         let version = listed.clone();
         let judged = move |bytes: Bytes, etag: Option<ETag>| {
             // What has been written since the listing is younger than that says.

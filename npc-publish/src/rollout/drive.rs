@@ -43,6 +43,8 @@ const LOOKED_FOR_DOWN: Duration = Duration::from_mins(1);
 pub(crate) enum Ended {
     /// Every wave is done.
     Complete,
+    /// Its release has become its hosts' own remote's, as somebody who watches sees it.
+    Finished,
     /// Too many hosts have failed.
     Failed,
     /// All were pointed back, as an operator wanted.

@@ -196,6 +196,7 @@ async fn ending(session: &Session, id: &RolloutName, ended: Ended) -> Result<(),
             ));
             Ok(())
         }
+        Ended::Finished => Ok(()),
         Ended::Reverted => {
             console::say(format_args!("the hosts of `{id}` follow what they did before"));
             Ok(())
@@ -248,9 +249,12 @@ fn verdict(course: &Course, progress: &Progress) -> Result<(), Failure> {
 async fn watch(session: &Session, which: cli::Which) -> Result<(), Failure> {
     let id = named(session, which.rollout).await?;
     let mut watching = Watching { session, id, display: Display::begin(), is_alone: false };
-    let ended = loop {
+    loop {
         let pause = match watching.look().await {
-            Ok(Some(ended)) => break ended,
+            Ok(Some(ended)) => {
+                watching.display.end();
+                return ending(session, &watching.id, ended).await;
+            }
             Ok(None) => WATCHED_EVERY,
             Err(failure) if failure.may_pass() => {
                 watching.display.tell(&format!("trying again: {}", failure.words()))?;
@@ -262,11 +266,6 @@ async fn watch(session: &Session, which: cli::Which) -> Result<(), Failure> {
             return Ok(());
         }
         tokio::time::sleep(pause).await;
-    };
-    watching.display.end();
-    match ended {
-        Some(ended) => ending(session, &watching.id, ended).await,
-        None => Ok(()),
     }
 }
 
@@ -280,21 +279,20 @@ struct Watching<'a> {
 }
 
 impl Watching<'_> {
-    /// Shows how far it has got; and, once it is over, how it has ended, if there is anything to say to that.
-    async fn look(&mut self) -> Result<Option<Option<Ended>>, Failure> {
+    /// Shows how far it has got; and how it has ended, once it has.
+    async fn look(&mut self) -> Result<Option<Ended>, Failure> {
         let course = course(self.session, &self.id).await?;
         let (sight, progress) = seen(self.session, &course).await?;
         self.display.show(&course, &progress, course.left(&progress, &sight))?;
         self.tell_of_nobody(&course, &progress)?;
-        let ended = match &course.intent.state {
+        Ok(match &course.intent.state {
             RolloutState::Running if course.is_complete(&progress) => Some(Ended::Complete),
-            RolloutState::Running | RolloutState::Reverting | RolloutState::Finishing(_) => return Ok(None),
+            RolloutState::Running | RolloutState::Reverting | RolloutState::Finishing(_) => None,
             RolloutState::Reverted if course.intent.reason.is_none() => Some(Ended::Reverted),
             RolloutState::Halted | RolloutState::Reverted => Some(Ended::Failed),
-            RolloutState::Finished => None,
+            RolloutState::Finished => Some(Ended::Finished),
             state => Some(Ended::Stopped(state.clone())),
-        };
-        Ok(Some(ended))
+        })
     }
 
     /// Whoever watches may be the only one who could go on.
