@@ -8,14 +8,15 @@ use npc_core::document::{Archive, Serial, Standing};
 use npc_core::fleet::Fleet;
 use npc_core::name::RemoteName;
 use npc_core::store::{DownloadError, Fault, download};
+use npc_operator::failure::{Exit, Failure};
+use npc_operator::flake::pack_flake;
+use npc_operator::held::unknown;
+use npc_operator::session::Session;
+use npc_operator::words;
 use serde::Serialize;
 
 use crate::cli;
 use crate::console;
-use crate::failure::{Exit, Failure};
-use crate::flake::pack_flake;
-use crate::held::unknown;
-use crate::session::Session;
 
 /// How a file differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -59,7 +60,7 @@ pub(crate) async fn diff(arguments: cli::Diff) -> Result<(), Failure> {
         console::say("no file differs");
     }
     for Difference { path, change } in &differences {
-        console::data(format_args!("{} {}", change.letter(), console::printable(path)))?;
+        console::data(format_args!("{} {}", change.letter(), words::printable(path)))?;
     }
     Ok(())
 }

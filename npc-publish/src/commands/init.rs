@@ -15,15 +15,15 @@ use npc_core::layout;
 use npc_core::name::FleetId;
 use npc_core::publish::trust::first;
 use npc_core::store::{Precondition, Store, StoreUrl, read_if_present, write_document};
+use npc_operator::config::{self, Config};
+use npc_operator::failure::Failure;
+use npc_operator::keys;
+use npc_operator::selection::Strategy;
+use npc_operator::session;
 use tempfile::NamedTempFile;
 
 use crate::cli;
-use crate::config::{self, Config};
 use crate::console;
-use crate::failure::Failure;
-use crate::keys;
-use crate::selection::Strategy;
-use crate::session;
 
 const ROOT: &str = "npc-root-1";
 const PUBLISHING: &str = "npc-publish-1";

@@ -13,14 +13,14 @@ use npc_core::key::SecretKey;
 use npc_core::name::{ConfigurationName, RemoteName};
 use npc_core::publish::{Publication, Published, Record, authorise, holds, publish};
 use npc_core::trust::Verified;
+use npc_operator::failure::{Exit, Failure};
+use npc_operator::fleet::trusting::check_followers;
+use npc_operator::held::{believable, unknown};
+use npc_operator::session::Session;
 use serde_json::json;
 
 use crate::cli;
 use crate::console;
-use crate::failure::{Exit, Failure};
-use crate::fleet::trusting::check_followers;
-use crate::held::{believable, unknown};
-use crate::session::Session;
 
 use super::diff::{self, Change};
 
