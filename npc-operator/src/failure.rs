@@ -171,6 +171,9 @@ impl From<PublishError> for Failure {
             PublishError::Unauthorised(error) => error.into(),
             error @ PublishError::Raced { .. } => Self::new(Exit::Raced, error)
                 .hint("nothing of yours was made current; look at `npc-publish log`, then publish again"),
+            error @ PublishError::Moved { .. } => Self::new(Exit::Raced, error)
+                .hint("look at what it holds now, with `npc-publish log`, before it is replaced")
+                .lasting(),
             error @ PublishError::NoSerialLeft(_) => {
                 Self::new(Exit::Trust, error).hint("a new trust version resets serials: see `npc-publish trust rotate`")
             }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use globset::GlobSet;
-use npc_core::archive::{Keep, Packed};
+use npc_core::archive::{self, Keep, Limits, Manifest, Packed};
 use npc_core::document::Source;
 use npc_core::key::SecretKey;
 use npc_core::name::ConfigurationName;
@@ -87,6 +87,12 @@ impl PackedFlake {
     /// The archive's digest and content.
     pub fn packed(&self) -> Packed {
         self.selection.archived.packed
+    }
+
+    /// What the archive holds.
+    pub fn manifest(&self) -> Result<Manifest, Failure> {
+        let reader = self.selection.archived.reader().map_err(Failure::scratch)?;
+        archive::manifest(reader, Limits::default()).map_err(Failure::other)
     }
 
     /// What was packed of how much, and what was evaluated for it, in a line.

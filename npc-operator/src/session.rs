@@ -51,14 +51,22 @@ impl Session {
     /// Reads `npc.toml`, opens the store and walks to the newest trust.
     pub async fn open(place: impl Into<Place>) -> Result<Self, Failure> {
         let place = place.into();
-        let config = Config::read(&place.flake)?;
-        let store = open_store(place.store.as_ref().unwrap_or(&config.store)).await?;
+        let mut config = Config::read(&place.flake)?;
+        if let Some(store) = place.store {
+            config.store = store;
+        }
+        Self::at(config, place.flake).await
+    }
+
+    /// Likewise by what `npc.toml` in a directory says, or would.
+    pub async fn at(config: Config, directory: PathBuf) -> Result<Self, Failure> {
+        let store = open_store(&config.store).await?;
         let mut fleet = Fleet::open(store, &config.anchor()).await?;
         if let Some(cache) = cache() {
             let memory = Memory::below(&cache.join("documents"), &config.fleet, fleet.store.url());
             fleet = fleet.remembering(memory);
         }
-        Ok(Self { config, directory: place.flake, fleet })
+        Ok(Self { config, directory, fleet })
     }
 
     /// The keys given on the command line, or else the one in `npc.toml`.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use npc_core::document::{Power, Release, Serial};
 use npc_core::key::SecretKey;
 use npc_core::name::RemoteName;
-use npc_core::publish::{Publication, Published, Record, authorise, changes_nothing, publish as publish_release};
+use npc_core::publish::{Over, Publication, Published, Record, authorise, changes_nothing, publish as publish_release};
 use npc_operator::failure::Failure;
 use npc_operator::flake::{PackedFlake, pack_flake};
 use npc_operator::fleet::trusting::check_followers;
@@ -44,6 +44,7 @@ pub(crate) async fn publish(arguments: cli::Publish) -> Result<(), Failure> {
         file: flake.selection.archived.file.path(),
         expires,
         record,
+        over: Over::Anything,
     };
     let writes = session.conditional_writes().await?;
     let progress = Progress::begin(format!("publishing {}", words::bytes(flake.packed().archive.size)));
