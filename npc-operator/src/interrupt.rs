@@ -29,6 +29,16 @@ struct AtWork {
     ended_by: Option<SignalKind>,
 }
 
+impl AtWork {
+    /// Ends what is waited for.
+    fn end(&mut self, by: SignalKind) {
+        self.ended_by = Some(by);
+        for process in &self.waits_for {
+            end_with_all_below(*process);
+        }
+    }
+}
+
 fn at_work() -> MutexGuard<'static, AtWork> {
     // Sets and a flag are whole whoever panicked with them.
     AT_WORK.lock().unwrap_or_else(PoisonError::into_inner)
@@ -78,9 +88,22 @@ pub async fn told_to_end() -> Result<std::convert::Infallible, Failure> {
     Err(Failure::other("npc-publish was interrupted"))
 }
 
+/// Whether anybody has begun to listen, or never will.
+static LISTENS: OnceLock<()> = OnceLock::new();
+
+/// Leaves signals to others, who say with [`end_what_is_waited_for`] when to end.
+pub fn leave_to_others() {
+    // Whoever listens already goes on.
+    let _ = LISTENS.set(());
+}
+
+/// Ends the programs that are waited for, and starts no more.
+pub fn end_what_is_waited_for() {
+    at_work().end(SignalKind::terminate());
+}
+
 /// Begins to listen, on a thread of its own.
 pub fn listen() -> io::Result<()> {
-    static LISTENS: OnceLock<()> = OnceLock::new();
     if LISTENS.set(()).is_err() {
         return Ok(());
     }
@@ -110,10 +133,7 @@ fn end(signal: SignalKind) {
         }
         std::process::exit(code(signal).into());
     }
-    work.ended_by = Some(signal);
-    for process in &work.waits_for {
-        end_with_all_below(*process);
-    }
+    work.end(signal);
 }
 
 /// Whatever a process started is ended first: it would go on without it.

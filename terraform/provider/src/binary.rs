@@ -1,0 +1,102 @@
+//! `npc_agent_binary`: the static agent in the store, for machines that have none yet.
+//!
+//! It lies under its digest, so it is never changed, and others may count on it: it is not removed with this resource.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use npc_core::digest::Digest;
+use npc_operator::binaries::Binary;
+use npc_operator::session::open_store;
+use terraform_plugin::{
+    Attribute, Change, Diagnostic, Object, Outcome, Resource, Schema, SetBy, Type, Unfinished, Value, Warnings,
+};
+
+use crate::arguments::{needed, path};
+use crate::operator::{Operator, check_place, with_place};
+use crate::told::told;
+
+pub(crate) struct AgentBinary(pub(crate) Arc<Operator>);
+
+/// What machines there are.
+const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
+
+impl Resource for AgentBinary {
+    fn schema(&self) -> Schema {
+        with_place(Schema::new("The static agent in the store, for machines that have none yet."))
+            .with(
+                "architecture",
+                Attribute::new(SetBy::User, Type::String, "What machines it is for: `x86_64` or `aarch64`.").replaces(),
+            )
+            .with("source", Attribute::new(SetBy::User, Type::String, "The file of the program on this machine."))
+            .with(
+                "sha256",
+                Attribute::new(SetBy::Provider, Type::String, "Its digest, which is its name in the store."),
+            )
+            .with("size", Attribute::new(SetBy::Provider, Type::Number, "Its length in bytes."))
+    }
+
+    fn validate(&self, config: &Object) -> Outcome<()> {
+        check_place(config)?;
+        match config.text("architecture") {
+            Some(word) if !ARCHITECTURES.contains(&word) => {
+                let detail = format!("\"{word}\" is neither `x86_64` nor `aarch64`.");
+                Err(Diagnostic::error("`architecture` is not in order").detail(detail).at(["architecture"]).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn read(&self, state: Object, _: &mut Warnings) -> Outcome<Option<Object>> {
+        let binary = Binary {
+            sha256: needed::<Digest>(&state, "sha256")?,
+            size: state.get("size").as_u64().unwrap_or_default(),
+        };
+        let Some(url) = self.0.store(&state)? else { return Ok(Some(state)) };
+        let is_there = self.0.wait(async { binary.is_in(&*open_store(&url).await?).await })?;
+        Ok(is_there.then_some(state))
+    }
+
+    fn plan(&self, change: Change, _: &mut Warnings) -> Outcome<Object> {
+        let mut planned = change.proposed;
+        let Some(source) = path(&planned, "source").now() else {
+            return Ok(planned.with("sha256", Value::Unknown).with("size", Value::Unknown));
+        };
+        let binary = read(&source)?;
+        planned.set("sha256", binary.sha256.to_string());
+        planned.set("size", binary.size);
+        Ok(planned)
+    }
+
+    fn apply(&self, change: Change, _: &mut Warnings) -> Result<Object, Unfinished> {
+        let planned = change.proposed;
+        let source: PathBuf = needed(&planned, "source")?;
+        let binary = read(&source)?;
+        let is_planned = planned.text("sha256").is_none_or(|sha256| sha256 == binary.sha256.to_string());
+        if !is_planned {
+            return Err(Diagnostic::error("The program has changed since the plan")
+                .detail("What was planned is not what lies there now. Nothing was uploaded: plan again.")
+                .at(["source"])
+                .into());
+        }
+        let Some(url) = self.0.store(&planned)? else {
+            return Err(Diagnostic::error("It is not known yet where the store is").at(["store"]).into());
+        };
+        self.0.wait(async { binary.upload(&source, &*open_store(&url).await?).await })?;
+        Ok(planned.with("sha256", binary.sha256.to_string()).with("size", binary.size))
+    }
+
+    fn remove(&self, _: Object, _: &mut Warnings) -> Outcome<()> {
+        Ok(())
+    }
+
+    fn import(&self, _: &str) -> Outcome<Object> {
+        Err(Diagnostic::error("An agent's program is not imported")
+            .detail("Name its file with `source`: if it is in the store already, nothing is uploaded.")
+            .into())
+    }
+}
+
+fn read(source: &std::path::Path) -> Outcome<Binary> {
+    Binary::of(source).map_err(|failure| told(&failure).or_at("source"))
+}

@@ -1,0 +1,242 @@
+//! An operator at a fleet, as configurations describe one: by `fleet` and `store` of a resource, else of the provider, else by `npc.toml`.
+//!
+//! In a first apply the bucket and the fleet do not exist yet. What depends on them is planned as "known after apply", and nothing is
+//! asked of a store that nobody has made.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use npc_core::key::{PublicKey, SecretKey};
+use npc_core::name::FleetId;
+use npc_core::store::StoreUrl;
+use npc_operator::config::{Config, resolve};
+use npc_operator::failure::Failure;
+use npc_operator::founding::{PUBLISHING, key_directory};
+use npc_operator::keys;
+use npc_operator::selection::Strategy;
+use npc_operator::session::Session;
+use terraform_plugin::{Attribute, Diagnostic, Object, Outcome, Schema, SetBy, Type, Value};
+use tokio::runtime::Runtime;
+
+use crate::arguments::{Given, parsed, path};
+use crate::told::told;
+
+/// Where the text of a secret key may stand instead of in a file: for machines that keep secrets in their environment alone.
+const SECRET_KEY: &str = "NPC_SECRET_KEY";
+
+/// The file of a secret key, as `npc-publish` has it.
+const KEY: &str = "NPC_KEY";
+
+/// What the provider's block says.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Defaults {
+    store: Given<StoreUrl>,
+    fleet: Given<Described>,
+    flake: Given<PathBuf>,
+    key_files: Vec<PathBuf>,
+}
+
+impl Defaults {
+    /// The directory of `npc.toml`; none, as long as it is not known.
+    fn directory(&self) -> Option<PathBuf> {
+        match self.flake.clone() {
+            Given::Nothing => Some(PathBuf::from(".")),
+            given => given.now(),
+        }
+    }
+}
+
+/// A fleet, as HCL describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Described {
+    id: FleetId,
+    root_keys: Vec<PublicKey>,
+    root_threshold: usize,
+    store: Option<StoreUrl>,
+}
+
+/// What all resources of a provider share.
+pub(crate) struct Operator {
+    runtime: Runtime,
+    defaults: Mutex<Defaults>,
+    sessions: Mutex<BTreeMap<(String, FleetId), Arc<Session>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is in there is replaced as a whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What describes a fleet to a resource.
+pub(crate) fn fleet_type() -> Type {
+    Type::object([
+        ("id", Type::String),
+        ("root_keys", Type::String.list()),
+        ("root_threshold", Type::Number),
+        ("store", Type::String),
+    ])
+}
+
+/// Adds to a schema where its thing lives.
+pub(crate) fn with_place(schema: Schema) -> Schema {
+    let fleet = "The fleet: an `npc_fleet`, or an object with its `id`, `root_keys`, `root_threshold` and `store`. Unless said, the \
+                 provider's, or the one that `npc.toml` describes.";
+    let store = "The store's address. Unless said, the provider's, the fleet's, or the one in `npc.toml`.";
+    schema
+        .with("fleet", Attribute::new(SetBy::UserOrNobody, fleet_type(), fleet))
+        .with("store", Attribute::new(SetBy::UserOrNobody, Type::String, store))
+}
+
+/// Checks what says where a thing lives, as far as it is known.
+pub(crate) fn check_place(config: &Object) -> Outcome<()> {
+    parsed::<StoreUrl>(config, "store")?;
+    described(config.get("fleet")).map(drop)
+}
+
+fn described(fleet: &Value) -> Outcome<Given<Described>> {
+    let wrong = |part: &str, error: &dyn std::fmt::Display| {
+        Diagnostic::error("This describes no fleet").detail(format!("`{part}`: {error}")).at(["fleet", part])
+    };
+    let fleet = match fleet {
+        Value::Object(fleet) if fleet.is_known() => fleet,
+        Value::Null => return Ok(Given::Nothing),
+        _ => return Ok(Given::Later),
+    };
+    let id = fleet.text("id").unwrap_or_default().parse().map_err(|error| wrong("id", &error))?;
+    let keys = fleet.get("root_keys").as_list().unwrap_or_default().iter().filter_map(Value::as_str);
+    let root_keys: Vec<_> =
+        keys.map(str::parse).collect::<Result<_, _>>().map_err(|error| wrong("root_keys", &error))?;
+    let root_threshold = fleet.get("root_threshold").as_u64().and_then(|number| usize::try_from(number).ok());
+    let root_threshold = root_threshold.unwrap_or(1);
+    if root_threshold == 0 || root_threshold > root_keys.len() {
+        let error = format!("{root_threshold} of {} root keys", root_keys.len());
+        return Err(wrong("root_threshold", &error).into());
+    }
+    let store = fleet.text("store").map(str::parse).transpose().map_err(|error| wrong("store", &error))?;
+    Ok(Given::Now(Described { id, root_keys, root_threshold, store }))
+}
+
+impl Operator {
+    pub(crate) fn new() -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        Ok(Self { runtime, defaults: Mutex::default(), sessions: Mutex::default() })
+    }
+
+    /// The provider's own arguments.
+    pub(crate) fn schema() -> Schema {
+        let flake = "The directory of `npc.toml`, where that describes the fleet. Unless said, the current directory.";
+        let key_files = "Files with secret keys to sign with. Unless said, the file that `NPC_KEY` names, the key in \
+                         `NPC_SECRET_KEY`, the one that `npc.toml` names, or the one that `npc_fleet` has made.";
+        with_place(Schema::new("Publishes flakes to the hosts of a fleet, and assigns hosts."))
+            .with("flake", Attribute::new(SetBy::UserOrNobody, Type::String, flake))
+            .with("key_files", Attribute::new(SetBy::UserOrNobody, Type::String.list(), key_files))
+    }
+
+    /// Takes what the provider's block says.
+    pub(crate) fn configure(&self, config: &Object) -> Outcome<()> {
+        let key_files = config.get("key_files").as_list().unwrap_or_default();
+        *lock(&self.defaults) = Defaults {
+            store: parsed(config, "store")?,
+            fleet: described(config.get("fleet"))?,
+            flake: path(config, "flake"),
+            key_files: key_files.iter().filter_map(Value::as_str).map(PathBuf::from).collect(),
+        };
+        Ok(())
+    }
+
+    /// Waits for what is done with a store.
+    pub(crate) fn wait<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Outcome<T> {
+        self.runtime.block_on(work).map_err(|failure| told(&failure))
+    }
+
+    /// The address of the store that a thing lives in; none, as long as it is not known.
+    pub(crate) fn store(&self, object: &Object) -> Outcome<Option<StoreUrl>> {
+        let given = parsed(object, "store")?.or(|| lock(&self.defaults).store.clone());
+        match given {
+            Given::Nothing => Ok(self.config(object)?.map(|config| config.store)),
+            given => Ok(given.now()),
+        }
+    }
+
+    /// What is known of the fleet that a thing belongs to; none, as long as that is not known.
+    pub(crate) fn config(&self, object: &Object) -> Outcome<Option<Config>> {
+        let defaults = lock(&self.defaults).clone();
+        let fleet = described(object.get("fleet"))?.or(|| defaults.fleet.clone());
+        let store = parsed(object, "store")?.or(|| defaults.store.clone());
+        let config = match (fleet, &store) {
+            (Given::Later, _) | (_, Given::Later) => return Ok(None),
+            (Given::Now(fleet), store) => {
+                let Some(store) = store.clone().now().or(fleet.store) else {
+                    return Err(Diagnostic::error("Nobody says where the store is").at(["store"]).into());
+                };
+                described_config(fleet.id, fleet.root_keys, fleet.root_threshold, store)
+            }
+            (Given::Nothing, store) => {
+                let Some(directory) = defaults.directory() else { return Ok(None) };
+                let mut config = Config::read(&directory).map_err(|failure| told(&failure).or_at("fleet"))?;
+                if let Given::Now(store) = store {
+                    config.store = store.clone();
+                }
+                config
+            }
+        };
+        Ok(Some(config))
+    }
+
+    /// The session at the fleet that a thing belongs to; none, as long as that is not known.
+    pub(crate) fn session(&self, object: &Object) -> Outcome<Option<Arc<Session>>> {
+        let Some(config) = self.config(object)? else { return Ok(None) };
+        let key = (config.store.to_string(), config.fleet.clone());
+        if let Some(session) = lock(&self.sessions).get(&key) {
+            return Ok(Some(Arc::clone(session)));
+        }
+        let directory = lock(&self.defaults).directory().unwrap_or_default();
+        let session = Arc::new(self.wait(Session::at(config, directory))?);
+        lock(&self.sessions).insert(key, Arc::clone(&session));
+        Ok(Some(session))
+    }
+
+    /// Likewise, where something is about to be done.
+    pub(crate) fn session_now(&self, object: &Object) -> Outcome<Arc<Session>> {
+        let unknown = || Diagnostic::error("It is not known yet which fleet this belongs to").at(["fleet"]).into();
+        self.session(object)?.ok_or_else(unknown)
+    }
+
+    /// The keys to sign with.
+    pub(crate) fn keys(&self, session: &Session) -> Outcome<Vec<SecretKey>> {
+        let files = lock(&self.defaults).key_files.clone();
+        let read = |path: &Path| keys::read(path).map(|key| vec![key]);
+        let found = if !files.is_empty() {
+            keys::read_all(files)
+        } else if let Some(path) = std::env::var_os(KEY) {
+            read(Path::new(&path))
+        } else if let Ok(text) = std::env::var(SECRET_KEY) {
+            let text = zeroize::Zeroizing::new(text);
+            text.trim().parse().map(|key| vec![key]).map_err(|_| {
+                Failure::usage(format!("{SECRET_KEY} holds no secret key of npc's"))
+                    .hint("it is the content of a file that `npc-publish key generate` makes")
+            })
+        } else if let Some(path) = &session.config.key {
+            read(&resolve(path, &session.directory))
+        } else {
+            key_directory(&session.config.fleet)
+                .and_then(|directory| read(&directory.join(format!("{PUBLISHING}.secret"))))
+        };
+        found.map_err(|failure| told(&failure))
+    }
+}
+
+/// What `npc.toml` would say.
+fn described_config(fleet: FleetId, root_keys: Vec<PublicKey>, root_threshold: usize, store: StoreUrl) -> Config {
+    Config {
+        fleet,
+        store,
+        root_keys,
+        root_threshold,
+        key: None,
+        selection: Strategy::default(),
+        include: Vec::new(),
+        exclude: Vec::new(),
+    }
+}

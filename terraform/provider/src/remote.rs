@@ -1,0 +1,356 @@
+//! `npc_remote`: a flake, published to a remote.
+//!
+//! A plan packs the flake and shows what it would publish: the archive's digest, every file and every configuration's system, so that
+//! Terraform itself shows what is added, removed and changed. An apply packs it again, and publishes nothing else than what was
+//! planned, over nothing else than what was seen. `published_serial` is the last release that this configuration stands for: another
+//! `serial` beside it is somebody else's release, which is replaced only where `on_conflict` says so.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use npc_core::archive::{Manifest, MemberKind};
+use npc_core::document::{Release, RemoteState, Serial, System};
+use npc_core::key::SecretKey;
+use npc_core::name::{ConfigurationName, RemoteName};
+use npc_core::publish::{Over, Publication, Published, Record, publish, remove};
+use npc_core::trust::Verified;
+use npc_operator::flake::{PackedFlake, Picking, pack_flake};
+use npc_operator::fleet::amend::following;
+use npc_operator::fleet::trusting::check_followers;
+use npc_operator::held::believable;
+use npc_operator::selection::{NixChoice, Strategy};
+use npc_operator::session::Session;
+use npc_operator::{archives, words};
+use terraform_plugin::{
+    Attribute, Change, Diagnostic, Object, Outcome, Resource, Schema, SetBy, Type, Unfinished, Value, Warnings,
+};
+
+use crate::arguments::{Given, check, list, needed, parsed, path};
+use crate::operator::{Operator, check_place, with_place};
+use crate::told::{told, warning};
+
+pub(crate) struct Remote(pub(crate) Arc<Operator>);
+
+/// What to do with a release that somebody else has published meanwhile.
+const CONFLICT: [&str; 2] = ["fail", "overwrite"];
+
+/// What the provider decides about a release.
+const DECIDED: [&str; 6] = ["archive", "archive_size", "files", "systems", "serial", "published_serial"];
+
+impl Resource for Remote {
+    fn schema(&self) -> Schema {
+        let user = |kind, words: &str| Attribute::new(SetBy::UserOrNobody, kind, words);
+        let own = |kind, words: &str| Attribute::new(SetBy::Provider, kind, words);
+        with_place(Schema::new("A flake, published to a remote: what the hosts that follow it build."))
+            .with("name", Attribute::new(SetBy::User, Type::String, "The remote's name.").replaces())
+            .with("flake", Attribute::new(SetBy::User, Type::String, "The directory of `flake.nix`."))
+            .with("configurations", user(Type::String.list(), "The configurations to publish. Unless said, all."))
+            .with(
+                "selection",
+                user(
+                    Type::String,
+                    "How the files to publish are chosen: `auto`, `evaluated`, `static` or `tracked`. Unless said, as `npc.toml` \
+                     beside the flake says, or `auto`.",
+                ),
+            )
+            .with("nix", user(Type::String, "The Nix to evaluate with, or `none` to evaluate nothing."))
+            .with("message", user(Type::String, "What to say about the next release."))
+            .with(
+                "on_conflict",
+                user(
+                    Type::String,
+                    "What to do where somebody else has published, promoted or rolled back: `fail`, unless said, or `overwrite`.",
+                ),
+            )
+            .with("archive", own(Type::String, "The SHA-256 of the archive."))
+            .with("archive_size", own(Type::Number, "Its size in bytes."))
+            .with("files", own(Type::String.map(), "What is in it: the beginnings of its files' digests, by their paths."))
+            .with(
+                "systems",
+                own(Type::String.map(), "What the configurations evaluate to: store paths, by the configurations' names."),
+            )
+            .with("serial", own(Type::Number, "The release's serial."))
+            .with(
+                "published_serial",
+                own(Type::Number, "The serial of the last release that was published from here, or has its content."),
+            )
+    }
+
+    fn validate(&self, config: &Object) -> Outcome<()> {
+        check_place(config)?;
+        check::<RemoteName>(config, "name")?;
+        list::<ConfigurationName>(config, "configurations")?;
+        strategy(config)?;
+        match config.text("on_conflict") {
+            Some(word) if !CONFLICT.contains(&word) => {
+                let detail = format!("\"{word}\" is neither `fail` nor `overwrite`.");
+                Err(Diagnostic::error("`on_conflict` is not in order").detail(detail).at(["on_conflict"]).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn read(&self, state: Object, warnings: &mut Warnings) -> Outcome<Option<Object>> {
+        let name: RemoteName = needed(&state, "name")?;
+        let session = self.0.session_now(&state)?;
+        let Some(held) = self.held(&session, &name)? else { return Ok(None) };
+        let Some(release) = believable(&held) else { return Ok(None) };
+        let archive = release.archive.sha256.to_string();
+        let serial = held.header().serial.get();
+        let is_ours = state.text("archive") == Some(&archive) || state.get("published_serial").is_null();
+        let mut seen = state.clone().with("systems", systems(&release.configurations)).with("serial", serial);
+        if is_ours {
+            seen.set("published_serial", serial);
+        }
+        if state.text("archive") != Some(&archive) {
+            seen.set("archive_size", release.archive.size);
+            seen.set("archive", archive);
+            let manifest = self.0.wait(archives::manifest(&session.fleet, &release.archive));
+            if manifest.is_err() {
+                let detail = format!("{name}@{serial}: which files differ cannot be told.");
+                warnings.tell("The archive of a remote's release cannot be read", detail);
+            }
+            seen.set("files", files(&manifest.unwrap_or_default()));
+        }
+        Ok(Some(seen))
+    }
+
+    fn plan(&self, change: Change, warnings: &mut Warnings) -> Outcome<Object> {
+        let mut planned = change.proposed;
+        let Some(flake) = warning(warnings, || pack(&planned))? else {
+            for decided in DECIDED {
+                planned.set(decided, Value::Unknown);
+            }
+            return Ok(planned);
+        };
+        describe(&mut planned, &flake)?;
+        let prior = change.prior.as_ref().filter(|prior| prior.get("name") == planned.get("name"));
+        match prior {
+            Some(prior) if publishes_nothing(prior, &planned) => {
+                planned.set("systems", prior.get("systems").clone());
+            }
+            prior => {
+                if let Some(prior) = prior.filter(|prior| is_foreign(prior)) {
+                    let (summary, detail) = conflict(prior, &planned);
+                    warnings.tell(summary, detail);
+                }
+                planned.set("serial", Value::Unknown);
+                planned.set("published_serial", Value::Unknown);
+            }
+        }
+        Ok(planned)
+    }
+
+    fn apply(&self, change: Change, warnings: &mut Warnings) -> Result<Object, Unfinished> {
+        let Change { prior, proposed: planned, .. } = change;
+        if let Some(prior) = prior.as_ref().filter(|prior| publishes_nothing(prior, &planned)) {
+            return Ok(planned.with("serial", prior.get("serial").clone()));
+        }
+        Ok(warning(warnings, || self.publish(prior.as_ref(), planned))?)
+    }
+
+    fn plan_removal(&self, state: &Object, warnings: &mut Warnings) -> Outcome<()> {
+        let (name, session) = (needed::<RemoteName>(state, "name")?, self.0.session_now(state)?);
+        let followers = self.0.wait(async {
+            let assigned = session.fleet.all_assignments().await?;
+            let follows =
+                assigned.iter().filter(|(_, one)| following(Some(one)).is_some_and(|said| said.remote == name));
+            Ok(follows.map(|(assignment, _)| assignment.to_string()).collect::<Vec<_>>())
+        })?;
+        if !followers.is_empty() {
+            let names: Vec<_> = followers.iter().map(String::as_str).collect();
+            let detail =
+                format!("They stay as they are until they are told to follow another: {}.", words::shortened(&names));
+            warnings.tell(format!("Hosts follow the remote `{name}`, which is about to end"), detail);
+        }
+        Ok(())
+    }
+
+    fn remove(&self, state: Object, warnings: &mut Warnings) -> Outcome<()> {
+        let (name, session) = (needed::<RemoteName>(&state, "name")?, self.0.session_now(&state)?);
+        let keys = self.0.keys(&session)?;
+        let keys: Vec<&SecretKey> = keys.iter().collect();
+        let over = if overwrites(&state) { Over::Anything } else { Over::Serial(serial(&state, "serial")) };
+        warning(warnings, || {
+            self.0.wait(async {
+                let writes = session.conditional_writes().await?;
+                Ok(remove(&session.fleet, &name, over, &keys, writes, Timestamp::now()).await?)
+            })
+        })?;
+        Ok(())
+    }
+
+    fn import(&self, id: &str) -> Outcome<Object> {
+        let name = Object::default().with("name", id);
+        check::<RemoteName>(&name, "name")?;
+        Ok(name)
+    }
+}
+
+impl Remote {
+    fn held(&self, session: &Session, name: &RemoteName) -> Outcome<Option<Verified<RemoteState>>> {
+        self.0.wait(async {
+            let Some(pointer) = session.fleet.remote(name).await? else { return Ok(None) };
+            Ok(Some(pointer.state?))
+        })
+    }
+
+    fn publish(&self, prior: Option<&Object>, mut planned: Object) -> Outcome<Object> {
+        let name: RemoteName = needed(&planned, "name")?;
+        let session = self.0.session_now(&planned)?;
+        let keys = self.0.keys(&session)?;
+        let keys: Vec<&SecretKey> = keys.iter().collect();
+        let Some(flake) = pack(&planned)? else {
+            return Err(Diagnostic::error("`flake` is missing").at(["flake"]).into());
+        };
+        let digest = flake.packed().archive.sha256.to_string();
+        if planned.text("archive").is_some_and(|planned| planned != digest) {
+            return Err(Diagnostic::error("The flake has changed since the plan")
+                .detail(
+                    "What was planned is not what lies there now, and nobody has seen that. Nothing was published: plan again, \
+                     and let nothing write to the flake's directory meanwhile.",
+                )
+                .at(["flake"])
+                .into());
+        }
+        let over = match (overwrites(&planned), prior) {
+            (true, _) => Over::Anything,
+            (false, Some(prior)) if is_foreign(prior) => {
+                let (summary, detail) = conflict(prior, &planned);
+                return Err(Diagnostic::error(summary).detail(detail).at(["on_conflict"]).into());
+            }
+            (false, Some(prior)) => Over::Serial(serial(prior, "serial")),
+            // A remote that was removed may begin again.
+            (false, None) => Over::Serial(match self.held(&session, &name)? {
+                Some(held) if believable(&held).is_some() => {
+                    let detail = format!(
+                        "It holds serial {}. Import it with `terraform import … {name}`, or say `on_conflict = \"overwrite\"`.",
+                        held.header().serial
+                    );
+                    return Err(Diagnostic::error(format!("There is a remote `{name}` already"))
+                        .detail(detail)
+                        .at(["name"])
+                        .into());
+                }
+                held => held.map(|held| held.header().serial),
+            }),
+        };
+        let mut source = flake.source.clone();
+        source.message = planned.text("message").map(str::to_owned);
+        let systems = flake.selection.configurations.clone();
+        let published = self.0.wait(async {
+            check_followers(&session, &name).await?;
+            let publication = Publication {
+                remote: &name,
+                release: Release::new(flake.packed().archive, source, systems),
+                file: flake.selection.archived.file.path(),
+                expires: None,
+                record: Record::Changes,
+                over,
+            };
+            let writes = session.conditional_writes().await?;
+            Ok(publish(&session.fleet, publication, &keys, writes, Timestamp::now()).await?)
+        })?;
+        let serial = match published {
+            Published::Unchanged(serial) | Published::Released { serial, .. } => serial.get(),
+        };
+        describe(&mut planned, &flake)?;
+        Ok(planned.with("serial", serial).with("published_serial", serial))
+    }
+}
+
+fn strategy(object: &Object) -> Outcome<Option<Strategy>> {
+    let Some(word) = object.text("selection") else { return Ok(None) };
+    serde_json::from_value(word.into()).map(Some).map_err(|_| {
+        let detail = format!("\"{word}\" is none of `auto`, `evaluated`, `static` and `tracked`.");
+        Diagnostic::error("`selection` is not in order").detail(detail).at(["selection"]).into()
+    })
+}
+
+/// Packs the flake; none, where it is not known yet what to pack.
+fn pack(object: &Object) -> Outcome<Option<PackedFlake>> {
+    let (Given::Now(directory), Given::Now(configurations)) =
+        (path(object, "flake"), list::<ConfigurationName>(object, "configurations")?)
+    else {
+        return Ok(None);
+    };
+    if !object.get("selection").is_known() || !object.get("nix").is_known() {
+        return Ok(None);
+    }
+    let nix = parsed::<NixChoice>(object, "nix")?.now();
+    let picking = Picking { selection: strategy(object)?, configurations, nix };
+    pack_flake(&directory, picking).map(Some).map_err(|failure| told(&failure))
+}
+
+/// What a release of this flake would be.
+fn describe(planned: &mut Object, flake: &PackedFlake) -> Outcome<()> {
+    let archive = flake.packed().archive;
+    let manifest = flake.manifest().map_err(|failure| told(&failure))?;
+    planned.set("archive", archive.sha256.to_string());
+    planned.set("archive_size", archive.size);
+    planned.set("files", files(&manifest));
+    planned.set("systems", systems(&flake.selection.configurations));
+    Ok(())
+}
+
+/// Files by their paths; directories say nothing that the files in them do not.
+fn files(manifest: &Manifest) -> Value {
+    let shown = |path: &PathBuf, words: String| Some((path.to_string_lossy().into_owned(), Value::String(words)));
+    let entries = manifest.iter().filter_map(|(path, (kind, digest))| match (kind, digest) {
+        (MemberKind::File { executable, .. }, Some(digest)) => {
+            shown(path, format!("{}{}", digest.short(), if *executable { " executable" } else { "" }))
+        }
+        (MemberKind::Link { target }, _) => shown(path, format!("-> {}", target.display())),
+        _ => None,
+    });
+    Value::Object(entries.collect())
+}
+
+/// What configurations evaluate to, by their names.
+pub(crate) fn systems(configurations: &BTreeMap<ConfigurationName, System>) -> Value {
+    let path = |system: &System| system.out_path.clone().unwrap_or_else(|| system.drv_path.clone());
+    let entry = |(name, system): (&ConfigurationName, _)| (name.as_str().to_owned(), Value::String(path(system)));
+    Value::Object(configurations.iter().map(entry).collect())
+}
+
+/// Whether the remote holds what was planned: the same archive, and nothing new is known of it.
+fn publishes_nothing(prior: &Object, planned: &Object) -> bool {
+    let is_empty = |value: &Value| value.as_object().is_none_or(|systems| systems.iter().next().is_none());
+    let knows = prior.get("systems") == planned.get("systems") || is_empty(planned.get("systems"));
+    prior.text("archive").is_some() && prior.get("archive") == planned.get("archive") && knows
+}
+
+/// Whether the remote holds somebody else's release.
+fn is_foreign(prior: &Object) -> bool {
+    prior.get("serial") != prior.get("published_serial")
+}
+
+fn overwrites(object: &Object) -> bool {
+    object.text("on_conflict") == Some("overwrite")
+}
+
+fn serial(object: &Object, name: &str) -> Option<Serial> {
+    object.get(name).as_u64().and_then(Serial::new)
+}
+
+/// How it is told that somebody else's release would be undone.
+fn conflict(prior: &Object, planned: &Object) -> (String, String) {
+    let number = |name| prior.get(name).as_u64().unwrap_or_default();
+    let (name, now, before) = (prior.text("name").unwrap_or_default(), number("serial"), number("published_serial"));
+    let summary = format!("Somebody else has changed the remote `{name}`");
+    let short = |object: &Object| object.text("archive").unwrap_or_default().chars().take(12).collect::<String>();
+    let consequence = if overwrites(planned) {
+        "This is about to replace it, as `on_conflict` says."
+    } else {
+        "An apply refuses to undo that: bring the flake to what the remote holds, or say `on_conflict = \"overwrite\"`."
+    };
+    let detail = format!(
+        "It holds serial {now} (archive {}), and serial {before} was published from here last; the flake packs into {}. \
+         {consequence}",
+        short(prior),
+        short(planned),
+    );
+    (summary, detail)
+}
