@@ -20,6 +20,7 @@ pub mod process;
 pub mod proxy;
 pub mod reaper;
 pub mod terminal;
+pub mod terraform;
 pub mod world;
 
 use std::time::{Duration, Instant};
