@@ -78,19 +78,7 @@ pub fn document<B: Body>(world: &World, name: &str, body: B) -> Document<B> {
 
 /// Assigns to a remote whatever machines ask for this assignment, none of which is known by its key.
 pub fn assigns(world: &World, name: &str, remote: &str) {
-    let following = Following {
-        remote: remote.parse().expect("a remote"),
-        configuration: name.parse().expect("a configuration"),
-        instance: None,
-        pin: None,
-        paused: false,
-        poll_interval: None,
-        shared: false,
-        report_key: None,
-        rollout: None,
-        orders: None,
-        other: serde_json::Map::new(),
-    };
+    let following = Following::new(remote.parse().expect("a remote"), name.parse().expect("a configuration"));
     let assignment: Assignment = Standing::Present(Box::new(following));
     let bytes = document(world, name, assignment).sign(&[&world.key("npc-publish-1")]).bytes;
     put(world, &format!("assignments/{name}.json"), &bytes);

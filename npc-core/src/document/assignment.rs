@@ -52,6 +52,31 @@ pub struct Following {
     pub other: Map<String, Value>,
 }
 
+impl Following {
+    /// To follow a remote with a configuration, and nothing beside.
+    pub fn new(remote: RemoteName, configuration: ConfigurationName) -> Self {
+        Self {
+            remote,
+            configuration,
+            instance: None,
+            pin: None,
+            paused: false,
+            poll_interval: None,
+            shared: false,
+            report_key: None,
+            rollout: None,
+            orders: None,
+            other: Map::new(),
+        }
+    }
+
+    /// To follow another remote: what was said of the hosts stays, and what was said of where they were goes.
+    #[must_use]
+    pub fn led_to(self, remote: RemoteName, configuration: ConfigurationName) -> Self {
+        Self { remote, configuration, instance: None, pin: None, rollout: None, orders: None, ..self }
+    }
+}
+
 /// One release, exactly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pin {

@@ -109,17 +109,9 @@ fn an_assignment_is_believed_from_the_assignment_role_alone() {
     let world = world();
     let name: crate::name::AssignmentName = "web-1".parse().expect("a name");
     let body = Following {
-        remote: "prod".parse().expect("a name"),
-        configuration: "web-1".parse().expect("a name"),
-        instance: None,
         pin: Some(Pin { serial: serial(3), archive: Digest::of(b"archive") }),
-        paused: false,
-        poll_interval: None,
-        shared: false,
         report_key: Some(key("npc-host-1", 8).public()),
-        rollout: None,
-        orders: None,
-        other: serde_json::Map::new(),
+        ..Following::new("prod".parse().expect("a name"), "web-1".parse().expect("a name"))
     };
     let header = Header { name: name.to_string(), ..release(1).header };
     let document = Document { header, body: Assignment::Present(Box::new(body)) };

@@ -5,7 +5,6 @@ use npc_core::document::{Assignment, Following};
 use npc_core::fleet::{Assigned, KeyStanding};
 use npc_core::key::PublicKey;
 use npc_core::name::{AssignmentName, ConfigurationName, RemoteName};
-use serde_json::Map;
 
 use crate::cli;
 use crate::console;
@@ -87,18 +86,10 @@ fn says(
     let named = || name.as_str().parse().expect("every name is one of a configuration too");
     let said = following(stands);
     let kept = || said.map_or_else(named, |said| said.configuration.clone());
-    Following {
-        remote: remote.clone(),
-        configuration: configuration.cloned().unwrap_or_else(kept),
-        instance: None,
-        pin: None,
-        paused: said.is_some_and(|said| said.paused),
-        poll_interval: said.and_then(|said| said.poll_interval),
-        shared: said.is_some_and(|said| said.shared),
-        report_key: said.and_then(|said| said.report_key.clone()),
-        rollout: None,
-        orders: None,
-        other: said.map_or_else(Map::new, |said| said.other.clone()),
+    let configuration = configuration.cloned().unwrap_or_else(kept);
+    match said {
+        Some(said) => said.clone().led_to(remote.clone(), configuration),
+        None => Following::new(remote.clone(), configuration),
     }
 }
 

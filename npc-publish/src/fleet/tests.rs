@@ -8,7 +8,6 @@ use npc_core::document::{
 };
 use npc_core::fleet::KeyStanding;
 use npc_core::name::FleetId;
-use serde_json::Map;
 
 use super::host::{Heard, NoRelease, Told, Wanted, WantedRelease};
 use super::selector::{Selector, Strangers};
@@ -75,19 +74,7 @@ fn heard(report: Report, minutes: i64) -> Heard {
 }
 
 fn following() -> Following {
-    Following {
-        remote: "prod".parse().expect("a name"),
-        configuration: "web".parse().expect("a name"),
-        instance: None,
-        pin: None,
-        paused: false,
-        poll_interval: None,
-        shared: false,
-        report_key: None,
-        rollout: None,
-        orders: None,
-        other: Map::new(),
-    }
+    Following::new("prod".parse().expect("a name"), "web".parse().expect("a name"))
 }
 
 fn host(name: &str, heard: Heard) -> Host {

@@ -147,17 +147,8 @@ impl World {
 
     fn pin(&self, key: &SecretKey) -> Vec<u8> {
         let following = Following {
-            remote: "prod".parse().expect("a name"),
-            configuration: "web".parse().expect("a name"),
-            instance: None,
             pin: Some(Pinned { serial: Serial::FIRST, archive: self.old }),
-            paused: false,
-            poll_interval: None,
-            shared: false,
-            report_key: None,
-            rollout: None,
-            orders: None,
-            other: serde_json::Map::new(),
+            ..Following::new("prod".parse().expect("a name"), "web".parse().expect("a name"))
         };
         let body: Assignment = Standing::Present(Box::new(following));
         Document { header: self.header("web-1"), body }.sign(&[key]).bytes

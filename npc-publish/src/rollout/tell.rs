@@ -151,17 +151,15 @@ fn serial(stands: Option<&Assigned>) -> Option<Serial> {
 fn told(course: &Course, wave: u32, member: &Member, said: Option<&Following>, key: Option<&PublicKey>) -> Assignment {
     let soak = course.intent.gates.soak;
     let heartbeat = if soak == 0 { 60 } else { (soak / 4).clamp(*HEARTBEAT.start(), *HEARTBEAT.end()) };
+    let (remote, configuration) = (course.intent.remote.clone(), member.configuration.clone());
+    let led = match said {
+        Some(said) => said.clone().led_to(remote, configuration),
+        None => Following::new(remote, configuration),
+    };
     Assignment::Present(Box::new(Following {
-        remote: course.intent.remote.clone(),
-        configuration: member.configuration.clone(),
-        instance: None,
         pin: Some(course.pin()),
-        paused: said.is_some_and(|said| said.paused),
-        poll_interval: said.and_then(|said| said.poll_interval),
-        shared: said.is_some_and(|said| said.shared),
-        report_key: said.and_then(|said| said.report_key.clone()).or_else(|| key.cloned()),
+        report_key: led.report_key.clone().or_else(|| key.cloned()),
         rollout: Some(Placement { id: course.id.clone(), wave, heartbeat: Some(heartbeat), left: false }),
-        orders: None,
-        other: said.map_or_else(serde_json::Map::new, |said| said.other.clone()),
+        ..led
     }))
 }

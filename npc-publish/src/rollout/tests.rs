@@ -122,17 +122,9 @@ impl Fleet<'_> {
         let is_told = self.told.contains_key(&member.assignment);
         let remote = if is_told { "next" } else { "prod" };
         Following {
-            remote: remote.parse().expect("a name"),
-            configuration: member.configuration.clone(),
-            instance: None,
             pin: is_told.then(|| self.course.pin()),
-            paused: false,
-            poll_interval: None,
-            shared: false,
-            report_key: None,
             rollout: is_told.then(|| Placement { id: self.course.id.clone(), wave: 1, heartbeat: None, left: false }),
-            orders: None,
-            other: Map::new(),
+            ..Following::new(remote.parse().expect("a name"), member.configuration.clone())
         }
     }
 

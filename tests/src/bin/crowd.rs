@@ -44,19 +44,8 @@ impl Crowd {
     }
 
     fn following(&self, report_key: &SecretKey) -> Following {
-        Following {
-            remote: self.remote.clone(),
-            configuration: "web-1".parse().expect("a name"),
-            instance: None,
-            pin: None,
-            paused: false,
-            poll_interval: None,
-            shared: false,
-            report_key: Some(report_key.public()),
-            rollout: None,
-            orders: None,
-            other: serde_json::Map::new(),
-        }
+        let following = Following::new(self.remote.clone(), "web-1".parse().expect("a name"));
+        Following { report_key: Some(report_key.public()), ..following }
     }
 
     /// As long as those of real hosts, which have some history.

@@ -1,0 +1,224 @@
+//! What a provider, a resource or a data source has: attributes, their types, and who sets them.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value as Json, json};
+
+use crate::diagnostic::Diagnostic;
+use crate::messages;
+use crate::value::Object;
+
+/// The type of a value, as Terraform's language has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Type {
+    /// A truth value.
+    Bool,
+    /// A number.
+    Number,
+    /// A text.
+    String,
+    /// Elements in an order.
+    List(Box<Self>),
+    /// Elements without an order, each once.
+    Set(Box<Self>),
+    /// Elements by names that the user chooses.
+    Map(Box<Self>),
+    /// Attributes by names of their own.
+    Object(BTreeMap<String, Self>),
+}
+
+impl Type {
+    /// A list of these.
+    #[must_use]
+    pub fn list(self) -> Self {
+        Self::List(Box::new(self))
+    }
+
+    /// A set of these.
+    #[must_use]
+    pub fn set(self) -> Self {
+        Self::Set(Box::new(self))
+    }
+
+    /// A map to these.
+    #[must_use]
+    pub fn map(self) -> Self {
+        Self::Map(Box::new(self))
+    }
+
+    /// An object with these attributes.
+    pub fn object<'a>(attributes: impl IntoIterator<Item = (&'a str, Self)>) -> Self {
+        Self::Object(attributes.into_iter().map(|(name, kind)| (name.to_owned(), kind)).collect())
+    }
+
+    /// `"string"`, `["list", "string"]`, `["object", {"name": "string"}]`.
+    fn json(&self) -> Json {
+        match self {
+            Self::Bool => json!("bool"),
+            Self::Number => json!("number"),
+            Self::String => json!("string"),
+            Self::List(inner) => json!(["list", inner.json()]),
+            Self::Set(inner) => json!(["set", inner.json()]),
+            Self::Map(inner) => json!(["map", inner.json()]),
+            Self::Object(attributes) => {
+                let attributes = attributes.iter().map(|(name, kind)| (name.clone(), kind.json()));
+                json!(["object", attributes.collect::<serde_json::Map<_, _>>()])
+            }
+        }
+    }
+}
+
+/// Who sets an attribute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SetBy {
+    /// The user, always.
+    User,
+    /// The user, or nobody.
+    UserOrNobody,
+    /// The user, or else the provider.
+    UserOrProvider,
+    /// The provider.
+    Provider,
+}
+
+/// One attribute.
+#[derive(Debug, Clone)]
+pub struct Attribute {
+    kind: Type,
+    set_by: SetBy,
+    description: String,
+    is_sensitive: bool,
+    replaces: bool,
+}
+
+impl Attribute {
+    /// An attribute, with a description in Markdown.
+    pub fn new(set_by: SetBy, kind: Type, description: impl Into<String>) -> Self {
+        Self { kind, set_by, description: description.into(), is_sensitive: false, replaces: false }
+    }
+
+    /// The same, not to be shown.
+    #[must_use]
+    pub fn sensitive(self) -> Self {
+        Self { is_sensitive: true, ..self }
+    }
+
+    /// The same; whoever changes it gets another resource.
+    #[must_use]
+    pub fn replaces(self) -> Self {
+        Self { replaces: true, ..self }
+    }
+
+    fn into_message(self, name: String) -> messages::schema::Attribute {
+        messages::schema::Attribute {
+            name,
+            r#type: self.kind.json().to_string().into_bytes(),
+            description: self.description,
+            required: self.set_by == SetBy::User,
+            optional: matches!(self.set_by, SetBy::UserOrNobody | SetBy::UserOrProvider),
+            computed: matches!(self.set_by, SetBy::Provider | SetBy::UserOrProvider),
+            sensitive: self.is_sensitive,
+            description_kind: messages::StringKind::Markdown.into(),
+            deprecated: false,
+        }
+    }
+}
+
+/// What a provider, a resource or a data source has.
+#[derive(Debug, Clone)]
+pub struct Schema {
+    description: String,
+    attributes: BTreeMap<String, Attribute>,
+}
+
+impl Schema {
+    /// One without attributes, with a description in Markdown.
+    pub fn new(description: impl Into<String>) -> Self {
+        Self { description: description.into(), attributes: BTreeMap::new() }
+    }
+
+    /// The same, with an attribute.
+    #[must_use]
+    pub fn with(mut self, name: &str, attribute: Attribute) -> Self {
+        self.attributes.insert(name.to_owned(), attribute);
+        self
+    }
+
+    /// What a user has set that only the provider sets: Terraform itself lets that pass.
+    pub(crate) fn meddled(&self, config: &Object) -> Vec<Diagnostic> {
+        let own = self.attributes.iter().filter(|(_, attribute)| attribute.set_by == SetBy::Provider);
+        let set = own.filter(|(name, _)| !config.get(name).is_null());
+        let told = |(name, _): (&String, _)| {
+            Diagnostic::error("This attribute cannot be set")
+                .detail(format!("`{name}` is decided by the provider: remove it from the configuration."))
+                .at([name.as_str()])
+        };
+        set.map(told).collect()
+    }
+
+    /// The attributes that make another resource of this one, where they change.
+    pub(crate) fn replacing<'a>(&'a self, prior: &'a Object, planned: &'a Object) -> impl Iterator<Item = &'a str> {
+        let replacing = self.attributes.iter().filter(|(_, attribute)| attribute.replaces);
+        replacing.map(|(name, _)| name.as_str()).filter(|name| prior.get(name) != planned.get(name))
+    }
+
+    /// The object with every attribute of the schema and no other, as values travel.
+    pub(crate) fn complete(&self, object: &Object) -> Object {
+        self.attributes.keys().map(|name| (name.clone(), object.get(name).clone())).collect()
+    }
+
+    pub(crate) fn into_message(self) -> messages::Schema {
+        let attributes = self.attributes.into_iter().map(|(name, attribute)| attribute.into_message(name));
+        let block = messages::schema::Block {
+            version: 0,
+            attributes: attributes.collect(),
+            block_types: Vec::new(),
+            description: self.description,
+            description_kind: messages::StringKind::Markdown.into(),
+            deprecated: false,
+        };
+        messages::Schema { version: 0, block: Some(block) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::Value;
+
+    #[test]
+    fn types_are_written_as_terraform_reads_them() {
+        let kind = Type::object([("names", Type::String.set()), ("by_name", Type::list(Type::Bool).map())]);
+        let expected = json!(["object", { "by_name": ["map", ["list", "bool"]], "names": ["set", "string"] }]);
+        assert_eq!(kind.json(), expected);
+    }
+
+    fn schema() -> Schema {
+        Schema::new("A note")
+            .with("name", Attribute::new(SetBy::User, Type::String, "Its name").replaces())
+            .with("text", Attribute::new(SetBy::UserOrProvider, Type::String, "What it says"))
+            .with("digest", Attribute::new(SetBy::Provider, Type::String, "Of the text"))
+    }
+
+    #[test]
+    fn what_the_provider_decides_is_not_for_users_to_set() {
+        let config = Object::default().with("name", "one").with("text", "two");
+        assert!(schema().meddled(&config).is_empty());
+        assert_eq!(schema().meddled(&config.clone().with("digest", "three")).len(), 1);
+        assert_eq!(schema().meddled(&config.with("digest", Value::Unknown)).len(), 1);
+    }
+
+    #[test]
+    fn only_attributes_that_say_so_replace() {
+        let (old, new) = (Object::default().with("name", "one"), Object::default().with("name", "two"));
+        assert_eq!(schema().replacing(&old, &new).collect::<Vec<_>>(), ["name"]);
+        assert_eq!(schema().replacing(&old, &old.clone().with("text", "two")).count(), 0);
+    }
+
+    #[test]
+    fn an_object_travels_with_all_attributes_and_no_others() {
+        let object = schema().complete(&Object::default().with("name", "one").with("more", true));
+        let names: Vec<_> = object.iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["digest", "name", "text"]);
+    }
+}

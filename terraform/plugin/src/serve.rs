@@ -1,0 +1,118 @@
+//! The life of a provider: Terraform starts it, reads from its standard output where to call it, calls it, and tells it to end.
+
+use std::io::{self, Write as _};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+use tonic::transport::Server;
+use tonic::{Request, Response, Status};
+
+use crate::listen::Door;
+use crate::messages::plugin::grpc_controller_server::{GrpcController, GrpcControllerServer};
+use crate::messages::plugin::grpc_stdio_server::{GrpcStdio, GrpcStdioServer};
+use crate::messages::plugin::{Empty, StdioData};
+use crate::messages::provider_server::ProviderServer;
+use crate::provider::Provider;
+use crate::service::Service;
+
+/// What Terraform sets in a provider's environment so that nobody starts one by mistake (internal/plugin/serve.go of Terraform).
+const COOKIE: (&str, &str) =
+    ("TF_PLUGIN_MAGIC_COOKIE", "d602bf8f470bc67ca7faa0386276bbdd4330efaf76d1a219cb4d6991ca9872b2");
+
+/// The version of go-plugin's own protocol, and the one of Terraform's that this library speaks.
+const CORE_PROTOCOL: u32 = 1;
+const PROTOCOL: u32 = 6;
+
+/// No message is longer, in bytes: Terraform itself sends at most four times as much.
+const MESSAGE: usize = 64 << 20;
+
+/// Why a provider cannot be served.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// It was not started by Terraform.
+    #[error("this program is a provider for Terraform, which starts it by itself")]
+    NotTerraform,
+    /// Terraform is too old, or too new.
+    #[error("this provider speaks plugin protocol {PROTOCOL}, and this Terraform only {0}")]
+    Protocol(String),
+    /// The socket cannot be made, or standard output is closed.
+    #[error("the provider cannot be reached by Terraform")]
+    Io(#[from] io::Error),
+    /// The connection to Terraform broke.
+    #[error("the provider was cut off from Terraform")]
+    Transport(#[from] tonic::transport::Error),
+}
+
+/// Serves a provider until Terraform tells it to end.
+///
+/// Ctrl-C reaches a provider too, and is ignored: Terraform tells a provider when to stop.
+pub fn serve(provider: impl Provider) -> Result<(), ServeError> {
+    if std::env::var(COOKIE.0).as_deref() != Ok(COOKIE.1) {
+        return Err(ServeError::NotTerraform);
+    }
+    let spoken = std::env::var("PLUGIN_PROTOCOL_VERSIONS").unwrap_or_default();
+    if !spoken.split(',').any(|version| version.trim().parse() == Ok(PROTOCOL)) {
+        return Err(ServeError::Protocol(spoken));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let served = runtime.block_on(until_told_to_end(Arc::new(provider)));
+    // What is still being done belongs to a call that nobody waits for.
+    runtime.shutdown_background();
+    served
+}
+
+async fn until_told_to_end(provider: Arc<dyn Provider>) -> Result<(), ServeError> {
+    ignore_interrupts()?;
+    let (door, callers) = Door::open()?;
+    announce(&door)?;
+    let end = Arc::new(Notify::new());
+    let service = ProviderServer::new(Service::new(provider)).max_decoding_message_size(MESSAGE);
+    Server::builder()
+        .add_service(service)
+        .add_service(GrpcControllerServer::new(Controller(Arc::clone(&end))))
+        .add_service(GrpcStdioServer::new(Stdio))
+        .serve_with_incoming_shutdown(callers, end.notified())
+        .await?;
+    Ok(())
+}
+
+/// The one line that a provider writes: versions, where it listens, how it is called, and what it is known by.
+fn announce(door: &Door) -> io::Result<()> {
+    let (path, certificate) = (door.path(), STANDARD_NO_PAD.encode(door.certificate()));
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{CORE_PROTOCOL}|{PROTOCOL}|unix|{}|grpc|{certificate}", path.display())?;
+    stdout.flush()
+}
+
+/// A signal that tokio listens to no longer ends the process.
+fn ignore_interrupts() -> io::Result<()> {
+    let mut interrupts = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move { while interrupts.recv().await.is_some() {} });
+    Ok(())
+}
+
+struct Controller(Arc<Notify>);
+
+#[tonic::async_trait]
+impl GrpcController for Controller {
+    async fn shutdown(&self, _: Request<Empty>) -> Result<Response<Empty>, Status> {
+        self.0.notify_one();
+        Ok(Response::new(Empty {}))
+    }
+}
+
+/// The provider writes nothing more to standard output, and Terraform reads standard error by itself.
+struct Stdio;
+
+#[tonic::async_trait]
+impl GrpcStdio for Stdio {
+    type StreamStdioStream = tokio_stream::Empty<Result<StdioData, Status>>;
+
+    async fn stream_stdio(&self, _: Request<Empty>) -> Result<Response<Self::StreamStdioStream>, Status> {
+        Ok(Response::new(tokio_stream::empty()))
+    }
+}
