@@ -11,6 +11,7 @@ pub mod attacks;
 pub mod behaviour;
 pub mod fault_proxy;
 pub mod flakes;
+pub mod gate;
 pub mod host;
 pub mod http;
 pub mod journal;
