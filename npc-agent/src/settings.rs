@@ -326,6 +326,10 @@ mod tests {
             ("[reboot]\ntime_zone = \"Mars/Olympus\"", "Mars"),
             ("[metrics]\nlisten = \"somewhere\"", "somewhere"),
             ("[hooks]\ncommitted = []", "empty"),
+            ("[build]\nnetrc_file = \"relative\"", "build.netrc_file"),
+            ("[build]\naccess_tokens_file = \"/a:/b\"", "build.access_tokens_file"),
+            ("[build]\nssh_key_file = \"/a $(key)\"", "build.ssh_key_file"),
+            ("[build]\nssh_known_hosts_file = \"/known\"", "build.ssh_key_file is not"),
         ] {
             let error = Settings::parse(&format!("{GOOD}\n{addition}"), "web-1").expect_err(addition);
             assert!(error.contains(part), "{error}");

@@ -14,13 +14,14 @@ use npc_core::key::{KeyName, PublicKey};
 use npc_core::name::{ConfigurationName, RemoteName};
 use npc_core::publish::trust::RoleName;
 use npc_core::store::StoreUrl;
+use npc_operator::selection::{NixChoice, Strategy};
+use npc_operator::{flake, session};
 
 pub(crate) use self::hosts::{Choice, Hosts, HostsCommand, Reboot, Repoint, Status, Why};
 pub(crate) use self::repeat::{Promote, Repeating, Rollback};
 pub(crate) use self::rollout::{Begin, Bounds, RolloutCommand, Which};
 pub(crate) use self::upkeep::{Gc, Inventory};
-use crate::failure::EXIT_CODES;
-use crate::selection::{NixChoice, Strategy};
+use crate::exit::EXIT_CODES;
 
 /// Publish a flake's NixOS configurations to the hosts of a fleet
 #[derive(Debug, Parser)]
@@ -48,6 +49,12 @@ pub(crate) struct Place {
     /// The store, instead of the one in npc.toml
     #[arg(long, value_name = "URL", env = "NPC_STORE")]
     pub(crate) store: Option<StoreUrl>,
+}
+
+impl From<&Place> for session::Place {
+    fn from(place: &Place) -> Self {
+        Self { flake: place.flake.clone(), store: place.store.clone() }
+    }
 }
 
 /// Where something is written, and by whom.
@@ -82,6 +89,13 @@ pub(crate) struct Picking {
     /// The Nix to evaluate with, or `none` to evaluate nothing [default: the one on the PATH]
     #[arg(long, value_name = "PROGRAM", env = "NPC_NIX")]
     pub(crate) nix: Option<NixChoice>,
+}
+
+impl From<&Picking> for flake::Picking {
+    fn from(picking: &Picking) -> Self {
+        let Picking { selection, configuration, nix } = picking.clone();
+        Self { selection, configurations: configuration, nix }
+    }
 }
 
 /// Publishing.

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::{Span, Timestamp};
-use npc_core::text;
+use npc_operator::failure::Failure;
+use npc_operator::voice::{Moving, Voice};
+use npc_operator::words::{printable, printable_lines};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
-
-use crate::failure::Failure;
 
 /// How often progress is told where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -51,56 +51,55 @@ pub(crate) fn warn(words: impl std::fmt::Display) {
     say(format_args!("warning: {words}"));
 }
 
+/// The terminal, or what stands in its place, as what operators' programs share sees it.
+pub(crate) struct Console;
+
+impl Voice for Console {
+    fn say(&self, words: &str) {
+        say(words);
+    }
+
+    fn warn(&self, words: &str) {
+        warn(words);
+    }
+
+    fn begin(&self, what: &str) -> Box<dyn Moving> {
+        Box::new(Bar::begin(what.to_owned()))
+    }
+}
+
 /// Long work: a moving line on a terminal, a plain line now and then elsewhere.
-pub(crate) struct Progress {
-    bar: ProgressBar,
+struct Bar {
+    spinner: ProgressBar,
     what: String,
     told: Instant,
 }
 
-impl Progress {
-    /// Begins to show that `what` is under way.
-    pub(crate) fn begin(what: impl Into<String>) -> Self {
-        let what = what.into();
-        let bar = if io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+impl Bar {
+    fn begin(what: String) -> Self {
+        let spinner = if io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
         if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} {msg}") {
-            bar.set_style(style);
+            spinner.set_style(style);
         }
-        bar.set_prefix(what.clone());
-        bar.enable_steady_tick(Duration::from_millis(120));
-        Self { bar, what, told: Instant::now() }
+        spinner.set_prefix(what.clone());
+        spinner.enable_steady_tick(Duration::from_millis(120));
+        Self { spinner, what, told: Instant::now() }
     }
+}
 
-    /// Shows how far it has come.
-    pub(crate) fn tell(&mut self, words: impl Into<String>) {
-        let words = words.into();
-        if self.bar.is_hidden() && self.told.elapsed() >= LINE_EVERY {
+impl Moving for Bar {
+    fn tell(&mut self, words: String) {
+        if self.spinner.is_hidden() && self.told.elapsed() >= LINE_EVERY {
             self.told = Instant::now();
             say(format_args!("{} {words}", self.what));
         }
-        self.bar.set_message(words);
+        self.spinner.set_message(words);
     }
 }
 
-impl Drop for Progress {
+impl Drop for Bar {
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
-    }
-}
-
-/// A number of bytes for people: `1.2 MiB`.
-pub(crate) fn bytes(number: u64) -> String {
-    indicatif::BinaryBytes(number).to_string()
-}
-
-/// A time for people: how long ago, in its largest unit.
-pub(crate) fn ago(then: Timestamp, now: Timestamp) -> String {
-    let seconds = now.duration_since(then).as_secs();
-    match seconds {
-        ..60 => format!("{}s", seconds.max(0)),
-        60..3600 => format!("{}m", seconds / 60),
-        3600..86_400 => format!("{}h", seconds / 3600),
-        _ => format!("{}d", seconds / 86_400),
+        self.spinner.finish_and_clear();
     }
 }
 
@@ -112,16 +111,6 @@ pub(crate) fn after(now: Timestamp, span: Span) -> Result<Timestamp, Failure> {
         return Err(Failure::usage("a release cannot expire before it is made"));
     }
     Ok(later.timestamp())
-}
-
-/// Text from elsewhere without what could steer a terminal.
-pub(crate) fn printable(text: &str) -> String {
-    text::line(text)
-}
-
-/// Likewise, keeping its lines.
-pub(crate) fn printable_lines(text: &str) -> String {
-    text::lines(text)
 }
 
 /// Prints rows in columns as wide as their widest cell.

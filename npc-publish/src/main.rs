@@ -2,42 +2,37 @@
 
 mod cli;
 mod commands;
-mod config;
 mod console;
-mod failure;
-mod flake;
-mod fleet;
+mod exit;
 mod gc;
-mod git;
-mod held;
-mod interrupt;
-mod keys;
 mod rollout;
-mod selection;
 mod server;
-mod session;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use npc_operator::failure::Failure;
+use npc_operator::{interrupt, voice};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return failure::misunderstood(&error),
+        Err(error) => return exit::misunderstood(&error),
     };
-    let filter = EnvFilter::try_from_env("NPC_LOG").unwrap_or_else(|_| EnvFilter::new("npc_publish=info"));
+    let filter =
+        EnvFilter::try_from_env("NPC_LOG").unwrap_or_else(|_| EnvFilter::new("npc_publish=info,npc_operator=info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
+    voice::speak_through(console::Console);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return failure::Failure::other(error).report(),
+        Err(error) => return exit::report(&Failure::other(error)),
     };
     match runtime.block_on(commands::run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -47,7 +42,7 @@ fn main() -> ExitCode {
                 console::say("interrupted");
                 ExitCode::from(code)
             }
-            None => failure.report(),
+            None => exit::report(&failure),
         },
     }
 }

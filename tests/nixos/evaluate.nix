@@ -1,7 +1,8 @@
-# Evaluates our NixOS modules with these definitions, and gives what the tests look at.
-{ definitions }:
+# Evaluates our NixOS modules with these definitions, and gives what the tests look at. `library` is nixpkgs' lib, or what stands in
+# for it.
+{ library, definitions }:
 let
-  lib = import ./lib.nix;
+  lib = import (/. + library);
 
   # What NixOS itself has, as far as our modules set it.
   nixos = { lib, ... }: {
@@ -13,25 +14,25 @@ let
       networking.hostName = lib.mkOption { type = lib.types.str; default = "nixos"; };
       nix.package = lib.mkOption { type = lib.types.anything; default = "/nix"; };
     };
+
+    config.services.npc-agent.package = { type = "derivation"; name = "npc-agent"; outPath = "/package"; };
   };
 
   pkgs = {
     gitMinimal = "/git";
-    formats.toml = _: {
-      type = lib.types.attrsOf lib.types.anything;
-      generate = _: builtins.toJSON;
-    };
+    openssh = "/openssh";
+    formats.toml = _: { generate = _: builtins.toJSON; };
   };
 
-  config = lib.evalModules {
-    modules = [ nixos ../../nixos/agent.nix ];
+  inherit (lib.evalModules {
+    modules = [ nixos ../../nixos/agent.nix { config = builtins.fromJSON definitions; } ];
     specialArgs = { inherit pkgs; };
-    definitions = builtins.fromJSON definitions;
-  };
+  }) config;
 in
 {
   inherit (config) assertions;
   host = config.environment.etc."npc/host.json".text;
-  settings = config.services.npc-agent.settings;
+  # What would be the agent's configuration file, in JSON.
+  settings = builtins.fromJSON (config.environment.etc."npc-agent/config.toml".source or "null");
   service = config.systemd.services.npc-agent or null;
 }

@@ -20,6 +20,9 @@ pub const NEWER_NIX: &str = "NPC_TEST_NEWER_NIX";
 /// The root file system that test hosts have in common.
 pub const HOST_BASE: &str = "NPC_TEST_HOST_BASE";
 
+/// The directory `lib` of nixpkgs, which is too large to be fetched for tests.
+pub const NIXPKGS_LIB: &str = "NIXPKGS_LIB";
+
 /// The file that names every skipped test and the part that it misses, as `test: part`.
 pub const SKIPPED: &str = "NPC_TEST_SKIPPED";
 
@@ -40,6 +43,16 @@ pub fn missing<T>(part: &str) -> Option<T> {
     let is_ci = std::env::var("CI").is_ok_and(|value| value == "true");
     assert!(!is_ci, "{part} is missing; `cargo xtask test` provides it");
     eprintln!("SKIPPED: {part} is missing; `cargo xtask test` provides it");
+    note_skipped(part)
+}
+
+/// Says loudly that a test skips for want of `part`, which nobody can install for it, so that not even CI has to have it.
+fn not_to_be_had<T>(part: &str) -> Option<T> {
+    eprintln!("SKIPPED: {part} is missing, and `cargo xtask test` cannot provide it");
+    note_skipped(part)
+}
+
+fn note_skipped<T>(part: &str) -> Option<T> {
     // The test runner swallows what a passing test says; `cargo xtask test` tells it at the end.
     if let Some(file) = std::env::var_os(SKIPPED) {
         let file = std::fs::File::options().create(true).append(true).open(file);
@@ -135,10 +148,33 @@ impl Nix {
         programs.filter(|programs| works(&programs.join("nix"))).map(|programs| Self { programs }).collect()
     }
 
+    /// Its `nix-instantiate`, with a store and settings of its own below `folder`.
+    pub fn instantiate(&self, folder: &Path) -> Command {
+        let mut command = Command::new(self.programs.join("nix-instantiate"));
+        for name in ["STORE", "STATE", "LOG", "CONF"] {
+            command.env(format!("NIX_{name}_DIR"), folder.join(name));
+        }
+        command.env("NIX_REMOTE", "").env("HOME", folder);
+        command
+    }
+
     /// The program itself.
     pub fn program(&self) -> PathBuf {
         self.programs.join("nix")
     }
+}
+
+/// The directory `lib` of nixpkgs, or a loud skip. A directory that holds something else is a mistake.
+pub fn nixpkgs_lib() -> Option<PathBuf> {
+    let Some(directory) = std::env::var_os(NIXPKGS_LIB).map(PathBuf::from) else {
+        return not_to_be_had("nixpkgs' lib, which NIXPKGS_LIB names,");
+    };
+    assert!(
+        directory.join("modules.nix").is_file(),
+        "{NIXPKGS_LIB} names no `lib` of nixpkgs: {}",
+        directory.display()
+    );
+    Some(directory)
 }
 
 /// What a test host is made of.

@@ -1,33 +1,22 @@
-//! The NixOS modules: what they write is what the agent reads.
+//! The NixOS modules: what they write is what the agent reads, and the unit is one that can switch.
 
 use std::fs;
-use std::path::Path;
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
 use std::process::Command;
+use std::time::Duration;
 
 use npc_agent::health::{HostFile, Kind};
-use npc_tests::parts::Nix;
-use npc_tests::process::Ended;
+use npc_agent::settings::Settings;
+use npc_tests::eventually;
+use npc_tests::modules::{Modules, agent, complaints};
+use npc_tests::parts::{program, tool};
+use npc_tests::process::{Background, Ended};
 use serde_json::{Value, json};
-
-/// Evaluates the modules with these definitions.
-fn evaluate(nix: &Nix, definitions: &Value) -> Ended {
-    let folder = tempfile::tempdir().expect("a folder");
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("nixos/evaluate.nix");
-    let mut command = Command::new(nix.programs.join("nix-instantiate"));
-    command.args(["--eval", "--strict", "--json", "--argstr", "definitions", &definitions.to_string()]).arg(file);
-    for name in ["STORE", "STATE", "LOG", "CONF"] {
-        command.env(format!("NIX_{name}_DIR"), folder.path().join(name));
-    }
-    Ended::of(command.env("NIX_REMOTE", "").env("HOME", folder.path()))
-}
-
-fn works(nix: &Nix, definitions: &Value) -> Value {
-    serde_json::from_str(&evaluate(nix, definitions).works()).expect("JSON")
-}
 
 #[test]
 fn the_agent_reads_what_the_metadata_module_writes() {
-    let Some(nix) = Nix::find() else { return };
+    let Some(modules) = Modules::find() else { return };
     let host = json!({
         "role": "web",
         "groups": ["canary", "eu"],
@@ -41,8 +30,8 @@ fn the_agent_reads_what_the_metadata_module_writes() {
             "proxy": { "type": "unit", "unit": "nginx.service" },
         },
     });
-    let evaluated = works(&nix, &json!({ "npc": { "host": host } }));
-    assert!(evaluated["assertions"].as_array().expect("assertions").iter().all(|one| one["assertion"] == true));
+    let evaluated = modules.make_of(&json!({ "npc": { "host": host } }));
+    assert_eq!(complaints(&evaluated), [""; 0]);
     let text = evaluated["host"].as_str().expect("a text");
     let written: Value = serde_json::from_str(text).expect("JSON");
     for field in ["role", "groups", "rebootOrder", "dependencies", "orchestration"] {
@@ -64,59 +53,60 @@ fn the_agent_reads_what_the_metadata_module_writes() {
 
 #[test]
 fn a_check_that_lacks_what_it_needs_is_told_by_its_name() {
-    let Some(nix) = Nix::find() else { return };
+    let Some(modules) = Modules::find() else { return };
     for (check, part) in [("http", "url"), ("tcp", "port"), ("command", "command"), ("unit", "unit")] {
-        let evaluated = works(&nix, &json!({ "npc": { "host": { "healthChecks": { "one": { "type": check } } } } }));
+        let evaluated =
+            modules.make_of(&json!({ "npc": { "host": { "healthChecks": { "one": { "type": check } } } } }));
         let [assertion] = &evaluated["assertions"].as_array().expect("assertions")[..] else { panic!("{evaluated}") };
         assert_eq!(assertion["assertion"], false);
         let message = assertion["message"].as_str().expect("a message");
         assert!(message.contains("healthChecks.one") && message.contains(part), "{message}");
     }
     let nonsense = json!({ "npc": { "host": { "orchestration": { "deployStrategy": "sideways" } } } });
-    evaluate(&nix, &nonsense).fails(1, &["deployStrategy"]);
+    modules.refuse(&nonsense, "deployStrategy");
 }
 
 #[test]
 fn a_check_that_begins_to_count_too_late_is_told_by_its_name() {
-    let Some(nix) = Nix::find() else { return };
-    let holds = |start_period, settings: &Value| {
+    let Some(modules) = Modules::find() else { return };
+    let holds = |start_period, settings: Value| {
         let check = json!({ "type": "tcp", "port": 22, "startPeriod": start_period });
-        let agent = json!({ "enable": true, "package": "/package", "settings": settings });
-        let definitions =
-            json!({ "npc": { "host": { "healthChecks": { "slow": check } } }, "services": { "npc-agent": agent } });
-        let evaluated = works(&nix, &definitions);
-        let assertions = evaluated["assertions"].as_array().expect("assertions").clone();
-        let failed: Vec<_> = assertions.into_iter().filter(|one| one["assertion"] == false).collect();
-        assert!(
-            failed.iter().all(|one| one["message"].as_str().is_some_and(|words| words.contains("healthChecks.slow")))
-        );
-        failed.is_empty()
+        let mut definitions = agent(json!({ "settings": settings }));
+        definitions["npc"] = json!({ "host": { "healthChecks": { "slow": check } } });
+        let made = modules.make_of(&definitions);
+        let complaints = complaints(&made);
+        assert!(complaints.iter().all(|words| words.contains("healthChecks.slow")), "{complaints:?}");
+        complaints.is_empty()
     };
-    assert!(holds(599, &json!({})));
-    assert!(!holds(600, &json!({})), "the agent's own limit is ten minutes");
-    assert!(holds(600, &json!({ "probation": { "limit": 900 } })));
+    assert!(holds(599, json!({})));
+    assert!(!holds(600, json!({})), "the agent's own limit is ten minutes");
+    assert!(holds(600, json!({ "probation": { "limit": 900 } })));
 }
 
 #[test]
 fn a_host_is_called_what_its_configuration_says_and_not_what_the_network_does() {
-    let Some(nix) = Nix::find() else { return };
-    let evaluated = |host_name: &str, settings: Value| {
-        let agent = json!({ "enable": true, "package": "/package", "settings": settings });
-        works(&nix, &json!({ "networking": { "hostName": host_name }, "services": { "npc-agent": agent } }))
+    let Some(modules) = Modules::find() else { return };
+    let made = |host_name: &str, settings: Value| {
+        let mut definitions = agent(json!({ "settings": settings }));
+        definitions["networking"] = json!({ "hostName": host_name });
+        modules.make_of(&definitions)
     };
-    assert_eq!(evaluated("Web-1", json!({}))["settings"]["host"], "web-1");
-    assert_eq!(evaluated("web-1", json!({ "host": "db-1" }))["settings"]["host"], "db-1");
-    let unnamed = evaluated("", json!({}))["assertions"][0].clone();
-    assert_eq!(unnamed["assertion"], false);
-    assert!(unnamed["message"].as_str().is_some_and(|words| words.contains("settings.host")), "{unnamed}");
+    assert_eq!(made("Web-1", json!({}))["settings"]["host"], "web-1");
+    assert_eq!(made("web-1", json!({ "host": "db-1" }))["settings"]["host"], "db-1");
+    let as_enrolled = made("web-1", json!({ "host": null }));
+    assert_eq!(as_enrolled["settings"]["host"], Value::Null, "many machines may share this configuration");
+    assert_eq!(complaints(&as_enrolled), [""; 0]);
+    for bad in ["", "web_1_", "a b"] {
+        let made = made(bad, json!({}));
+        let [words] = complaints(&made)[..] else { panic!("{made}") };
+        assert!(words.contains("settings.host") && words.contains("networking.hostName"), "{words}");
+    }
 }
 
 #[test]
 fn the_agents_unit_is_not_restarted_by_its_own_switch() {
-    let Some(nix) = Nix::find() else { return };
-    let settings = json!({ "remote": "prod" });
-    let agent = json!({ "enable": true, "package": "/package", "settings": settings });
-    let service = &works(&nix, &json!({ "services": { "npc-agent": agent } }))["service"];
+    let Some(modules) = Modules::find() else { return };
+    let service = &modules.make_of_agent(json!({ "settings": { "remote": "prod" } }))["service"];
     assert_eq!(service["restartIfChanged"], false);
     assert_eq!(service["unitConfig"]["X-StopOnRemoval"], false);
     assert_eq!(service["serviceConfig"]["ExecStart"], "/package/bin/npc-agent run");
@@ -124,14 +114,62 @@ fn the_agents_unit_is_not_restarted_by_its_own_switch() {
         (&service["serviceConfig"]["Type"], &service["serviceConfig"]["Restart"]),
         (&json!("notify"), &json!("always"))
     );
-    assert!(works(&nix, &json!({}))["service"].is_null(), "nothing is there unless it is enabled");
+    assert!(modules.make_of(&json!({}))["service"].is_null(), "nothing is there unless it is enabled");
+}
+
+#[test]
+fn the_agents_unit_keeps_what_nix_and_a_switch_need() {
+    let Some(modules) = Modules::find() else { return };
+    let service = &modules.make_of_agent(json!({}))["service"]["serviceConfig"];
+    let dropped = service["CapabilityBoundingSet"].as_str().expect("capabilities");
+    assert!(dropped.starts_with('~'), "the others are kept: {dropped}");
+    for kept in
+        ["SYS_ADMIN", "SYS_CHROOT", "SETUID", "SETGID", "CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "MKNOD", "NET_ADMIN"]
+    {
+        assert!(!dropped.contains(kept), "Nix needs CAP_{kept}");
+    }
+    for hinders in [
+        "ProtectHostname",
+        "ProtectClock",
+        "ProtectKernelTunables",
+        "ProtectProc",
+        "PrivateDevices",
+        "RestrictNamespaces",
+    ] {
+        assert!(service[hinders].is_null(), "{hinders}");
+    }
+    assert_eq!(service["OOMPolicy"], "continue");
+}
+
+#[test]
+fn systemd_understands_the_agents_unit() {
+    let (Some(modules), Some(analyze)) = (Modules::find(), tool("systemd-analyze")) else { return };
+    let mut service = modules.make_of_agent(json!({ "netrcFile": "/run/secrets/netrc" }))["service"].clone();
+    // It looks whether there is such a program.
+    service["serviceConfig"]["ExecStart"] = "/bin/true run".into();
+    let section = |name: &str, settings: &Value| {
+        let lines = settings.as_object().expect("settings").iter().flat_map(|(key, value)| {
+            let values = value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
+            let plain = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            values.into_iter().map(move |value| format!("{key}={}\n", plain(value)))
+        });
+        format!("[{name}]\n{}", lines.collect::<String>())
+    };
+    let verify = |unit: &str| {
+        let path = modules.folder().join("npc-agent.service");
+        fs::write(&path, unit).expect("written");
+        let words = Ended::of(Command::new(&analyze).args(["verify", "--man=no"]).arg(&path)).words;
+        words.lines().filter(|line| line.contains("npc-agent.service")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let unit = section("Unit", &service["unitConfig"]) + &section("Service", &service["serviceConfig"]);
+    assert_eq!(verify(&unit), [""; 0], "{unit}");
+    assert_ne!(verify(&unit.replace("OOMPolicy=continue", "OOMPolicy=go-on")), [""; 0], "it would say so");
 }
 
 #[test]
 fn the_agent_begins_once_ssh_host_keys_were_made_and_brings_no_ssh_server_along() {
-    let Some(nix) = Nix::find() else { return };
-    let agent = json!({ "enable": true, "package": "/package" });
-    let service = &works(&nix, &json!({ "services": { "npc-agent": agent } }))["service"];
+    let Some(modules) = Modules::find() else { return };
+    let service = &modules.make_of_agent(json!({}))["service"];
     for unit in ["network-online.target", "sshd-keygen.service", "sshd.service"] {
         assert!(service["after"].as_array().is_some_and(|units| units.contains(&json!(unit))), "{unit}: {service}");
     }
@@ -140,25 +178,102 @@ fn the_agent_begins_once_ssh_host_keys_were_made_and_brings_no_ssh_server_along(
 }
 
 #[test]
-fn the_stores_token_reaches_the_agent_as_a_credential_and_not_through_the_nix_store() {
-    let Some(nix) = Nix::find() else { return };
-    let evaluated = |more: &Value| {
-        let mut agent = json!({ "enable": true, "package": "/package" });
-        agent.as_object_mut().expect("a table").extend(more.as_object().expect("a table").clone());
-        works(&nix, &json!({ "services": { "npc-agent": agent } }))
-    };
-    let with = evaluated(&json!({ "storeTokenFile": "/run/secrets/token" }));
-    assert_eq!(with["service"]["serviceConfig"]["LoadCredential"], json!(["store-token:/run/secrets/token"]));
-    // systemd.exec(5): the credentials of a system's service lie below /run/credentials, in a directory of the unit's name.
-    let path = with["settings"]["store_token_file"].as_str().expect("a path");
-    assert_eq!(path, "/run/credentials/npc-agent.service/store-token");
-    let settings = format!(
-        "fleet = \"00000000000000000000000000000000\"\nstore = \"https://store.example.org/\"\nremote = \"prod\"\n\
-         root_keys = [\"npc-example-1:MFHzTurg4IF8xTWeLgeXNyHOBKXsYBGCm9lR/dr43wE=\"]\nstore_token_file = \"{path}\"\n"
+fn secrets_reach_the_agent_as_credentials_and_not_through_the_nix_store() {
+    let Some(modules) = Modules::find() else { return };
+    let made = modules.make_of_agent(json!({
+        "settings": modules.declared("example").as_object().map(|all| json!({
+            "fleet": all["fleet"], "store": all["store"], "root_keys": all["root_keys"], "remote": all["remote"],
+        })),
+        "storeTokenFile": "/run/secrets/token",
+        "awsCredentialsFile": "/run/secrets/aws",
+        "netrcFile": "/run/secrets/netrc",
+        "accessTokensFile": "/run/secrets/access-tokens",
+        "sshKeyFile": "/run/secrets/key",
+        "sshKnownHostsFile": "/etc/npc/known_hosts",
+    }));
+    assert_eq!(complaints(&made), [""; 0]);
+    assert_eq!(
+        made["service"]["serviceConfig"]["LoadCredential"],
+        json!([
+            "access-tokens:/run/secrets/access-tokens",
+            "aws-credentials:/run/secrets/aws",
+            "netrc:/run/secrets/netrc",
+            "ssh-key:/run/secrets/key",
+            "store-token:/run/secrets/token",
+        ])
     );
-    let read = npc_agent::settings::Settings::parse(&settings, "web-1").expect("settings that the agent reads");
-    assert_eq!(read.store_token_file.as_deref(), Some(Path::new(path)));
-    let without = evaluated(&json!({}));
+    // systemd.exec(5): the credentials of a system's service lie below /run/credentials, in a directory of the unit's name.
+    let credential = |name| format!("/run/credentials/npc-agent.service/{name}");
+    assert_eq!(made["settings"]["store_token_file"], credential("store-token"));
+    assert_eq!(made["service"]["environment"], json!({ "AWS_SHARED_CREDENTIALS_FILE": credential("aws-credentials") }));
+    let build = &made["settings"]["build"];
+    let expected = json!({
+        "netrc_file": credential("netrc"),
+        "access_tokens_file": credential("access-tokens"),
+        "ssh_key_file": credential("ssh-key"),
+        "ssh_known_hosts_file": "/etc/npc/known_hosts",
+    });
+    assert_eq!(*build, expected);
+    assert!(made["service"]["path"].as_array().is_some_and(|path| path.contains(&json!("/openssh"))));
+    let text = toml::to_string(&made["settings"]).expect("TOML");
+    let read = Settings::parse(&text, "web-1").expect("settings that the agent reads");
+    assert_eq!(read.store_token_file, Some(credential("store-token").into()));
+    assert_eq!(read.platform.build.access.netrc, Some(credential("netrc").into()));
+
+    let without = modules.make_of_agent(json!({}));
     assert_eq!(without["service"]["serviceConfig"]["LoadCredential"], json!([]));
-    assert!(without["settings"]["store_token_file"].is_null());
+    assert_eq!(
+        (&without["settings"]["store_token_file"], &without["service"]["environment"]),
+        (&Value::Null, &json!({}))
+    );
+}
+
+#[test]
+fn an_agent_shows_s3_what_the_file_of_aws_credentials_holds() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let endpoint = listener.local_addr().expect("an address");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let (key, secret) = ("AKIDOFTHEFILE", "a-secret-key-of-the-file");
+    let credentials = format!("[default]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\n");
+    fs::write(path("aws-credentials"), credentials).expect("written");
+    let settings = json!({
+        "fleet": "00000000000000000000000000000000",
+        "store": format!("s3://bucket/fleet?region=eu-central-1&endpoint=http://{endpoint}"),
+        "root_keys": ["npc-example-1:MFHzTurg4IF8xTWeLgeXNyHOBKXsYBGCm9lR/dr43wE="],
+        "remote": "prod",
+        "configuration": "web-1",
+        "host": "web-1",
+    });
+    fs::write(path("config.toml"), toml::to_string(&settings).expect("TOML")).expect("written");
+    let mut agent = Command::new(program("npc-agent"));
+    agent.arg("--config").arg(path("config.toml")).arg("--state").arg(path("state")).arg("run");
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_")) {
+        agent.env_remove(name);
+    }
+    agent.env("HOME", folder.path()).env("AWS_SHARED_CREDENTIALS_FILE", path("aws-credentials"));
+    let _agent = Background::start(&mut agent, &path("log"));
+    listener.set_nonblocking(true).expect("set");
+    let (stream, _) = eventually("the agent asks S3", || listener.accept().ok());
+    stream.set_nonblocking(false).expect("set");
+    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
+    let lines = BufReader::new(stream).lines().map(|line| line.expect("a line").to_lowercase());
+    let shown = lines.take_while(|line| !line.is_empty()).find(|line| line.starts_with("authorization:"));
+    let shown = shown.expect("a signed request");
+    assert!(shown.contains(&format!("credential={}/", key.to_lowercase())) && !shown.contains(secret), "{shown}");
+}
+
+#[test]
+fn secrets_in_the_nix_store_are_refused_by_the_name_of_their_option() {
+    let Some(modules) = Modules::find() else { return };
+    let inside = modules.store().join("00000000000000000000000000000000-secret");
+    for option in
+        ["environmentFile", "storeTokenFile", "awsCredentialsFile", "netrcFile", "accessTokensFile", "sshKeyFile"]
+    {
+        let made = modules.make_of_agent(json!({ option: inside }));
+        let [words] = complaints(&made)[..] else { panic!("{option}: {made}") };
+        assert!(words.contains(&format!("services.npc-agent.{option}")) && words.contains("Nix store"), "{words}");
+    }
+    let made = modules.make_of_agent(json!({ "settings": { "build": { "netrc_file": inside } } }));
+    assert!(matches!(complaints(&made)[..], [words] if words.contains("settings.build.netrc_file")), "{made}");
 }

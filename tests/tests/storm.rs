@@ -19,7 +19,7 @@ use npc_core::digest::Digest;
 use npc_core::document::{Archive, Release, Source};
 use npc_core::fleet::Fleet;
 use npc_core::key::SecretKey;
-use npc_core::publish::{Publication, Published, Record, publish};
+use npc_core::publish::{Over, Publication, Published, Record, publish};
 use npc_core::store::{ConditionalWrites, Options, Patience, Retries, open};
 use npc_tests::fault_proxy::{Fault, FaultProxy, Mix, Passed};
 use npc_tests::parts::Garage;
@@ -211,6 +211,7 @@ impl Conductor<'_> {
             file: &file,
             expires: None,
             record: Record::Everything,
+            over: Over::Anything,
         };
         let writes = ConditionalWrites::Ignored;
         let published = publish(&self.fleet, publication, &[&self.key], writes, Timestamp::now()).await;

@@ -15,7 +15,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use command::CommandPlatform;
-pub use nixos::{Build, NixOs};
+pub use nixos::{Access, Build, NixOs, Ssh};
 pub use room::Room;
 
 pub(crate) use process::Program;
@@ -36,7 +36,7 @@ pub struct PlatformSettings {
     pub timeout: Duration,
     /// What must be free.
     pub room: Room,
-    /// The bounds of a build.
+    /// What a build is given.
     pub build: Build,
     /// The program that reboots, and its arguments.
     pub reboot: Vec<String>,

@@ -3,6 +3,7 @@
 //! The order of the NixOS manual's `nixos-rebuild switch` is turned around: `test` first, which changes nothing about the
 //! next boot; profile and boot loader only once the host has proved itself. A power cut in between boots the old system.
 
+mod access;
 mod build;
 
 use std::ffi::OsString;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::process::Command;
 
+pub use self::access::{Access, Ssh};
 pub use self::build::Build;
 
 use super::agent::{AGENT_UNFIT, Agent};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 
 use super::File;
-use crate::activation::{Build, PlatformSettings, Room};
+use crate::activation::{Access, Build, PlatformSettings, Room, Ssh};
 use crate::health::Probation;
 use crate::machine::{HandPolicy, Obstacle, Policy, RebootPolicy, RebootWhen, Windows};
 
@@ -81,11 +81,25 @@ pub(super) struct BuildTable {
     free_in_store: u64,
     free_in_boot: u64,
     free_memory: u64,
+    netrc_file: Option<PathBuf>,
+    access_tokens_file: Option<PathBuf>,
+    ssh_key_file: Option<PathBuf>,
+    ssh_known_hosts_file: Option<PathBuf>,
 }
 
 impl Default for BuildTable {
     fn default() -> Self {
-        Self { timeout: 2 * 60 * 60, memory_max: None, free_in_store: 1024, free_in_boot: 32, free_memory: 128 }
+        Self {
+            timeout: 2 * 60 * 60,
+            memory_max: None,
+            free_in_store: 1024,
+            free_in_boot: 32,
+            free_memory: 128,
+            netrc_file: None,
+            access_tokens_file: None,
+            ssh_key_file: None,
+            ssh_known_hosts_file: None,
+        }
     }
 }
 
@@ -236,6 +250,7 @@ impl File {
                 build: Build {
                     timeout: Duration::from_secs(self.build.timeout),
                     memory_max: self.build.memory_max.clone(),
+                    access: self.build.access()?,
                 },
                 reboot: not_empty("reboot.command", self.reboot.command.clone())?,
                 host_file: self.activation.host_file.clone(),
@@ -257,6 +272,22 @@ impl BuildTable {
     fn room(&self) -> Room {
         let bytes = |mebibytes: u64| mebibytes.saturating_mul(MEBIBYTE);
         Room { store: bytes(self.free_in_store), boot: bytes(self.free_in_boot), memory: bytes(self.free_memory) }
+    }
+
+    fn access(&self) -> Result<Access, String> {
+        let key = plain_path("build.ssh_key_file", self.ssh_key_file.as_deref())?;
+        let known_hosts = plain_path("build.ssh_known_hosts_file", self.ssh_known_hosts_file.as_deref())?;
+        let ssh = match (key, known_hosts) {
+            (None, Some(_)) => {
+                return Err("build.ssh_known_hosts_file is set, and build.ssh_key_file is not".to_owned());
+            }
+            (key, known_hosts) => key.map(|key| Ssh { key, known_hosts }),
+        };
+        Ok(Access {
+            netrc: plain_path("build.netrc_file", self.netrc_file.as_deref())?,
+            access_tokens: plain_path("build.access_tokens_file", self.access_tokens_file.as_deref())?,
+            ssh,
+        })
     }
 }
 
@@ -324,6 +355,16 @@ impl ReportTable {
 
 fn not_empty(name: &str, command: Vec<String>) -> Result<Vec<String>, String> {
     if command.is_empty() { Err(format!("{name} is empty")) } else { Ok(command) }
+}
+
+/// A path that is passed on in a command of git's and in a list of Nix's, either of which takes others apart.
+fn plain_path(name: &str, path: Option<&Path>) -> Result<Option<PathBuf>, String> {
+    let Some(path) = path else { return Ok(None) };
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+@".contains(byte);
+    if path.is_absolute() && path.as_os_str().as_encoded_bytes().iter().all(is_plain) {
+        return Ok(Some(path.to_owned()));
+    }
+    Err(format!("{name} is not an absolute path of letters, digits and `/`, `.`, `_`, `-`, `+`, `@`"))
 }
 
 fn listen(text: &str) -> Result<Listen, String> {

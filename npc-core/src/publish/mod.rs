@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use crate::Timestamp;
 use crate::document::{Document, Header, Power, Release, RemoteState, Serial, SignedDocument, Trust};
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, Pointer};
 use crate::key::{KeyName, SecretKey};
 use crate::layout;
 use crate::name::RemoteName;
@@ -40,6 +40,17 @@ pub struct Publication<'a> {
     pub expires: Option<Timestamp>,
     /// Whether a release that changes nothing is published all the same.
     pub record: Record,
+    /// What it may replace.
+    pub over: Over,
+}
+
+/// What a publication may replace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    /// Whatever is there.
+    Anything,
+    /// What has this serial; nothing, where that is none.
+    Serial(Option<Serial>),
 }
 
 /// What to do with a release that has the content of the one before.
@@ -82,9 +93,23 @@ pub enum PublishError {
         /// What was found.
         source: StoreError,
     },
+    /// The remote holds something else than what was to be replaced.
+    #[error("`{remote}` holds {}, and not {}", serial_words(*found), serial_words(*expected))]
+    Moved {
+        /// The remote.
+        remote: RemoteName,
+        /// What was to be replaced.
+        expected: Option<Serial>,
+        /// What is there.
+        found: Option<Serial>,
+    },
     /// The last serial is taken.
     #[error("remote `{0}` has used up its serials")]
     NoSerialLeft(RemoteName),
+}
+
+fn serial_words(serial: Option<Serial>) -> String {
+    serial.map_or("nothing".to_owned(), |serial| format!("serial {serial}"))
 }
 
 /// Keys that may not sign what they were given to sign.
@@ -137,30 +162,86 @@ pub async fn publish(
     authorise(fleet.trusted.trust(), Power::Release(remote), keys)?;
     let pointer = fleet.remote(remote).await?;
     let current = pointer.as_ref().and_then(|pointer| pointer.state.as_ref().ok());
-    let Publication { release, file, expires, record, .. } = publication;
+    let Publication { release, file, expires, record, over, .. } = publication;
     let archive = release.archive;
     if let Some(current) = current.filter(|current| changes_nothing(current, &release, record, expires, now)) {
         return Ok(Published::Unchanged(current.header().serial));
     }
-    fleet.store.write(&layout::archive(&archive.sha256), Content::File(file), Precondition::None).await?;
     let previous = current.map(|current| current.header().serial);
-    let serial = next_serial(fleet, remote, previous).await?;
-    let header = Header {
-        fleet: fleet.trusted.fleet().clone(),
-        name: remote.to_string(),
-        serial,
-        created: now,
-        trust: fleet.trusted.version(),
-        requires: Vec::new(),
-        expires,
-    };
-    let document = Document { header, body: RemoteState::Present(Box::new(release)) }.sign(keys);
-    let over = match pointer {
-        None => Precondition::Absent,
-        Some(pointer) => Precondition::over(pointer.etag),
-    };
-    claim_and_point(fleet, remote, serial, &document, over, writes).await?;
+    may_replace(remote, over, previous)?;
+    fleet.store.write(&layout::archive(&archive.sha256), Content::File(file), Precondition::None).await?;
+    let state = RemoteState::Present(Box::new(release));
+    let serial = Entry { remote, state, expires, pointer }.add(fleet, keys, writes, now).await?;
     Ok(Published::Released { serial, previous })
+}
+
+/// Ends a remote: hosts that follow it stay where they are. Gives the serial of its end; none, where it had ended already or has
+/// never begun.
+pub async fn remove(
+    fleet: &Fleet,
+    remote: &RemoteName,
+    over: Over,
+    keys: &[&SecretKey],
+    writes: ConditionalWrites,
+    now: Timestamp,
+) -> Result<Option<Serial>, PublishError> {
+    authorise(fleet.trusted.trust(), Power::Release(remote), keys)?;
+    let Some(pointer) = fleet.remote(remote).await? else { return Ok(None) };
+    let current = pointer.state.as_ref().ok();
+    if current.is_some_and(|current| *current.body() == RemoteState::Removed) {
+        return Ok(None);
+    }
+    may_replace(remote, over, current.map(|current| current.header().serial))?;
+    let entry = Entry { remote, state: RemoteState::Removed, expires: None, pointer: Some(pointer) };
+    entry.add(fleet, keys, writes, now).await.map(Some)
+}
+
+fn may_replace(remote: &RemoteName, over: Over, found: Option<Serial>) -> Result<(), PublishError> {
+    match over {
+        Over::Serial(expected) if expected != found => {
+            Err(PublishError::Moved { remote: remote.clone(), expected, found })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The next entry of a remote's history.
+struct Entry<'a> {
+    remote: &'a RemoteName,
+    state: RemoteState,
+    expires: Option<Timestamp>,
+    /// What is there.
+    pointer: Option<Pointer>,
+}
+
+impl Entry<'_> {
+    /// Signs it, adds it, and points to it.
+    async fn add(
+        self,
+        fleet: &Fleet,
+        keys: &[&SecretKey],
+        writes: ConditionalWrites,
+        now: Timestamp,
+    ) -> Result<Serial, PublishError> {
+        let current = self.pointer.as_ref().and_then(|pointer| pointer.state.as_ref().ok());
+        let serial = next_serial(fleet, self.remote, current.map(|current| current.header().serial)).await?;
+        let header = Header {
+            fleet: fleet.trusted.fleet().clone(),
+            name: self.remote.to_string(),
+            serial,
+            created: now,
+            trust: fleet.trusted.version(),
+            requires: Vec::new(),
+            expires: self.expires,
+        };
+        let document = Document { header, body: self.state }.sign(keys);
+        let over = match self.pointer {
+            None => Precondition::Absent,
+            Some(pointer) => Precondition::over(pointer.etag),
+        };
+        claim_and_point(fleet, self.remote, serial, &document, over, writes).await?;
+        Ok(serial)
+    }
 }
 
 /// Whether publishing `release` over `current` would change nothing, and so does not take place.

@@ -4,10 +4,10 @@ use std::num::NonZeroUsize;
 
 use clap::{Args, Subcommand};
 use npc_core::name::{ConfigurationName, HostName, RemoteName};
+use npc_operator::fleet::Selection;
+use npc_operator::fleet::selector::Selector;
 
 use super::{Place, Writing};
-use crate::fleet::Selection;
-use crate::fleet::selector::Selector;
 
 /// Hosts whose assignments are changed.
 #[derive(Debug, Args)]

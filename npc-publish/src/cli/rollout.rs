@@ -3,10 +3,10 @@
 use clap::{Args, Subcommand};
 use npc_core::document::{Extent, OnFailure};
 use npc_core::name::{RemoteName, RolloutName};
+use npc_operator::fleet::Selection;
+use npc_operator::fleet::selector::Selector;
 
 use super::{Place, Signing, Writing};
-use crate::fleet::Selection;
-use crate::fleet::selector::Selector;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RolloutCommand {

@@ -1,21 +1,21 @@
 //! `npc-publish diff A B`: the files in which two flakes differ.
 
-use std::fs::File;
 use std::path::Path;
 
-use npc_core::archive::{Limits, Manifest, manifest};
+use npc_core::archive::Manifest;
 use npc_core::document::{Archive, Serial, Standing};
 use npc_core::fleet::Fleet;
 use npc_core::name::RemoteName;
-use npc_core::store::{DownloadError, Fault, download};
+use npc_operator::archives;
+use npc_operator::failure::Failure;
+use npc_operator::flake::pack_flake;
+use npc_operator::held::unknown;
+use npc_operator::session::Session;
+use npc_operator::words;
 use serde::Serialize;
 
 use crate::cli;
 use crate::console;
-use crate::failure::{Exit, Failure};
-use crate::flake::pack_flake;
-use crate::held::unknown;
-use crate::session::Session;
 
 /// How a file differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -59,7 +59,7 @@ pub(crate) async fn diff(arguments: cli::Diff) -> Result<(), Failure> {
         console::say("no file differs");
     }
     for Difference { path, change } in &differences {
-        console::data(format_args!("{} {}", change.letter(), console::printable(path)))?;
+        console::data(format_args!("{} {}", change.letter(), words::printable(path)))?;
     }
     Ok(())
 }
@@ -105,37 +105,13 @@ impl<'a> Operand<'a> {
 
     async fn manifest(&self, fleet: &Fleet, picking: &cli::Picking) -> Result<Manifest, Failure> {
         match self {
-            Self::Directory(directory) => {
-                let flake = pack_flake(directory, picking)?;
-                manifest(flake.selection.archived.reader().map_err(Failure::other)?, Limits::default())
-                    .map_err(Failure::other)
-            }
+            Self::Directory(directory) => pack_flake(directory, picking)?.manifest(),
             Self::Release(remote, serial) => {
                 let archive = archive_of(fleet, remote, *serial).await?;
-                let folder = tempfile::tempdir().map_err(Failure::other)?;
-                let file = folder.path().join("archive");
-                fetch(fleet, &archive, &file).await?;
-                manifest_of(&file)
+                archives::manifest(fleet, &archive).await
             }
         }
     }
-}
-
-/// Downloads an archive, and holds it against its digest.
-pub(super) async fn fetch(fleet: &Fleet, archive: &Archive, file: &Path) -> Result<(), Failure> {
-    download(&*fleet.store, archive, file).await.map_err(|error| match error {
-        DownloadError::Store(error) if error.fault == Fault::NotFound => Failure::new(Exit::Store, error)
-            .hint("`npc-publish gc` removes the archives of old releases; publish that commit again instead"),
-        DownloadError::Store(error) => error.into(),
-        DownloadError::Refused(refusal) => refusal.into(),
-        error @ DownloadError::Disk { .. } => Failure::other(error).hint("make room where TMPDIR points"),
-    })
-}
-
-/// What a downloaded archive holds.
-pub(super) fn manifest_of(file: &Path) -> Result<Manifest, Failure> {
-    let opened = File::open(file).map_err(Failure::other)?;
-    manifest(opened, Limits::default()).map_err(|error| Failure::new(Exit::Trust, error))
 }
 
 async fn archive_of(fleet: &Fleet, remote: &RemoteName, serial: Option<Serial>) -> Result<Archive, Failure> {

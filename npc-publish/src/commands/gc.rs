@@ -3,13 +3,15 @@
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, Timestamp};
 use npc_core::store;
+use npc_operator::failure::Failure;
+use npc_operator::session::Session;
+use npc_operator::voice::Progress;
+use npc_operator::words;
 use serde_json::{Value, json};
 
 use crate::cli;
-use crate::console::{self, Progress};
-use crate::failure::Failure;
+use crate::console;
 use crate::gc::{Bounds, Collector, Object, Plan, Silent, Stored};
-use crate::session::Session;
 
 /// How far the clocks may be apart before it is worth a word.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(10);
@@ -100,16 +102,16 @@ fn line(object: &Object, plan: &Plan, now: Timestamp) -> String {
             (silent.map(|silent| silent.stored), silent.map(|silent| silent.seen))
         }
     };
-    let size = stored.map_or_else(String::new, |stored| console::bytes(stored.size));
-    let age = since.map_or_else(String::new, |since| console::ago(since, now));
+    let size = stored.map_or_else(String::new, |stored| words::bytes(stored.size));
+    let age = since.map_or_else(String::new, |since| words::ago(since, now));
     format!("{}  {size:>10}  {age:>4}", object.key())
 }
 
 /// How much that is, and how much stays.
 fn summary(done: &str, plan: &Plan, all: Total) -> String {
     let archives = |number: usize, bytes: u64| match number {
-        1 => format!("1 archive ({})", console::bytes(bytes)),
-        _ => format!("{number} archives ({})", console::bytes(bytes)),
+        1 => format!("1 archive ({})", words::bytes(bytes)),
+        _ => format!("{number} archives ({})", words::bytes(bytes)),
     };
     let (gone, bytes) = (plan.archives.len(), plan.bytes());
     let of_archives = (gone > 0).then(|| archives(gone, bytes));

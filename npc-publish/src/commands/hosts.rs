@@ -4,16 +4,17 @@ use jiff::Timestamp;
 use npc_core::document::{Assignment, Following, Standing};
 use npc_core::fleet::{Assigned, KeyStanding};
 use npc_core::name::{AssignmentName, HostName};
+use npc_operator::failure::{Exit, Failure};
+use npc_operator::fleet::amend::{Amending, assignments_of, following, plan};
+use npc_operator::fleet::host::Heard;
+use npc_operator::fleet::selector::Strangers;
+use npc_operator::fleet::{Host, View};
+use npc_operator::session::Session;
+use npc_operator::words;
 use serde_json::{Value, json};
 
 use crate::cli;
 use crate::console;
-use crate::failure::{Exit, Failure};
-use crate::fleet::amend::{Amending, assignments_of, following, plan};
-use crate::fleet::host::Heard;
-use crate::fleet::selector::Strangers;
-use crate::fleet::{Host, View};
-use crate::session::Session;
 
 pub(crate) async fn hosts(arguments: cli::Hosts) -> Result<(), Failure> {
     match arguments.command {
@@ -61,7 +62,7 @@ fn row(name: &AssignmentName, assigned: &Assigned, now: Timestamp) -> Vec<String
         Ok(document) => document,
         Err(refusal) => return vec![name.to_string(), String::new(), format!("refused: {}", refusal.kind())],
     };
-    let age = console::ago(document.header().created, now);
+    let age = words::ago(document.header().created, now);
     let name = format!("{name}@{}", document.header().serial);
     let Standing::Present(following) = document.body() else {
         return vec![name, age, "removed: follows its own settings".to_owned()];
@@ -72,7 +73,7 @@ fn row(name: &AssignmentName, assigned: &Assigned, now: Timestamp) -> Vec<String
         name,
         age,
         format!("{}{pin}", following.remote),
-        console::printable(following.configuration.as_str()),
+        words::printable(following.configuration.as_str()),
         paused.to_owned(),
     ]
 }
@@ -90,7 +91,7 @@ pub(super) async fn amend(
     let view = View::read(&session.fleet, Timestamp::now()).await?;
     let names = assignments_of(&view, &choice.hosts.selection().hosts(&view, strangers)?, choice.force)?;
     let changes = plan(&session, names, |name, stands| decide(&view, name, stands)).await?;
-    amending.carry_out(changes).await
+    amending.carry_out(changes, console::data).await
 }
 
 /// A tombstone rather than nothing: hosts would not let themselves be repointed by the absence of an object.

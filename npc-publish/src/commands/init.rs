@@ -1,32 +1,21 @@
 //! `npc-publish init`: makes a fleet.
 //!
-//! Keys first, then the first trust in the store, then `npc.toml`: what fails leaves nothing behind that would be mistaken
-//! for a fleet, and no key without its fleet.
+//! The fleet is made first, then `npc.toml`.
 
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use npc_core::document::Serial;
 use npc_core::files;
-use npc_core::key::SecretKey;
-use npc_core::layout;
-use npc_core::name::FleetId;
-use npc_core::publish::trust::first;
-use npc_core::store::{Precondition, Store, StoreUrl, read_if_present, write_document};
+use npc_operator::config::{self, Config};
+use npc_operator::failure::Failure;
+use npc_operator::founding::{Foundation, Founded, PUBLISHING, ROOT, key_directory};
+use npc_operator::selection::Strategy;
 use tempfile::NamedTempFile;
 
 use crate::cli;
-use crate::config::{self, Config};
 use crate::console;
-use crate::failure::Failure;
-use crate::keys;
-use crate::selection::Strategy;
-use crate::session;
-
-const ROOT: &str = "npc-root-1";
-const PUBLISHING: &str = "npc-publish-1";
 
 pub(crate) async fn init(arguments: cli::Init) -> Result<(), Failure> {
     let file = arguments.flake.join(config::FILE);
@@ -40,26 +29,20 @@ pub(crate) async fn init(arguments: cli::Init) -> Result<(), Failure> {
     if !arguments.flake.join("flake.nix").is_file() {
         console::warn(format_args!("there is no flake.nix in `{}` yet", arguments.flake.display()));
     }
-    let fleet = random_fleet()?;
-    let store = open_empty_store(&arguments.store).await?;
-    let writes = session::probe_conditional_writes(&*store).await?;
+    let foundation = Foundation::at(&arguments.store).await?;
     // Before anything is made: a directory that cannot be written to must not end in half a fleet.
     let place = tempfile::Builder::new().prefix(".npc-").tempfile_in(&arguments.flake).map_err(|error| {
         Failure::usage(format!("cannot write to `{}`: {error}", arguments.flake.display()))
             .hint("npc.toml goes there, beside flake.nix")
     })?;
-    let directory = arguments.keys.map_or_else(|| default_key_directory(&fleet), Ok)?;
-    let keys = NewKeys::create(&directory)?;
-    let trust = first(fleet.clone(), &keys.root, &keys.publishing, Timestamp::now());
-    let key = layout::trust(Serial::FIRST);
-    write_document(&*store, &key, &trust.bytes, Precondition::Absent, writes).await?;
-    let publishing_file = keys.keep();
+    let directory = arguments.keys.map_or_else(|| key_directory(&foundation.fleet), Ok)?;
+    let Founded { fleet, root_key, publishing_key_file, .. } = foundation.lay(&directory, Timestamp::now()).await?;
     let config = Config {
         fleet,
         store: arguments.store,
-        root_keys: vec![keys.root.public()],
+        root_keys: vec![root_key],
         root_threshold: 1,
-        key: Some(portable(&fs::canonicalize(&publishing_file).unwrap_or(publishing_file))),
+        key: Some(portable(&fs::canonicalize(&publishing_key_file).unwrap_or(publishing_key_file))),
         selection: Strategy::default(),
         include: Vec::new(),
         exclude: Vec::new(),
@@ -69,82 +52,12 @@ pub(crate) async fn init(arguments: cli::Init) -> Result<(), Failure> {
     console::data(host_settings(&config))
 }
 
-fn random_fleet() -> Result<FleetId, Failure> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| Failure::other(format!("the system gives no randomness: {error}")))?;
-    Ok(FleetId::from_random(bytes))
-}
-
-async fn open_empty_store(url: &StoreUrl) -> Result<std::sync::Arc<dyn Store>, Failure> {
-    if let StoreUrl::Directory(root) = url {
-        fs::create_dir_all(root)
-            .map_err(|error| Failure::usage(format!("cannot make the store `{}`: {error}", root.display())))?;
-    }
-    let store = session::open_store(url).await?;
-    if read_if_present(&*store, &layout::trust(Serial::FIRST)).await?.is_some() {
-        return Err(Failure::usage(format!("a fleet lives at {url} already"))
-            .hint("copy its npc.toml, or take another prefix or directory for the new fleet"));
-    }
-    Ok(store)
-}
-
-fn default_key_directory(fleet: &FleetId) -> Result<PathBuf, Failure> {
-    let home = std::env::var_os("HOME").map(PathBuf::from);
-    let home =
-        home.ok_or_else(|| Failure::usage("there is no HOME to keep keys in").hint("name a place with --keys"))?;
-    Ok(home.join(".config/npc").join(&fleet.as_str()[..8]))
-}
-
 /// The path as colleagues can share it: below `~/` where it lies in the home directory.
 fn portable(path: &Path) -> PathBuf {
     let home = std::env::var_os("HOME").and_then(|home| fs::canonicalize(home).ok());
     match home.as_ref().and_then(|home| path.strip_prefix(home).ok()) {
         Some(below) => Path::new("~").join(below),
         None => path.to_owned(),
-    }
-}
-
-/// Keys whose files are removed again unless the fleet comes about.
-struct NewKeys {
-    root: SecretKey,
-    publishing: SecretKey,
-    files: std::cell::RefCell<Vec<PathBuf>>,
-    publishing_file: PathBuf,
-}
-
-impl NewKeys {
-    fn create(directory: &Path) -> Result<Self, Failure> {
-        fs::create_dir_all(directory)
-            .map_err(|error| Failure::usage(format!("cannot make `{}`: {error}", directory.display())))?;
-        let publishing_file = directory.join(format!("{PUBLISHING}.secret"));
-        let keys = Self {
-            root: keys::generate(ROOT)?,
-            publishing: keys::generate(PUBLISHING)?,
-            files: std::cell::RefCell::default(),
-            publishing_file,
-        };
-        for (key, file) in
-            [(&keys.root, directory.join(format!("{ROOT}.secret"))), (&keys.publishing, keys.publishing_file.clone())]
-        {
-            keys::write(&file, key)?;
-            keys.files.borrow_mut().push(file);
-        }
-        Ok(keys)
-    }
-
-    fn keep(&self) -> PathBuf {
-        self.files.borrow_mut().clear();
-        self.publishing_file.clone()
-    }
-}
-
-impl Drop for NewKeys {
-    fn drop(&mut self) {
-        for file in self.files.borrow().iter() {
-            if let Err(error) = fs::remove_file(file) {
-                console::warn(format_args!("the key of no fleet is left in `{}`: {error}", file.display()));
-            }
-        }
     }
 }
 

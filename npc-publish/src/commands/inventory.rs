@@ -8,16 +8,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use npc_core::document::{Report, Standing};
 use npc_core::fleet::KeyStanding;
 use npc_core::text;
+use npc_operator::failure::Failure;
+use npc_operator::fleet::host::{NoRelease, key_word};
+use npc_operator::fleet::selector::Strangers;
+use npc_operator::fleet::view::{Held, rev};
+use npc_operator::fleet::{Host, View, rivals};
+use npc_operator::session::Session;
 use serde_json::{Value, json};
 
 use crate::cli;
 use crate::console;
-use crate::failure::Failure;
-use crate::fleet::host::{NoRelease, key_word};
-use crate::fleet::selector::Strangers;
-use crate::fleet::view::{Held, rev};
-use crate::fleet::{Host, View, rivals};
-use crate::session::Session;
 
 pub(crate) async fn inventory(arguments: cli::Inventory) -> Result<(), Failure> {
     let session = Session::open(&arguments.place).await?;

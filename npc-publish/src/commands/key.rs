@@ -1,9 +1,10 @@
 //! `npc-publish key`: makes and shows keys.
 
+use npc_operator::failure::Failure;
+use npc_operator::keys;
+
 use crate::cli::Key;
 use crate::console;
-use crate::failure::Failure;
-use crate::keys;
 
 pub(crate) fn key(command: &Key) -> Result<(), Failure> {
     match command {

@@ -5,13 +5,14 @@ use npc_core::document::{RemoteState, Serial, Standing};
 use npc_core::fleet::Entry;
 use npc_core::name::RemoteName;
 use npc_core::trust::{Refusal, Verified};
+use npc_operator::failure::Failure;
+use npc_operator::held::{believable, unknown};
+use npc_operator::session::Session;
+use npc_operator::words;
 use serde_json::{Value, json};
 
 use crate::cli;
 use crate::console;
-use crate::failure::Failure;
-use crate::held::{believable, unknown};
-use crate::session::Session;
 
 pub(crate) async fn log(arguments: cli::Log) -> Result<(), Failure> {
     let session = Session::open(&arguments.place).await?;
@@ -63,7 +64,7 @@ pub(crate) fn row(
             return vec![name, String::new(), String::new(), String::new(), format!("refused: {}", refusal.kind())];
         }
     };
-    let age = console::ago(document.header().created, now);
+    let age = words::ago(document.header().created, now);
     let name = name(document.header().serial);
     let Some(release) = believable(document) else {
         return vec![name, age, String::new(), String::new(), "removed".to_owned()];
@@ -77,8 +78,8 @@ pub(crate) fn row(
     vec![
         name,
         age,
-        console::printable(&format!("{rev}{dirty}")),
+        words::printable(&format!("{rev}{dirty}")),
         release.archive.sha256.short(),
-        console::printable(&message),
+        words::printable(&message),
     ]
 }

@@ -25,9 +25,9 @@ use std::io;
 use std::path::Path;
 
 use clap::CommandFactory as _;
+use npc_operator::failure::Failure;
 
 use crate::cli::{Cli, Command};
-use crate::failure::Failure;
 
 /// Does what the command line says.
 pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 
 use npc_core::archive::Keep;
 use npc_core::files;
+use npc_operator::failure::{Exit, Failure};
+use npc_operator::flake::{PackedFlake, pack_flake};
+use npc_operator::selection::{Strategy, normalize};
+use npc_operator::words;
 use serde_json::{Value, json};
 
 use crate::cli;
 use crate::console;
-use crate::failure::{Exit, Failure};
-use crate::flake::{PackedFlake, pack_flake};
-use crate::selection::{Strategy, normalize};
 
 pub(crate) fn pack(arguments: &cli::Pack) -> Result<(), Failure> {
     let flake = pack_flake(&arguments.flake, &arguments.picking)?;
@@ -64,24 +65,24 @@ fn packed_bytes(directory: &Path, path: &Path, keep: Keep) -> u64 {
 fn list(flake: &PackedFlake, directory: &Path, as_json: bool) -> Result<(), Failure> {
     let chosen = &flake.selection.chosen;
     if as_json {
-        let describe = |(path, chosen): (&PathBuf, &crate::selection::Chosen)| {
+        let describe = |(path, chosen): (&PathBuf, &npc_operator::selection::Chosen)| {
             let bytes = packed_bytes(directory, path, chosen.keep);
             json!({ "path": path.to_string_lossy(), "bytes": bytes, "keep": keep(chosen), "reason": chosen.reason })
         };
         return console::json(&chosen.iter().map(describe).collect::<Vec<Value>>());
     }
-    let row = |(path, chosen): (&PathBuf, &crate::selection::Chosen)| {
+    let row = |(path, chosen): (&PathBuf, &npc_operator::selection::Chosen)| {
         let bytes = packed_bytes(directory, path, chosen.keep);
         let reason = match chosen.keep {
             Keep::Name if !chosen.reason.contains("name") => format!("its name alone: {}", chosen.reason),
             Keep::Name | Keep::Content => chosen.reason.clone(),
         };
-        vec![console::printable(&path.to_string_lossy()), bytes.to_string(), reason]
+        vec![words::printable(&path.to_string_lossy()), bytes.to_string(), reason]
     };
     console::table(&chosen.iter().map(row).collect::<Vec<_>>())
 }
 
-fn keep(chosen: &crate::selection::Chosen) -> Value {
+fn keep(chosen: &npc_operator::selection::Chosen) -> Value {
     serde_json::to_value(chosen).map(|value| value["keep"].clone()).unwrap_or_default()
 }
 

@@ -11,16 +11,17 @@ use jiff::Timestamp;
 use npc_core::document::{Origin, Power, Release, RemoteState, Serial};
 use npc_core::key::SecretKey;
 use npc_core::name::{ConfigurationName, RemoteName};
-use npc_core::publish::{Publication, Published, Record, authorise, holds, publish};
+use npc_core::publish::{Over, Publication, Published, Record, authorise, holds, publish};
 use npc_core::trust::Verified;
+use npc_operator::archives;
+use npc_operator::failure::{Exit, Failure};
+use npc_operator::fleet::trusting::check_followers;
+use npc_operator::held::{believable, unknown};
+use npc_operator::session::Session;
 use serde_json::json;
 
 use crate::cli;
 use crate::console;
-use crate::failure::{Exit, Failure};
-use crate::fleet::trusting::check_followers;
-use crate::held::{believable, unknown};
-use crate::session::Session;
 
 use super::diff::{self, Change};
 
@@ -158,7 +159,7 @@ pub(super) async fn repeat(
     }
     let folder = tempfile::tempdir().map_err(Failure::scratch)?;
     let file = folder.path().join("archive");
-    diff::fetch(&session.fleet, &release.archive, &file).await?;
+    archives::fetch(&session.fleet, &release.archive, &file).await?;
     tell(session, &repetition, &file, folder.path()).await?;
     if how.writing.dry_run {
         return Ok(());
@@ -167,7 +168,8 @@ pub(super) async fn repeat(
     before_it().await?;
     let writes = session.conditional_writes().await?;
     let release = Release { origin: Some(origin.clone()), ..release.clone() };
-    let publication = Publication { remote: to, release, file: &file, expires: None, record: Record::Changes };
+    let publication =
+        Publication { remote: to, release, file: &file, expires: None, record: Record::Changes, over: Over::Anything };
     let published = publish(&session.fleet, publication, &keys, writes, Timestamp::now()).await?;
     let (Published::Unchanged(serial) | Published::Released { serial, .. }) = published;
     console::say(format_args!("{to}@{serial} holds what {}@{} holds", origin.remote, origin.serial));
@@ -187,8 +189,8 @@ async fn tell(session: &Session, repetition: &Repetition, file: &Path, folder: &
     console::say(format_args!("{to} holds {now}, and is to hold {}", shown(&origin.remote, origin.serial, release)));
     if let Some((_, held)) = before {
         let old = folder.join("before");
-        diff::fetch(&session.fleet, &held.archive, &old).await?;
-        for (path, change) in diff::compare(&diff::manifest_of(&old)?, &diff::manifest_of(file)?) {
+        archives::fetch(&session.fleet, &held.archive, &old).await?;
+        for (path, change) in diff::compare(&archives::manifest_of(&old)?, &archives::manifest_of(file)?) {
             console::say(format_args!("  {} {path}", Change::letter(change)));
         }
     }

@@ -4,15 +4,17 @@ use jiff::Timestamp;
 use npc_core::document::{Power, Release, Serial};
 use npc_core::key::SecretKey;
 use npc_core::name::RemoteName;
-use npc_core::publish::{Publication, Published, Record, authorise, changes_nothing, publish as publish_release};
+use npc_core::publish::{Over, Publication, Published, Record, authorise, changes_nothing, publish as publish_release};
+use npc_operator::failure::Failure;
+use npc_operator::flake::{PackedFlake, pack_flake};
+use npc_operator::fleet::trusting::check_followers;
+use npc_operator::session::Session;
+use npc_operator::voice::Progress;
+use npc_operator::words;
 use serde_json::json;
 
 use crate::cli;
-use crate::console::{self, Progress};
-use crate::failure::Failure;
-use crate::flake::{PackedFlake, pack_flake};
-use crate::fleet::trusting::check_followers;
-use crate::session::Session;
+use crate::console;
 
 /// The longest message, in bytes.
 const MESSAGE_BYTES: usize = 4096;
@@ -42,9 +44,10 @@ pub(crate) async fn publish(arguments: cli::Publish) -> Result<(), Failure> {
         file: flake.selection.archived.file.path(),
         expires,
         record,
+        over: Over::Anything,
     };
     let writes = session.conditional_writes().await?;
-    let progress = Progress::begin(format!("publishing {}", console::bytes(flake.packed().archive.size)));
+    let progress = Progress::begin(format!("publishing {}", words::bytes(flake.packed().archive.size)));
     let published = publish_release(&session.fleet, publication, &keys, writes, now).await?;
     drop(progress);
     tell(remote, &flake, published);

@@ -10,20 +10,22 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use npc_core::document::{Assignment, Following, Metadata, Orders, Outcome, OutcomeKind, Reboot, Report};
 use npc_core::name::{AssignmentName, HostName};
+use npc_operator::failure::{Exit, Failure};
+use npc_operator::fleet::amend::{Amending, plan};
+use npc_operator::fleet::host::Heard;
+use npc_operator::fleet::selector::Strangers;
+use npc_operator::fleet::standing::STEADY;
+use npc_operator::fleet::taken::Taken;
+use npc_operator::fleet::{Host, Standing, View};
+use npc_operator::session::Session;
+use npc_operator::voice::Progress;
+use npc_operator::words;
+use npc_operator::words::shortened;
 use tokio::time::Instant;
 
 use crate::cli;
 use crate::console;
-use crate::failure::{Exit, Failure};
-use crate::fleet::amend::{Amending, plan};
-use crate::fleet::host::Heard;
-use crate::fleet::selector::Strangers;
-use crate::fleet::standing::STEADY;
-use crate::fleet::taken::Taken;
-use crate::fleet::{Host, Standing, View};
-use crate::rollout::begin::shortened;
 use crate::rollout::reboots::{Batch, Candidate, limits, next};
-use crate::session::Session;
 
 use super::hosts::{assigned, unassigned};
 
@@ -162,7 +164,7 @@ async fn order(amending: &Amending<'_>, batch: &Batch, ahead: &BTreeMap<HostName
         Ok(Assignment::Present(Box::new(Following { orders: Some(orders), ..before })))
     })
     .await?;
-    amending.write(changes).await
+    amending.write(changes, console::data).await
 }
 
 /// Waits until all of them are back, and well.
@@ -173,7 +175,7 @@ async fn are_back(
     timeout: Duration,
 ) -> Result<(), Failure> {
     let begun = Instant::now();
-    let mut progress = console::Progress::begin("waiting for hosts to come back:");
+    let mut progress = Progress::begin("waiting for hosts to come back:");
     let mut awaited: BTreeSet<_> = batch.hosts.iter().map(|(host, _)| host.clone()).collect();
     loop {
         for (host, now) in reports(session, &awaited).await? {
@@ -182,7 +184,7 @@ async fn are_back(
                 continue;
             }
             if let Some(trouble) = before.trouble(&now) {
-                let failed = console::printable(&format!("`{host}` is back, and {trouble}"));
+                let failed = words::printable(&format!("`{host}` is back, and {trouble}"));
                 return Err(Failure::new(Exit::Unwell, failed).hint("the hosts after it were not told to reboot"));
             }
             awaited.remove(&host);
@@ -200,7 +202,7 @@ async fn are_back(
 }
 
 async fn reports(session: &Session, hosts: &BTreeSet<HostName>) -> Result<Vec<(HostName, Report)>, Failure> {
-    let view = crate::fleet::view::reports(&session.fleet, hosts).await?;
+    let view = npc_operator::fleet::view::reports(&session.fleet, hosts).await?;
     let report = |(host, heard): (HostName, Heard)| match heard {
         Heard::Report { report, .. } => Some((host, *report)),
         Heard::Nothing | Heard::Refused { .. } => None,

@@ -4,13 +4,13 @@ use jiff::Timestamp;
 use npc_core::document::Standing;
 use npc_core::fleet::Pointer;
 use npc_core::name::RemoteName;
+use npc_operator::failure::Failure;
+use npc_operator::held::believable;
+use npc_operator::session::Session;
 use serde_json::{Value, json};
 
 use crate::cli;
 use crate::console;
-use crate::failure::Failure;
-use crate::held::believable;
-use crate::session::Session;
 
 use super::log::row;
 

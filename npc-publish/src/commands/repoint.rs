@@ -5,16 +5,16 @@ use npc_core::document::{Assignment, Following};
 use npc_core::fleet::{Assigned, KeyStanding};
 use npc_core::key::PublicKey;
 use npc_core::name::{AssignmentName, ConfigurationName, RemoteName};
+use npc_operator::failure::{Exit, Failure};
+use npc_operator::fleet::View;
+use npc_operator::fleet::amend::{Amending, Change, assignments_of, following, plan};
+use npc_operator::fleet::selector::Strangers;
+use npc_operator::fleet::trusting::check as check_trust;
+use npc_operator::held::{believable, holds_all, removed, unknown};
+use npc_operator::session::Session;
 
 use crate::cli;
 use crate::console;
-use crate::failure::{Exit, Failure};
-use crate::fleet::View;
-use crate::fleet::amend::{Amending, Change, assignments_of, following, plan};
-use crate::fleet::selector::Strangers;
-use crate::fleet::trusting::check as check_trust;
-use crate::held::{believable, holds_all, removed, unknown};
-use crate::session::Session;
 
 pub(crate) async fn repoint(arguments: cli::Repoint) -> Result<(), Failure> {
     let choice = arguments.choice;
@@ -37,7 +37,7 @@ pub(crate) async fn repoint(arguments: cli::Repoint) -> Result<(), Failure> {
     })
     .await?;
     check(&session, remote, changes.iter().filter_map(Change::after).map(|after| &after.configuration)).await?;
-    amending.carry_out(changes).await
+    amending.carry_out(changes, console::data).await
 }
 
 /// The configuration that a host builds by its own settings, if no assignment says which.

@@ -3,13 +3,13 @@
 use jiff::{SignedDuration, Timestamp};
 use npc_core::document::{Assignment, Following, Orders};
 use npc_core::name::AssignmentName;
+use npc_operator::failure::Failure;
+use npc_operator::fleet::View;
+use npc_operator::fleet::selector::Strangers;
 
 use crate::cli;
-use crate::failure::Failure;
-use crate::fleet::View;
 
 use super::hosts::{amend, assigned};
-use crate::fleet::selector::Strangers;
 
 /// How far a host's clock may be ahead for its word to count.
 const AHEAD: SignedDuration = SignedDuration::from_hours(24);

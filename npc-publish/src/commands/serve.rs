@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use npc_core::store::DirectoryStore;
+use npc_operator::failure::{Exit, Failure};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli;
 use crate::console;
-use crate::failure::{Exit, Failure};
 use crate::server::{Current, Server, Settings, Sources, TokensError};
 
 pub(crate) async fn serve(arguments: cli::Serve) -> Result<(), Failure> {

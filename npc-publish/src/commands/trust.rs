@@ -6,13 +6,13 @@ use npc_core::fleet::Fleet;
 use npc_core::key::SecretKey;
 use npc_core::publish::trust::{Change, next};
 use npc_core::trust::Trusted;
+use npc_operator::failure::Failure;
+use npc_operator::keys;
+use npc_operator::session::Session;
 use serde_json::json;
 
 use crate::cli::{self, TrustCommand};
 use crate::console;
-use crate::failure::Failure;
-use crate::keys;
-use crate::session::Session;
 
 pub(crate) async fn trust(command: TrustCommand) -> Result<(), Failure> {
     match command {

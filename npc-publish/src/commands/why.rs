@@ -1,11 +1,12 @@
 //! `npc-publish why HOST`: why a host does not run the latest release, in a sentence.
 
+use npc_operator::failure::{Exit, Failure};
+use npc_operator::fleet::selector::Strangers;
+use npc_operator::fleet::{Selection, rivals, standing};
+use npc_operator::session::Session;
+
 use crate::cli;
 use crate::console;
-use crate::failure::{Exit, Failure};
-use crate::fleet::selector::Strangers;
-use crate::fleet::{Selection, rivals, standing};
-use crate::session::Session;
 
 pub(crate) async fn why(arguments: cli::Why) -> Result<(), Failure> {
     let session = Session::open(&arguments.place).await?;

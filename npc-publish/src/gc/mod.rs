@@ -26,11 +26,11 @@ use npc_core::fleet::Fleet;
 use npc_core::layout::{self, ObjectKey};
 use npc_core::name::HostName;
 use npc_core::store::StoreError;
+use npc_operator::failure::{Exit, Failure};
 
 pub(crate) use self::keep::{Bounds, Plan, Silent, Stored};
 use self::keep::{Survey, kept};
 use self::survey::{Obstacle, Surveyor};
-use crate::failure::{Exit, Failure};
 
 /// How many objects are removed before everything is looked at anew.
 const FEW: usize = 256;

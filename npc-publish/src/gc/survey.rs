@@ -16,11 +16,11 @@ use npc_core::layout::{self, ObjectKey};
 use npc_core::name::{AssignmentName, HostName, RemoteName, RolloutName};
 use npc_core::store::{Answer, Fault, Listed, Read, StoreError};
 use npc_core::trust::Verified;
+use npc_operator::fleet::host::Heard;
+use npc_operator::fleet::view::own_assignment;
 
 use super::keep::{Pointed, Released, Said, Silent, Stored, Survey};
 use super::named::Named;
-use crate::fleet::host::Heard;
-use crate::fleet::view::own_assignment;
 
 /// A document that may name any archive, since nobody can read it.
 #[derive(Debug, Clone, PartialEq, Eq)]

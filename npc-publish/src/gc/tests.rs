@@ -13,7 +13,7 @@ use npc_core::envelope::Envelope;
 use npc_core::key::SecretKey;
 use npc_core::limits;
 use npc_core::name::{FleetId, RemoteName};
-use npc_core::publish::{Publication, Record, publish, trust};
+use npc_core::publish::{Over, Publication, Record, publish, trust};
 use npc_core::store::{ConditionalWrites, Content, DirectoryStore, Precondition, Store as _};
 use npc_core::trust::Anchor;
 use serde_json::json;
@@ -48,7 +48,14 @@ async fn publish_to(fleet: Fleet, remote: &'static str, words: &'static str, at:
     let remote: RemoteName = remote.parse().expect("a name");
     let archive = Archive { sha256: Digest::of(words.as_bytes()), size: words.len() as u64 };
     let release = Release::new(archive, Source::default(), BTreeMap::new());
-    let publication = Publication { remote: &remote, release, file: &file, expires: None, record: Record::Changes };
+    let publication = Publication {
+        remote: &remote,
+        release,
+        file: &file,
+        expires: None,
+        record: Record::Changes,
+        over: Over::Anything,
+    };
     let keys = [&key("npc-publish-1", 2)];
     publish(&fleet, publication, &keys, ConditionalWrites::Enforced, at).await.expect("published");
 }

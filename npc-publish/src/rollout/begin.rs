@@ -5,22 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use npc_core::document::{Before, Believed, Extent, Gates, Member, Release, RemoteState, Rollout, RolloutState};
 use npc_core::name::{AssignmentName, ConfigurationName, HostName, RemoteName, RolloutName};
 use npc_core::trust::Verified;
+use npc_operator::failure::{Exit, Failure};
+use npc_operator::fleet::amend::assignments_of;
+use npc_operator::fleet::host::Told;
+use npc_operator::fleet::selector::Strangers;
+use npc_operator::fleet::{Host, Standing, View, trusting};
+use npc_operator::held::{believable, holds_all, removed, unknown};
+use npc_operator::session::Session;
+use npc_operator::words::shortened;
 use serde_json::Map;
 
 use super::course::metadata;
 use super::plan::{Candidate, check, plan};
 use crate::cli;
 use crate::console;
-use crate::failure::{Exit, Failure};
-use crate::fleet::amend::assignments_of;
-use crate::fleet::host::Told;
-use crate::fleet::selector::Strangers;
-use crate::fleet::{Host, Standing, View, trusting};
-use crate::held::{believable, holds_all, removed, unknown};
-use crate::session::Session;
-
-/// How many hosts a sentence names.
-const NAMED: usize = 5;
 
 /// The release that a remote holds, to be pinned.
 pub(crate) struct Brought {
@@ -200,11 +198,4 @@ fn warn_of_the_unwell(view: &View, members: &[Member]) {
         let shown = shortened(&names);
         console::warn(format_args!("{word} before it begins, and failed if that lasts: {shown}"));
     }
-}
-
-/// Some names, and how many more there are.
-pub(crate) fn shortened(names: &[&str]) -> String {
-    let shown = names.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
-    let more = names.len().saturating_sub(NAMED);
-    if more == 0 { shown } else { format!("{shown} and {more} more") }
 }

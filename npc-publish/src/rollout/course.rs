@@ -8,10 +8,10 @@ use npc_core::document::{
 };
 use npc_core::name::{ConfigurationName, HostName, RolloutName};
 use npc_core::trust::Verified;
+use npc_operator::fleet::host::{NoRelease, WantedRelease};
+use npc_operator::fleet::view::wanted_release;
 
 use super::reboots;
-use crate::fleet::host::{NoRelease, WantedRelease};
-use crate::fleet::view::wanted_release;
 
 /// A rollout, together with the release that it brings.
 #[derive(Debug)]

@@ -10,6 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 use npc_core::digest::Digest;
 use npc_core::document::{Driver, OnFailure, Rollout, RolloutState};
 use npc_core::name::{AssignmentName, HostName, RolloutName};
+use npc_operator::failure::{Exit, Failure};
+use npc_operator::fleet::{Standing, View};
 use tokio::time::Instant;
 
 use super::course::Course;
@@ -19,8 +21,6 @@ use super::reboots::Batch;
 use super::show::Display;
 use super::sight::look;
 use super::tell::Sweep;
-use crate::failure::{Exit, Failure};
-use crate::fleet::{Standing, View};
 use crate::{console, interrupt};
 
 /// For how long a driver says that it is the one.

@@ -10,10 +10,10 @@ use npc_core::name::RolloutName;
 use npc_core::publish::rollout::intend;
 use npc_core::store::ConditionalWrites;
 use npc_core::trust::Verified;
+use npc_operator::failure::{Exit, Failure};
+use npc_operator::session::Session;
 
 use super::course::Course;
-use crate::failure::{Exit, Failure};
-use crate::session::Session;
 
 /// How often to begin anew when another operator is faster.
 const RACES: u32 = 5;

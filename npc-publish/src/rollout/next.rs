@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use npc_core::document::Member;
 use npc_core::name::{AssignmentName, HostName};
+use npc_operator::words::shortened;
 
-use super::begin::shortened;
 use super::course::Course;
 use super::progress::{Progress, Reached};
 use super::reboots::{self, Batch, Candidate};

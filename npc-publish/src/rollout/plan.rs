@@ -8,9 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use npc_core::document::{CriticalityLevel, DeployStrategy, Extent, Member, Metadata};
 use npc_core::name::HostName;
+use npc_operator::failure::Failure;
 use thiserror::Error;
-
-use crate::failure::Failure;
 
 /// A member, with what the release says of it.
 #[derive(Debug, Clone)]

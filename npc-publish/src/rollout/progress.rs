@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use npc_core::document::{Member, OutcomeKind, Report, Serial};
 use npc_core::name::{AssignmentName, HostName};
+use npc_operator::fleet::host::{Heard, Told};
+use npc_operator::fleet::standing::{STEADY, failure};
 
 use super::course::Course;
-use crate::fleet::host::{Heard, Told};
-use crate::fleet::standing::{STEADY, failure};
 
 /// Kinds of errors that may pass by themselves: a host that meets one is given until its time is over.
 const PASSING: [&str; 8] = [

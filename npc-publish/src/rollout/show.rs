@@ -8,12 +8,13 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use jiff::{SignedDuration, Timestamp};
 use npc_core::document::{Member, OutcomeKind, Rollout, RolloutState};
 use npc_core::name::AssignmentName;
+use npc_operator::failure::Failure;
+use npc_operator::words;
 use serde_json::{Value, json};
 
 use super::course::Course;
 use super::progress::{MemberProgress, Progress, Reached, Sight};
 use crate::console;
-use crate::failure::Failure;
 
 /// What has been shown so far.
 pub(crate) struct Display {
@@ -45,7 +46,7 @@ impl Display {
                 let is_news =
                     before.as_ref().map_or(*reached != Reached::Waiting, |before| before.word() != reached.word());
                 if is_news {
-                    console::data(console::printable(&format!(
+                    console::data(words::printable(&format!(
                         "wave {}/{waves}: {name} {}",
                         number + 1,
                         words(reached)
@@ -86,15 +87,15 @@ impl Display {
             bar.set_position(hosts(&mut wave.iter().filter(|member| member.reached.is_settled())));
             let is_current = progress.wave() == Some(number);
             let left = if is_current { format!("  {} left at least", short(left)) } else { String::new() };
-            bar.set_message(console::printable(&format!("{}{left}", counts(wave))));
+            bar.set_message(words::printable(&format!("{}{left}", counts(wave))));
         }
     }
 
     /// Tells of something that was done.
     pub(crate) fn tell(&mut self, words: &str) -> Result<(), Failure> {
         match &self.bars {
-            Some((all, _)) if !self.lines => all.println(console::printable(words)).map_err(Failure::other),
-            _ => console::data(console::printable(words)),
+            Some((all, _)) if !self.lines => all.println(words::printable(words)).map_err(Failure::other),
+            _ => console::data(words::printable(words)),
         }
     }
 
@@ -130,7 +131,7 @@ fn counts(wave: &[MemberProgress]) -> String {
 /// A length of time for people, in its largest unit.
 fn short(span: SignedDuration) -> String {
     let now = Timestamp::UNIX_EPOCH;
-    console::ago(now, now.saturating_add(span).unwrap_or(Timestamp::MAX))
+    words::ago(now, now.saturating_add(span).unwrap_or(Timestamp::MAX))
 }
 
 impl Course {
@@ -150,7 +151,7 @@ impl Course {
     /// How long a member took from being told to running the release.
     fn took(&self, member: &Member, sight: &Sight) -> Option<SignedDuration> {
         let seen = sight.get(&member.assignment)?;
-        let crate::fleet::host::Told::Following { following, created, .. } = &seen.told else { return None };
+        let npc_operator::fleet::host::Told::Following { following, created, .. } = &seen.told else { return None };
         let report = seen.heard.values().find_map(|heard| heard.report()).filter(|_| self.has_told(following))?;
         let committed = report.outcomes.iter().find(|outcome| {
             outcome.kind == OutcomeKind::Committed && outcome.serial == Some(self.intent.release.serial)
@@ -203,7 +204,7 @@ impl Course {
         let Rollout { remote, release, state, reason, .. } = &self.intent;
         if !state.is_active() {
             let because = reason.as_ref().map_or_else(String::new, |reason| format!(", because {reason}"));
-            return vec![console::printable(&format!(
+            return vec![words::printable(&format!(
                 "{}: {remote}@{}, {}{because}",
                 self.id,
                 release.serial,
@@ -232,7 +233,7 @@ impl Course {
                 lines.extend(others.take(1).map(|failure| format!("      one of its hosts failed: {failure}")));
             }
         }
-        lines.iter().map(|line| console::printable(line)).collect()
+        lines.iter().map(|line| words::printable(line)).collect()
     }
 }
 

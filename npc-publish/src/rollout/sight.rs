@@ -6,11 +6,11 @@ use npc_core::document::Member;
 use npc_core::fleet::{Fleet, Inquiry};
 use npc_core::name::{AssignmentName, HostName};
 use npc_core::store::StoreError;
+use npc_operator::fleet::host::{Heard, Told};
+use npc_operator::fleet::view::{own_assignment, told};
 
 use super::course::Course;
 use super::progress::{Seen, Sight};
-use crate::fleet::host::{Heard, Told};
-use crate::fleet::view::{own_assignment, told};
 
 /// What all members are told, and what the hosts say that this rollout has told anything: as of two listings, and what has
 /// changed since the last time.

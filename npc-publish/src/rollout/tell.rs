@@ -10,13 +10,13 @@ use npc_core::document::{Assignment, Before, Following, Member, Orders, Placemen
 use npc_core::fleet::{Assigned, Inquiry};
 use npc_core::key::PublicKey;
 use npc_core::name::{AssignmentName, HostName, RemoteName};
+use npc_operator::failure::Failure;
+use npc_operator::fleet::amend::{self, Change, following};
+use npc_operator::fleet::view::own_assignment;
 
 use super::course::Course;
 use super::intent::Operator;
 use super::reboots::Batch;
-use crate::failure::Failure;
-use crate::fleet::amend::{self, Change, following};
-use crate::fleet::view::own_assignment;
 
 /// How often hosts report at least while they are waited for, in seconds.
 const HEARTBEAT: std::ops::RangeInclusive<u64> = 5..=300;

@@ -16,6 +16,7 @@ use npc_core::key::SecretKey;
 use npc_core::name::{AssignmentName, FleetId, HostName};
 use npc_core::publish::trust::first;
 use npc_core::trust::{Anchor, Floors, Subject, Trusted, Verified, verify};
+use npc_operator::fleet::host::{Heard, Told};
 use proptest::prelude::*;
 use serde_json::Map;
 
@@ -23,7 +24,6 @@ use super::course::Course;
 use super::next::{Down, Next};
 use super::plan::{Candidate, plan};
 use super::progress::{MemberProgress, Progress, Reached, Seen, Sight};
-use crate::fleet::host::{Heard, Told};
 
 const SOAK: u64 = 5;
 const TIMEOUT: u64 = 60;

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use tokio::process::Command;
 
 use super::NixOs;
+use super::access::Access;
 use crate::activation::process::Program;
 use crate::activation::unit::end;
 use crate::machine::{Built, Failed, Target};
@@ -20,13 +21,15 @@ const BUILD_JSON_BYTES: u64 = 1024 * 1024;
 /// What Nix 2.8 says of an attribute path that begins with a dot.
 const UNKNOWN_DOT: &str = "..nixosConfigurations";
 
-/// What bounds a build.
+/// What a build is given.
 #[derive(Debug, Clone)]
 pub struct Build {
     /// How long it may take.
     pub timeout: Duration,
     /// How much memory it may take, as systemd's `MemoryMax` has it; without systemd, there is no bound.
     pub memory_max: Option<String>,
+    /// What it takes to fetch private inputs.
+    pub access: Access,
 }
 
 /// One element of `nix build --json`.
@@ -44,6 +47,7 @@ struct Outputs {
 
 impl NixOs {
     pub(super) async fn build_system(&self, target: &Target, flake: &Path) -> Result<Built, Failed> {
+        self.settings.build.access.check()?;
         let failed = |error: io::Error| Failed::new("build-failed", format!("could not build the system: {error}"));
         let link = self.state.path("roots").join(format!("built-{}", target.archive.sha256.short()));
         let json = match self.nix_build(target, flake, &link, ".").await {
@@ -107,10 +111,9 @@ impl NixOs {
             .args(["--no-update-lock-file", "--option", "pure-eval", "true"])
             .args(["--option", "accept-flake-config", "false", "--option", "use-registries", "false"])
             .args(["--option", "flake-registry"])
-            .arg(self.registry())
-            .arg("--out-link")
-            .arg(link)
-            .arg(installable);
+            .arg(self.registry());
+        self.settings.build.access.give(&mut command);
+        command.arg("--out-link").arg(link).arg(installable);
         command
     }
 }

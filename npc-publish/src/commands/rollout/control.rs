@@ -3,15 +3,15 @@
 use jiff::Timestamp;
 use npc_core::document::{Rollout, RolloutState};
 use npc_core::name::RolloutName;
+use npc_operator::failure::Failure;
+use npc_operator::session::Session;
 
 use crate::cli;
 use crate::console;
-use crate::failure::Failure;
 use crate::rollout::begin::{self, Brought};
 use crate::rollout::drive::{myself, taken};
 use crate::rollout::intent::{course, named};
 use crate::rollout::tell::Sweep;
-use crate::session::Session;
 
 use super::{drive_on, is_not_running, show_plan, with_operator};
 

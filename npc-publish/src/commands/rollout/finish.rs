@@ -5,18 +5,18 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use npc_core::document::{Origin, Rollout, RolloutState};
 use npc_core::name::{RemoteName, RolloutName};
+use npc_operator::failure::{Exit, Failure};
+use npc_operator::fleet::View;
+use npc_operator::held::{believable, removed};
+use npc_operator::session::Session;
+use npc_operator::words::shortened;
 
 use crate::cli;
 use crate::console;
-use crate::failure::{Exit, Failure};
-use crate::fleet::View;
-use crate::held::{believable, removed};
-use crate::rollout::begin::shortened;
 use crate::rollout::course::Course;
 use crate::rollout::intent::{Operator, course};
 use crate::rollout::show::word;
 use crate::rollout::tell::Sweep;
-use crate::session::Session;
 
 use super::super::promote::{Repetition, current, repeat};
 use super::{authorised, is_not_running, seen, with_operator};

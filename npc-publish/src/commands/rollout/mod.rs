@@ -12,15 +12,17 @@ use npc_core::key::SecretKey;
 use npc_core::name::RolloutName;
 use npc_core::publish::authorise;
 use npc_core::store::ConditionalWrites;
+use npc_operator::failure::{Exit, Failure};
+use npc_operator::fleet::View;
+use npc_operator::fleet::taken::Taken;
+use npc_operator::session::Session;
+use npc_operator::words;
 use serde_json::{Value, json};
 
 use self::control::{Resumption, abort, pause, resume};
 use self::finish::Finish;
 use crate::cli::{self, RolloutCommand};
 use crate::console;
-use crate::failure::{Exit, Failure};
-use crate::fleet::View;
-use crate::fleet::taken::Taken;
 use crate::rollout::begin::{self, Brought};
 use crate::rollout::course::Course;
 use crate::rollout::drive::{Ended, drive, myself};
@@ -28,7 +30,6 @@ use crate::rollout::intent::{Operator, course, named};
 use crate::rollout::progress::{Progress, Sight};
 use crate::rollout::show::{Display, WATCHED_EVERY, planned, word};
 use crate::rollout::sight::look;
-use crate::session::Session;
 
 pub(crate) async fn rollout(command: RolloutCommand) -> Result<(), Failure> {
     match command {
@@ -101,7 +102,7 @@ async fn list(session: &Session, as_json: bool) -> Result<(), Failure> {
             let Rollout { remote, release, waves, state, .. } = document.body();
             let noun = if waves.len() == 1 { "wave" } else { "waves" };
             let members = format!("{} in {} {noun}", waves.iter().flatten().count(), waves.len());
-            let age = console::ago(document.header().created, now);
+            let age = words::ago(document.header().created, now);
             vec![id.to_string(), age, word(state), format!("{remote}@{}", release.serial), members]
         }
         Err(refusal) => vec![id.to_string(), String::new(), format!("refused: {}", refusal.kind())],

@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use npc_core::name::HostName;
+use npc_operator::failure::{Exit, Failure};
+use npc_operator::fleet::host::{Heard, WantedRelease, key_word};
+use npc_operator::fleet::selector::{Selector, Strangers};
+use npc_operator::fleet::{Host, Selection, View, rivals, standing};
+use npc_operator::session::Session;
 use serde_json::{Value, json};
 
 use crate::cli;
 use crate::console;
-use crate::failure::{Exit, Failure};
-use crate::fleet::host::{Heard, WantedRelease, key_word};
-use crate::fleet::selector::{Selector, Strangers};
-use crate::fleet::{Host, Selection, View, rivals, standing};
-use crate::session::Session;
 
 /// Moves a terminal's cursor home, and clears what is below.
 const HOME: &str = "\u{1b}[H\u{1b}[J";

@@ -2,11 +2,11 @@
 
 use jiff::Timestamp;
 use npc_core::document::{Outcome, Report};
+use npc_operator::fleet::host::{Heard, Told, key_word};
+use npc_operator::fleet::{Host, standing};
+use npc_operator::words;
 
 use super::table::{outcome_word, runs, should_run};
-use crate::console;
-use crate::fleet::host::{Heard, Told, key_word};
-use crate::fleet::{Host, standing};
 
 /// How wide the names of fields are.
 const WIDTH: usize = 14;
@@ -24,7 +24,7 @@ pub(super) fn lines(host: &Host, now: Timestamp) -> Vec<String> {
         Heard::Refused { kind, .. } => lines.push(field("report", &format!("refused ({kind})"))),
         Heard::Report { header, report, key, .. } => {
             let at = host.heard.at().unwrap_or(header.created);
-            lines.push(field("seen", &format!("{at} ({} ago)", console::ago(at, now))));
+            lines.push(field("seen", &format!("{at} ({} ago)", words::ago(at, now))));
             lines.extend(host.heard.clock_differs().map(|by| field("clock", &standing::clock_words(by))));
             lines.push(field("key", &format!("{}{}", key_word(*key), claimed(host))));
             lines.push(field("trust", &format!("version {}", header.trust)));
@@ -72,7 +72,7 @@ fn said(lines: &mut Vec<String>, report: &Report) {
 fn history(lines: &mut Vec<String>, outcome: &Outcome) {
     lines.push(field("outcome", &format!("{} {}: {}", outcome.at, outcome_word(outcome), outcome.message)));
     let log = outcome.log.as_deref().unwrap_or_default();
-    lines.extend(log.lines().map(|line| format!("{:WIDTH$}| {}", "", console::printable(line))));
+    lines.extend(log.lines().map(|line| format!("{:WIDTH$}| {}", "", words::printable(line))));
 }
 
 fn assigned(host: &Host, now: Timestamp) -> String {
@@ -87,7 +87,7 @@ fn assigned(host: &Host, now: Timestamp) -> String {
             let rollout = following.rollout.as_ref();
             let rollout =
                 rollout.map_or_else(String::new, |place| format!(", wave {} of rollout {}", place.wave, place.id));
-            let ago = console::ago(*created, now);
+            let ago = words::ago(*created, now);
             format!(
                 "to {}{pin} {}{by}{paused}{rollout} ({serial}, {ago} ago)",
                 following.remote, following.configuration
@@ -101,7 +101,7 @@ fn claimed(host: &Host) -> String {
 }
 
 fn field(name: &str, value: &str) -> String {
-    format!("{name:WIDTH$}{}", console::printable(value))
+    format!("{name:WIDTH$}{}", words::printable(value))
 }
 
 fn some(name: &str, value: &str) -> Option<String> {

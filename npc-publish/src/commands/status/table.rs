@@ -3,10 +3,11 @@
 use jiff::Timestamp;
 use npc_core::document::Outcome;
 use npc_core::fleet::KeyStanding;
+use npc_operator::fleet::standing::{STEADY, clock_words};
+use npc_operator::fleet::{Host, Standing};
+use npc_operator::words;
 
 use crate::console;
-use crate::fleet::standing::{STEADY, clock_words};
-use crate::fleet::{Host, Standing};
 
 /// How much of a commit is shown.
 const REV: usize = 12;
@@ -31,11 +32,11 @@ fn row(host: &Host, now: Timestamp) -> Vec<String> {
         host.standing.word().to_owned(),
         should_run(host),
         runs(host),
-        since.map_or_else(String::new, |since| console::ago(since, now)),
+        since.map_or_else(String::new, |since| words::ago(since, now)),
         outcome.map_or_else(String::new, |outcome| {
-            format!("{} {} ago", outcome_word(outcome), console::ago(outcome.at, now))
+            format!("{} {} ago", outcome_word(outcome), words::ago(outcome.at, now))
         }),
-        host.heard.at().map_or("never".to_owned(), |at| format!("{} ago", console::ago(at, now))),
+        host.heard.at().map_or("never".to_owned(), |at| format!("{} ago", words::ago(at, now))),
         remarks(host).join(", "),
     ]
 }
@@ -45,7 +46,7 @@ pub(super) fn in_a_line(host: &Host) -> String {
     let phase = host.heard.report().map_or_else(String::new, |report| format!(" ({})", report.phase));
     let words =
         format!("{}: {}{phase}, runs {}, should run {}", host.name, host.standing.word(), runs(host), should_run(host));
-    console::printable(&words)
+    words::printable(&words)
 }
 
 /// `prod@3 0123456789ab`.

@@ -1,0 +1,143 @@
+//! Making a fleet: its id, its keys, its first trust.
+//!
+//! Keys come before the trust that names them, and are removed again if that cannot be written: what fails leaves nothing behind that
+//! would be mistaken for a fleet, and no key without its fleet.
+
+use std::cell::RefCell;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use npc_core::document::Serial;
+use npc_core::key::{PublicKey, SecretKey};
+use npc_core::layout;
+use npc_core::name::FleetId;
+use npc_core::publish::trust::first;
+use npc_core::store::{ConditionalWrites, Precondition, Store, StoreUrl, read_if_present, write_document};
+
+use crate::failure::Failure;
+use crate::session::{open_store, probe_conditional_writes};
+use crate::{keys, voice};
+
+/// The root key's name.
+pub const ROOT: &str = "npc-root-1";
+
+/// The publishing key's name.
+pub const PUBLISHING: &str = "npc-publish-1";
+
+/// A place in which a fleet can be made.
+pub struct Foundation {
+    /// What it will be called.
+    pub fleet: FleetId,
+    store: Arc<dyn Store>,
+    writes: ConditionalWrites,
+}
+
+/// A fleet that was made.
+#[derive(Debug)]
+pub struct Founded {
+    /// Its id.
+    pub fleet: FleetId,
+    /// The key that vouches for its trust.
+    pub root_key: PublicKey,
+    /// The key that publishes.
+    pub publishing_key: PublicKey,
+    /// The secret of that.
+    pub publishing_key_file: PathBuf,
+}
+
+impl Foundation {
+    /// Looks at a store in which no fleet may live yet. Nothing of the fleet is written.
+    pub async fn at(store: &StoreUrl) -> Result<Self, Failure> {
+        let fleet = random_fleet()?;
+        let store = open_empty_store(store).await?;
+        let writes = probe_conditional_writes(&*store).await?;
+        Ok(Self { fleet, store, writes })
+    }
+
+    /// Makes the fleet, with its keys in a directory.
+    pub async fn lay(self, directory: &Path, now: Timestamp) -> Result<Founded, Failure> {
+        let keys = NewKeys::create(directory)?;
+        let trust = first(self.fleet.clone(), &keys.root, &keys.publishing, now);
+        let key = layout::trust(Serial::FIRST);
+        write_document(&*self.store, &key, &trust.bytes, Precondition::Absent, self.writes).await?;
+        Ok(Founded {
+            fleet: self.fleet,
+            root_key: keys.root.public(),
+            publishing_key: keys.publishing.public(),
+            publishing_key_file: keys.keep(),
+        })
+    }
+}
+
+fn random_fleet() -> Result<FleetId, Failure> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| Failure::other(format!("the system gives no randomness: {error}")))?;
+    Ok(FleetId::from_random(bytes))
+}
+
+async fn open_empty_store(url: &StoreUrl) -> Result<Arc<dyn Store>, Failure> {
+    if let StoreUrl::Directory(root) = url {
+        fs::create_dir_all(root)
+            .map_err(|error| Failure::usage(format!("cannot make the store `{}`: {error}", root.display())))?;
+    }
+    let store = open_store(url).await?;
+    if read_if_present(&*store, &layout::trust(Serial::FIRST)).await?.is_some() {
+        return Err(Failure::usage(format!("a fleet lives at {url} already"))
+            .hint("copy its npc.toml, or take another prefix or directory for the new fleet"));
+    }
+    Ok(store)
+}
+
+/// Where the keys of a fleet lie unless told otherwise.
+pub fn key_directory(fleet: &FleetId) -> Result<PathBuf, Failure> {
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let home =
+        home.ok_or_else(|| Failure::usage("there is no HOME to keep keys in").hint("name a place with --keys"))?;
+    Ok(home.join(".config/npc").join(&fleet.as_str()[..8]))
+}
+
+/// Keys whose files are removed again unless the fleet comes about.
+struct NewKeys {
+    root: SecretKey,
+    publishing: SecretKey,
+    files: RefCell<Vec<PathBuf>>,
+    publishing_file: PathBuf,
+}
+
+impl NewKeys {
+    fn create(directory: &Path) -> Result<Self, Failure> {
+        fs::create_dir_all(directory)
+            .map_err(|error| Failure::usage(format!("cannot make `{}`: {error}", directory.display())))?;
+        let publishing_file = directory.join(format!("{PUBLISHING}.secret"));
+        let keys = Self {
+            root: keys::generate(ROOT)?,
+            publishing: keys::generate(PUBLISHING)?,
+            files: RefCell::default(),
+            publishing_file,
+        };
+        for (key, file) in
+            [(&keys.root, directory.join(format!("{ROOT}.secret"))), (&keys.publishing, keys.publishing_file.clone())]
+        {
+            keys::write(&file, key)?;
+            keys.files.borrow_mut().push(file);
+        }
+        Ok(keys)
+    }
+
+    fn keep(&self) -> PathBuf {
+        self.files.borrow_mut().clear();
+        self.publishing_file.clone()
+    }
+}
+
+impl Drop for NewKeys {
+    fn drop(&mut self) {
+        for file in self.files.borrow().iter() {
+            if let Err(error) = fs::remove_file(file) {
+                voice::warn(format_args!("the key of no fleet is left in `{}`: {error}", file.display()));
+            }
+        }
+    }
+}
