@@ -48,6 +48,7 @@ struct Fields {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "the form has as many")]
 struct Field {
     #[serde(rename = "type")]
     kind: Json,
