@@ -34,6 +34,14 @@ const WEAKENED: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "modules/hosts",
+        &[
+            ("each.value.subnet_id : var.subnet_ids[0]", "var.subnet_ids[0] : var.subnet_ids[0]"),
+            ("each.value.subnet_ids : var", "var.subnet_ids : var"),
+            ("  assignment         = each.value.assignment\n", ""),
+        ],
+    ),
+    (
         "modules/hosts/group",
         &[
             ("\"required\"", "\"optional\""),

@@ -37,3 +37,14 @@ output "policy" {
   description = "JSON of its policy for the store."
   value       = module.policies.hosts[var.name]
 }
+
+output "machine" {
+  description = "What the machine is: ami, instance_type, subnet_id, root_disk_gib, tags."
+  value = {
+    ami           = aws_instance.host.ami
+    instance_type = aws_instance.host.instance_type
+    subnet_id     = aws_instance.host.subnet_id
+    root_disk_gib = one(aws_instance.host.root_block_device).volume_size
+    tags          = aws_instance.host.tags
+  }
+}

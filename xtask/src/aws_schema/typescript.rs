@@ -255,3 +255,113 @@ fn is_required_block(interface: &str, name: &str) -> Option<bool> {
     let (_, field) = described.split_once("\n  readonly ")?;
     field.split_once(':').map(|(field, _)| !field.ends_with('?'))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A resource in the form of the bindings, with one of each kind of thing.
+    const THING: &str = r#"
+export interface ThingConfig extends cdktn.TerraformMetaArguments {
+  /**
+  * Docs {@link https://example.org/thing#tags Thing#tags}
+  */
+  readonly tags?: { [key: string]: string };
+  /**
+  * disk block
+  *
+  * Docs {@link https://example.org/thing#disk Thing#disk}
+  */
+  readonly disk: ThingDisk;
+}
+export interface ThingDisk {
+  /**
+  * Docs {@link https://example.org/thing#size_gib Thing#size_gib}
+  */
+  readonly sizeGib: number;
+}
+
+export function thingDiskToHclTerraform(struct?: ThingDisk): any {
+  const attrs = {
+    size_gib: {
+      value: cdktn.numberToHclTerraform(struct!.sizeGib),
+      isBlock: false,
+      type: "simple",
+      storageClassType: "number",
+    },
+  };
+}
+
+export class ThingDiskOutputReference extends cdktn.ComplexObject {
+  // size_gib - computed: false, optional: false, required: true
+  public get sizeGib() {
+    return this.getNumberAttribute('size_gib');
+  }
+}
+export class Thing extends cdktn.TerraformResource {
+  public static readonly tfResourceType = "aws_thing";
+
+  // arns - computed: true, optional: false, required: false
+  public get arns() {
+    return cdktn.Fn.tolist(this.getListAttribute('arns'));
+  }
+
+  // disk - computed: false, optional: false, required: true
+  private _disk = new ThingDiskOutputReference(this, "disk");
+
+  // tags - computed: true, optional: true, required: false
+  public get tags() {
+    return this.getStringMapAttribute('tags');
+  }
+
+  protected synthesizeHclAttributes(): { [name: string]: any } {
+    const attrs = {
+      disk: {
+        value: cdktn.listMapperHcl(thingDiskToHclTerraform, true)(this._disk.internalValue),
+        isBlock: true,
+        type: "list",
+        storageClassType: "ThingDiskList",
+      },
+      tags: {
+        value: cdktn.hashMapperHcl(cdktn.stringToHclTerraform)(this._tags),
+        isBlock: false,
+        type: "map",
+        storageClassType: "stringMap",
+      },
+    };
+  }
+}
+"#;
+
+    #[test]
+    fn a_schema_is_read_off_the_bindings() {
+        let expected = json!({
+            "attributes": {
+                "arns": { "type": ["set", "string"], "computed": true },
+                "tags": { "type": ["map", "string"], "computed": true, "optional": true },
+            },
+            "block_types": {
+                "disk": {
+                    "nesting_mode": "list",
+                    "block": { "attributes": { "size_gib": { "type": "number", "required": true } } },
+                    "min_items": 1,
+                    "max_items": 1,
+                },
+            },
+        });
+        assert_eq!(block(THING).expect("a schema"), expected);
+    }
+
+    #[test]
+    fn a_structure_without_a_class_is_read_off_its_interface() {
+        let without = THING.replace("export class ThingDiskOutputReference", "export class Other");
+        assert_eq!(block(&without).expect("a schema"), block(THING).expect("a schema"));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_told() {
+        let strange = THING.replace("storageClassType: \"number\"", "storageClassType: \"numeral\"");
+        assert!(block(&strange).expect_err("no schema").contains("size_gib"));
+        assert!(block("export class Other {\n}\n").is_err());
+    }
+}

@@ -22,3 +22,14 @@ output "policy" {
   description = "JSON of the policy for the store."
   value       = module.policies.groups[var.name]
 }
+
+output "machine" {
+  description = "What its machines are: ami, instance_type, subnet_ids, root_disk_gib, tags."
+  value = {
+    ami           = aws_launch_template.group.image_id
+    instance_type = aws_launch_template.group.instance_type
+    subnet_ids    = aws_autoscaling_group.group.vpc_zone_identifier
+    root_disk_gib = one(one(aws_launch_template.group.block_device_mappings).ebs).volume_size
+    tags          = { for tag in aws_autoscaling_group.group.tag : tag.key => tag.value }
+  }
+}
