@@ -11,6 +11,7 @@ pub mod attacks;
 pub mod behaviour;
 pub mod fault_proxy;
 pub mod flakes;
+pub mod gate;
 pub mod host;
 pub mod http;
 pub mod journal;
@@ -21,6 +22,7 @@ pub mod process;
 pub mod proxy;
 pub mod reaper;
 pub mod terminal;
+pub mod terraform;
 pub mod world;
 
 use std::time::{Duration, Instant};

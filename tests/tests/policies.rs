@@ -1,4 +1,5 @@
-//! The IAM policies in `examples/policies`, enforced: what they let operators and hosts do, and that hosts can do nothing else.
+//! The IAM policies in `examples/policies` and those that `terraform/modules/policies` renders, enforced: what they let operators
+//! and hosts do, and that hosts can do nothing else.
 //!
 //! What moto cannot show, and AWS does: that a variable in a policy becomes the principal's tag, that a condition restricts a
 //! listing to one prefix, and that what is absent is denied to whoever may not list.
@@ -11,19 +12,78 @@ use npc_core::layout;
 use npc_core::store::StoreUrl;
 use npc_tests::eventually;
 use npc_tests::moto::{Keys, Moto, policy};
+use npc_tests::parts::BUCKET;
 use npc_tests::process::{Background, Ended};
+use npc_tests::terraform::Terraform;
 use npc_tests::world::{Agent, Bucket, Kind, World};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Where the store is in the bucket.
 const PREFIX: &str = "fleet";
 
+/// A machine of the group `batch`.
+const MACHINE: &str = "batch-i-0123456789abcdef0";
+
+/// Everybody's policies.
+struct Policies {
+    operator: String,
+    reader: String,
+    keeper: String,
+    /// Of the host `web-1`.
+    web: String,
+    /// Of the host `w-7`, which obeys the shared assignment `workers`.
+    worker: String,
+    /// Of the group `batch`.
+    batch: String,
+}
+
+impl Policies {
+    /// Those in `examples/policies`, with the group's as `docs/isolation.md` says.
+    fn examples() -> Self {
+        let example = |name: &str, host: &str, assignment: &str| policy(name, PREFIX, host, assignment);
+        Self {
+            operator: example("operator.json", "", ""),
+            reader: example("status.json", "", ""),
+            keeper: example("upkeep.json", "", ""),
+            web: example("host.json", "web-1", "web-1"),
+            worker: example("host.json", "w-7", "workers"),
+            batch: example("host.json", "batch-i-*", "batch"),
+        }
+    }
+
+    /// Those that the Terraform module renders.
+    fn rendered() -> Option<Self> {
+        let rendered = Terraform::find()?.render(
+            "modules/policies",
+            &json!({
+                "bucket_arn": format!("arn:aws:s3:::{BUCKET}"),
+                "prefix": PREFIX,
+                "hosts": { "web-1": {}, "w-7": { "assignment": "workers" } },
+                "groups": ["batch"],
+            }),
+        );
+        let policy = |pointer: &str| rendered.pointer(pointer).and_then(Value::as_str).expect("a policy").to_owned();
+        Some(Self {
+            operator: policy("/publisher/value"),
+            reader: policy("/reader/value"),
+            keeper: policy("/keeper/value"),
+            web: policy("/hosts/value/web-1"),
+            worker: policy("/hosts/value/w-7"),
+            batch: policy("/groups/value/batch"),
+        })
+    }
+
+    fn all(&self) -> [&str; 6] {
+        [&self.operator, &self.reader, &self.keeper, &self.web, &self.worker, &self.batch]
+    }
+}
+
 /// A policy without its conditions, which moto cannot evaluate: only listings have any.
-fn without_conditions(name: &str) -> String {
-    let mut policy: Value = serde_json::from_str(&policy(name, PREFIX, "", "")).expect("JSON");
+fn without_conditions(policy: &str) -> String {
+    let mut policy: Value = serde_json::from_str(policy).expect("JSON");
     for statement in policy["Statement"].as_array_mut().expect("statements") {
         let condition = statement.as_object_mut().expect("a statement").remove("Condition");
-        assert_eq!(condition.is_some(), statement["Action"] == "s3:ListBucket", "{name}: {statement}");
+        assert_eq!(condition.is_some(), statement["Action"] == "s3:ListBucket", "{statement}");
     }
     policy.to_string()
 }
@@ -37,19 +97,22 @@ struct Fleet {
     keeper: Keys,
     /// The user `web-1`.
     web: Keys,
-    /// A session of the role of `w-7`, which obeys the shared assignment `workers`.
+    /// A session of the role of `w-7`.
     worker: Keys,
+    /// A session of the role of `batch`.
+    batch: Keys,
     moto: Moto,
 }
 
 impl Fleet {
-    fn publish() -> Option<Self> {
+    fn publish(policies: &Policies) -> Option<Self> {
         let moto = Moto::start()?;
-        let operator = moto.user("operator", &without_conditions("operator.json"));
-        let reader = moto.user("reader", &without_conditions("status.json"));
-        let keeper = moto.user("keeper", &without_conditions("upkeep.json"));
-        let web = moto.user("web-1", &policy("host.json", PREFIX, "web-1", "web-1"));
-        let worker = moto.role("w-7", &policy("host.json", PREFIX, "w-7", "workers"));
+        let operator = moto.user("operator", &without_conditions(&policies.operator));
+        let reader = moto.user("reader", &without_conditions(&policies.reader));
+        let keeper = moto.user("keeper", &without_conditions(&policies.keeper));
+        let web = moto.user("web-1", &policies.web);
+        let worker = moto.role("w-7", &policies.worker);
+        let batch = moto.role("batch", &policies.batch);
         moto.enforce();
         let bucket = Bucket { url: moto.url(PREFIX), operator: operator.clone() };
         let world = World::new(&Kind::Bucket(Box::new(bucket)));
@@ -57,8 +120,10 @@ impl Fleet {
         world.edit("for canaries\n");
         world.in_fleet(&["--remote", "canary"]).works();
         world.in_fleet(&["repoint", "web-1", "web-2", "--remote", "canary"]).works();
-        world.in_fleet(&["repoint", "workers", "--remote", "canary", "--configuration", "web-2"]).works();
-        Some(Self { world, operator, reader, keeper, web, worker, moto })
+        for shared in ["workers", "batch"] {
+            world.in_fleet(&["repoint", shared, "--remote", "canary", "--configuration", "web-2"]).works();
+        }
+        Some(Self { world, operator, reader, keeper, web, worker, batch, moto })
     }
 
     /// How `npc-publish` ends with these credentials.
@@ -97,8 +162,10 @@ fn objects(archive: &str) -> Vec<(String, bool)> {
         "assignments/web-1.json",
         "assignments/web-2.json",
         "assignments/workers.json",
+        "assignments/batch.json",
         "reports/web-1.json",
         "reports/w-7.json",
+        "reports/batch-i-0123456789abcdef0.json",
     ];
     let absent = [
         "trust/9.json",
@@ -109,6 +176,9 @@ fn objects(archive: &str) -> Vec<(String, bool)> {
         "assignments/none.json",
         "reports/none.json",
         "reports/workers.json",
+        "reports/batch.json",
+        "reports/batch-2.json",
+        "reports/a-batch-i-0123456789abcdef0.json",
         "rollouts/none.json",
         "binaries/none",
         "probe/none",
@@ -150,13 +220,15 @@ fn check(fleet: &Fleet, who: &str, keys: &Keys, expected: Vec<(String, &'static 
     }
 }
 
-/// Waits until both hosts have reported what they were assigned, to an operator who only reads.
+/// Waits until all hosts have reported what they were assigned, to an operator who only reads.
 fn hosts_report(fleet: &Fleet) {
     let world = &fleet.world;
-    let (web, worker) = (world.command_agent("web-1", "true"), world.command_agent("w-7", "true"));
+    let [web, worker, machine] = ["web-1", "w-7", MACHINE].map(|host| world.command_agent(host, "true"));
     worker.add_settings("assignment = \"workers\"");
-    let running = [Fleet::start(&web, &fleet.web), Fleet::start(&worker, &fleet.worker)];
-    for (agent, host) in [(&web, "web-1"), (&worker, "w-7")] {
+    machine.add_settings("assignment = \"batch\"");
+    let running = [(&web, &fleet.web), (&worker, &fleet.worker), (&machine, &fleet.batch)];
+    let running = running.map(|(agent, keys)| Fleet::start(agent, keys));
+    for (agent, host) in [(&web, "web-1"), (&worker, "w-7"), (&machine, MACHINE)] {
         agent.commits(1);
         eventually(&format!("{host} reports"), || {
             let bytes = download(fleet, &format!("reports/{host}.json"))?;
@@ -192,11 +264,34 @@ fn archive_of_prod(fleet: &Fleet) -> String {
 
 #[test]
 fn operators_publish_hosts_follow_and_report_and_can_do_nothing_else() {
-    let Some(fleet) = Fleet::publish() else { return };
-    hosts_report(&fleet);
-    let archive = archive_of_prod(&fleet);
-    check(&fleet, "web-1", &fleet.web, expected_of_host("web-1", "web-1", &archive));
-    check(&fleet, "w-7", &fleet.worker, expected_of_host("w-7", "workers", &archive));
+    let Some(fleet) = Fleet::publish(&Policies::examples()) else { return };
+    everybody_does_what_they_must_and_nothing_else(&fleet);
+}
+
+#[test]
+fn the_policies_that_terraform_renders_are_as_good() {
+    let Some(policies) = Policies::rendered() else { return };
+    let Some(fleet) = Fleet::publish(&policies) else { return };
+    everybody_does_what_they_must_and_nothing_else(&fleet);
+}
+
+#[test]
+fn the_policies_that_terraform_renders_say_the_same() {
+    let Some(rendered) = Policies::rendered() else { return };
+    let parsed = |policy: &str| serde_json::from_str::<Value>(policy).expect("JSON");
+    for (rendered, example) in rendered.all().iter().zip(Policies::examples().all()) {
+        assert_eq!(parsed(rendered), parsed(example));
+    }
+}
+
+fn everybody_does_what_they_must_and_nothing_else(fleet: &Fleet) {
+    hosts_report(fleet);
+    let archive = archive_of_prod(fleet);
+    check(fleet, "web-1", &fleet.web, expected_of_host("web-1", "web-1", &archive));
+    check(fleet, "w-7", &fleet.worker, expected_of_host("w-7", "workers", &archive));
+    check(fleet, MACHINE, &fleet.batch, expected_of_host(MACHINE, "batch", &archive));
+    // IAM cannot tell the machines of a group apart: one may write another's report, though not sign it.
+    assert_eq!(fleet.attempts(&fleet.batch, &["write:reports/batch-i-0fedcba9876543210.json".to_owned()]), ["ok"]);
     // The same attempts by those who may: what was denied was denied by the policy, and nothing else.
     let mut reader = Vec::new();
     let mut operator = Vec::new();
@@ -219,16 +314,17 @@ fn operators_publish_hosts_follow_and_report_and_can_do_nothing_else() {
         reader.push((format!("list:{folder}/"), "ok"));
         operator.push((format!("list:{folder}/"), "ok"));
     }
-    check(&fleet, "the reader", &fleet.reader, reader);
-    check(&fleet, "the operator", &fleet.operator, operator);
+    check(fleet, "the reader", &fleet.reader, reader);
+    check(fleet, "the operator", &fleet.operator, operator);
 }
 
 #[test]
 fn whoever_looks_after_the_store_removes_what_nobody_needs_and_cannot_publish() {
-    let Some(fleet) = Fleet::publish() else { return };
+    let Some(fleet) = Fleet::publish(&Policies::examples()) else { return };
     let hosts_write = || {
         assert_eq!(fleet.attempts(&fleet.web, &["write:reports/web-1.json".to_owned()]), ["ok"]);
         assert_eq!(fleet.attempts(&fleet.worker, &["write:reports/w-7.json".to_owned()]), ["ok"]);
+        assert_eq!(fleet.attempts(&fleet.batch, &[format!("write:reports/{MACHINE}.json")]), ["ok"]);
     };
     hosts_write();
     let cleaned = fleet.npc_publish(&fleet.keeper, &["gc", "--yes"]);
@@ -261,7 +357,7 @@ fn whoever_looks_after_the_store_removes_what_nobody_needs_and_cannot_publish() 
 
 #[test]
 fn credentials_that_are_not_ones_own_are_worth_nothing() {
-    let Some(fleet) = Fleet::publish() else { return };
+    let Some(fleet) = Fleet::publish(&Policies::examples()) else { return };
     let attempts = ["read:trust/1.json".to_owned(), "write:reports/web-1.json".to_owned()];
     assert_eq!(fleet.attempts(&fleet.web, &attempts), ["ok", "ok"]);
     let forged = Keys { secret: fleet.worker.secret.clone(), ..fleet.web.clone() };

@@ -1,7 +1,8 @@
-//! The workshop: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`, `cargo xtask fuzz`.
+//! The workshop: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`, `cargo xtask fuzz`, `cargo xtask aws-schema`.
 
 #![expect(clippy::print_stderr, clippy::print_stdout, reason = "a workshop talks")]
 
+mod aws_schema;
 mod bench;
 mod crowd;
 mod demo;
@@ -41,6 +42,8 @@ enum Task {
         #[arg(default_value_t = 60)]
         seconds: u32,
     },
+    /// Write anew what the AWS provider takes and gives for the resources that the Terraform modules use
+    AwsSchema,
     /// Measure
     #[command(subcommand)]
     Bench(Bench),
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
         Task::Demo => demo::demo(),
         Task::Test { filter } => test::test(filter.as_deref()),
         Task::Fuzz { target, seconds } => fuzz::fuzz(target.as_deref(), seconds),
+        Task::AwsSchema => aws_schema::aws_schema(),
         Task::Bench(Bench::Poll { polls }) => bench::poll(polls),
         Task::Bench(Bench::Status { hosts }) => status::status(hosts),
         Task::Bench(Bench::Crowd { hosts }) => crowd::crowd(hosts),

@@ -91,6 +91,11 @@ pub(crate) fn provide() -> Result<Tools, String> {
         tools.newer_nix.extend(newer_nix(suite).map_err(|reason| tools.missing.push(reason)).ok());
     }
     tools.host_base = host_base().map_err(|reason| tools.missing.push(reason)).ok();
+    if on_path("terraform").is_none() {
+        tools
+            .missing
+            .push("`terraform`, 1.9 or newer, which is in none of the places that tools are taken from".to_owned());
+    }
     if is_ci() && !tools.missing.is_empty() {
         return Err(format!("with CI=true everything must be there:\n  {}", tools.missing.join("\n  ")));
     }

@@ -7,7 +7,9 @@
 //! It is a library of its own because the one that exists, `tf-provider`, needs `protoc` to build, has not been released since 2024, and
 //! listens on loopback TCP without asking who calls: any local user could use the credentials of whoever runs Terraform.
 
+mod block;
 mod diagnostic;
+mod json;
 mod listen;
 mod messages;
 mod provider;
@@ -16,7 +18,9 @@ mod serve;
 mod service;
 mod value;
 
+pub use block::{Block, Nesting};
 pub use diagnostic::{Diagnostic, Diagnostics, Outcome, Severity, Step, Warnings};
+pub use json::SchemaError;
 pub use provider::{Change, DataSource, Provider, Resource, Unfinished};
 pub use schema::{Attribute, Schema, SetBy, Type};
 pub use serve::{ServeError, serve};

@@ -1,10 +1,11 @@
-//! What a provider, a resource or a data source has: attributes, their types, and who sets them.
+//! What a provider, a resource or a data source has: attributes, their types, and who sets them; and blocks.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
 
-use crate::diagnostic::Diagnostic;
+use crate::block::Block;
+use crate::diagnostic::{Diagnostic, Step};
 use crate::messages;
 use crate::value::Object;
 
@@ -129,12 +130,13 @@ impl Attribute {
 pub struct Schema {
     description: String,
     attributes: BTreeMap<String, Attribute>,
+    blocks: BTreeMap<String, Block>,
 }
 
 impl Schema {
     /// One without attributes, with a description in Markdown.
     pub fn new(description: impl Into<String>) -> Self {
-        Self { description: description.into(), attributes: BTreeMap::new() }
+        Self { description: description.into(), attributes: BTreeMap::new(), blocks: BTreeMap::new() }
     }
 
     /// The same, with an attribute.
@@ -144,16 +146,29 @@ impl Schema {
         self
     }
 
+    /// The same, with a block.
+    #[must_use]
+    pub fn with_block(mut self, name: &str, block: Block) -> Self {
+        self.blocks.insert(name.to_owned(), block);
+        self
+    }
+
     /// What a user has set that only the provider sets: Terraform itself lets that pass.
     pub(crate) fn meddled(&self, config: &Object) -> Vec<Diagnostic> {
+        self.meddled_at(config, &[])
+    }
+
+    pub(crate) fn meddled_at(&self, config: &Object, at: &[Step]) -> Vec<Diagnostic> {
+        let below = |name: &String| at.iter().cloned().chain([name.as_str().into()]).collect::<Vec<_>>();
         let own = self.attributes.iter().filter(|(_, attribute)| attribute.set_by == SetBy::Provider);
         let set = own.filter(|(name, _)| !config.get(name).is_null());
         let told = |(name, _): (&String, _)| {
             Diagnostic::error("This attribute cannot be set")
                 .detail(format!("`{name}` is decided by the provider: remove it from the configuration."))
-                .at([name.as_str()])
+                .at(below(name))
         };
-        set.map(told).collect()
+        let blocks = self.blocks.iter().flat_map(|(name, block)| block.meddled(config.get(name), &below(name)));
+        set.map(told).chain(blocks).collect()
     }
 
     /// The attributes that make another resource of this one, where they change.
@@ -162,22 +177,28 @@ impl Schema {
         replacing.map(|(name, _)| name.as_str()).filter(|name| prior.get(name) != planned.get(name))
     }
 
-    /// The object with every attribute of the schema and no other, as values travel.
+    /// The object with every attribute and block of the schema and no other, as values travel.
     pub(crate) fn complete(&self, object: &Object) -> Object {
-        self.attributes.keys().map(|name| (name.clone(), object.get(name).clone())).collect()
+        let attributes = self.attributes.keys().map(|name| (name.clone(), object.get(name).clone()));
+        let blocks = self.blocks.iter().map(|(name, block)| (name.clone(), block.complete(object.get(name))));
+        attributes.chain(blocks).collect()
     }
 
     pub(crate) fn into_message(self) -> messages::Schema {
+        messages::Schema { version: 0, block: Some(self.into_block_message()) }
+    }
+
+    pub(crate) fn into_block_message(self) -> messages::schema::Block {
         let attributes = self.attributes.into_iter().map(|(name, attribute)| attribute.into_message(name));
-        let block = messages::schema::Block {
+        let blocks = self.blocks.into_iter().map(|(name, block)| block.into_message(name));
+        messages::schema::Block {
             version: 0,
             attributes: attributes.collect(),
-            block_types: Vec::new(),
+            block_types: blocks.collect(),
             description: self.description,
             description_kind: messages::StringKind::Markdown.into(),
             deprecated: false,
-        };
-        messages::Schema { version: 0, block: Some(block) }
+        }
     }
 }
 

@@ -1,0 +1,32 @@
+variable "region" {
+  description = "Where the host is; the bucket's own region is asked for."
+  type        = string
+  default     = "eu-central-1"
+}
+
+variable "bucket" {
+  description = "Name of the bucket."
+  type        = string
+}
+
+variable "prefix" {
+  description = "Where the store is to be in it."
+  type        = string
+  default     = "npc/fleet"
+}
+
+variable "kms_key_arn" {
+  description = "ARN of the key that the bucket is encrypted with; null for SSE-S3."
+  type        = string
+  default     = null
+}
+
+variable "subnet_id" {
+  description = "Subnet for the host, from which it reaches S3."
+  type        = string
+}
+
+variable "user_data" {
+  description = "What the host does when it boots."
+  type        = string
+}

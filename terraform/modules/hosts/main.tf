@@ -1,0 +1,40 @@
+# Many hosts: each a machine of its own, or machines that come and go in an auto-scaling group.
+
+module "host" {
+  source   = "../host"
+  for_each = var.hosts
+
+  name               = each.key
+  store              = var.store
+  user_data          = each.value.user_data
+  assignment         = each.value.assignment
+  subnet_id          = each.value.subnet_id != null ? each.value.subnet_id : var.subnet_ids[0]
+  public_ip          = each.value.public_ip != null ? each.value.public_ip : var.public_ip
+  security_group_ids = each.value.security_group_ids != null ? each.value.security_group_ids : var.security_group_ids
+  instance_type      = each.value.instance_type != null ? each.value.instance_type : var.instance_type
+  ami                = each.value.ami != null ? each.value.ami : var.ami
+  nixos_release      = each.value.nixos_release != null ? each.value.nixos_release : var.nixos_release
+  root_disk          = each.value.root_disk != null ? each.value.root_disk : var.root_disk
+  extra_policy_arns  = each.value.extra_policy_arns != null ? each.value.extra_policy_arns : var.extra_policy_arns
+  tags               = merge(var.tags, each.value.tags)
+}
+
+module "group" {
+  source   = "./group"
+  for_each = var.groups
+
+  name               = each.key
+  store              = var.store
+  user_data          = each.value.user_data
+  min_size           = each.value.min_size
+  max_size           = each.value.max_size != null ? each.value.max_size : each.value.min_size
+  desired_capacity   = each.value.desired_capacity
+  subnet_ids         = each.value.subnet_ids != null ? each.value.subnet_ids : var.subnet_ids
+  security_group_ids = each.value.security_group_ids != null ? each.value.security_group_ids : var.security_group_ids
+  instance_type      = each.value.instance_type != null ? each.value.instance_type : var.instance_type
+  ami                = each.value.ami != null ? each.value.ami : var.ami
+  nixos_release      = each.value.nixos_release != null ? each.value.nixos_release : var.nixos_release
+  root_disk          = each.value.root_disk != null ? each.value.root_disk : var.root_disk
+  extra_policy_arns  = each.value.extra_policy_arns != null ? each.value.extra_policy_arns : var.extra_policy_arns
+  tags               = merge(var.tags, each.value.tags)
+}
