@@ -1,6 +1,7 @@
 //! A flake's directory: what belongs to the flake, and packing what is published of it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use globset::GlobSet;
@@ -191,9 +192,17 @@ impl BehindLinks<'_> {
     }
 }
 
-/// All files, links and directories, less `.git` and the links that `nix build` leaves behind.
+/// Whether a program leaves something behind under this name that belongs to no flake: git its history, Terraform its working
+/// directory and its state, which may hold secrets and changes with every apply.
+fn is_left_behind(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    matches!(&*name, ".git" | ".terraform") || name.ends_with(".tfstate") || name.contains(".tfstate.")
+}
+
+/// All files, links and directories, less what other programs leave behind, such as the links of `nix build`.
 fn all_files(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let entries = WalkDir::new(directory).min_depth(1).into_iter().filter_entry(|entry| entry.file_name() != ".git");
+    let entries = WalkDir::new(directory).min_depth(1).into_iter();
+    let entries = entries.filter_entry(|entry| !is_left_behind(entry.file_name()));
     let mut paths = Vec::new();
     for entry in entries {
         let entry = entry.map_err(|error| Failure::new(Exit::Flake, error).hint("make it readable, or remove it"))?;

@@ -90,7 +90,7 @@ fn check_scripts() -> Outcome {
 fn run_tests(tools: &Tools, filter: Option<&str>) -> Result<Count, String> {
     announce("tests");
     let programs = build_programs("dev")?;
-    run(command(&cargo(), &["build", "--quiet", "-p", "terraform-provider-aws-stub"]))?;
+    run(command(&cargo(), &["build", "--quiet", "-p", "terraform-provider-aws-stub", "-p", "terraform-provider-npc"]))?;
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let mut tests = command(&cargo(), &["test", "--workspace", "--no-fail-fast"]);
     if let Some(filter) = filter {

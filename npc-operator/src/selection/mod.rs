@@ -2,8 +2,8 @@
 //!
 //! | strategy | what it takes | what it needs |
 //! |---|---|---|
-//! | `evaluated` | what evaluating the wanted configurations reads, lists and looks for ([`mod@evaluated`]) | Nix, strace |
-//! | `static` | what the syntax of the flake's files mentions ([`mod@follow`]) | nothing |
+//! | `evaluated` | what evaluating the wanted configurations reads, lists and looks for (`evaluated`) | Nix, strace |
+//! | `static` | what the syntax of the flake's files mentions (`follow`) | nothing |
 //! | `tracked` | everything that git tracks | nothing |
 //!
 //! `auto` takes the first that can be had. On top of each, `include` adds files and `exclude` takes them away; what is

@@ -36,6 +36,9 @@ pub(crate) struct Remote(pub(crate) Arc<Operator>);
 /// What to do with a release that somebody else has published meanwhile.
 const CONFLICT: [&str; 2] = ["fail", "overwrite"];
 
+/// The variable that names the Nix to evaluate with.
+const NIX: &str = "NPC_NIX";
+
 /// What the provider decides about a release.
 const DECIDED: [&str; 6] = ["archive", "archive_size", "files", "systems", "serial", "published_serial"];
 
@@ -55,7 +58,7 @@ impl Resource for Remote {
                      beside the flake says, or `auto`.",
                 ),
             )
-            .with("nix", user(Type::String, "The Nix to evaluate with, or `none` to evaluate nothing."))
+            .with("nix", user(Type::String, "The Nix to evaluate with, or `none` to evaluate nothing. Unless said, what `NPC_NIX` says, or the one on the PATH."))
             .with("message", user(Type::String, "What to say about the next release."))
             .with(
                 "on_conflict",
@@ -279,9 +282,17 @@ fn pack(object: &Object) -> Outcome<Option<PackedFlake>> {
     if !object.get("selection").is_known() || !object.get("nix").is_known() {
         return Ok(None);
     }
-    let nix = parsed::<NixChoice>(object, "nix")?.now();
+    let nix = match parsed::<NixChoice>(object, "nix")?.now() {
+        Some(nix) => Some(nix),
+        None => parsed(&from_environment(), "nix")?.now(),
+    };
     let picking = Picking { selection: strategy(object)?, configurations, nix };
     pack_flake(&directory, picking).map(Some).map_err(|failure| told(&failure))
+}
+
+/// What `npc-publish` evaluates with, evaluates here as well.
+fn from_environment() -> Object {
+    Object::default().with("nix", std::env::var(NIX).ok())
 }
 
 /// What a release of this flake would be.

@@ -1,0 +1,305 @@
+//! The Terraform provider, under a real Terraform, on a real store, beside `npc-publish`.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use npc_tests::parts::{Garage, program, tool};
+use npc_tests::process::Ended;
+use npc_tests::world::{Kind, World};
+
+/// A fleet that HCL describes.
+struct Described {
+    world: World,
+    terraform: PathBuf,
+}
+
+const REMOTE: &str = r#"
+resource "npc_remote" "prod" {
+  name  = "prod"
+  flake = "../fleet"
+}
+"#;
+
+const HOST: &str = r#"
+resource "npc_host" "web_1" {
+  name   = "web-1"
+  remote = npc_remote.prod.name
+}
+"#;
+
+impl Described {
+    /// In the example flake, whose `npc.toml` describes the fleet.
+    fn new(kind: &Kind, hcl: &str) -> Option<Self> {
+        let terraform = tool("terraform")?;
+        let described = Self { world: World::new(kind), terraform };
+        let providers = program("terraform-provider-npc");
+        let providers = providers.parent().expect("a directory").display().to_string();
+        let settings = format!("provider_installation {{\n  dev_overrides {{ \"npc/npc\" = {providers:?} }}\n}}\n");
+        fs::write(described.world.path("terraform.rc"), settings).expect("written");
+        fs::create_dir(described.world.path("infrastructure")).expect("created");
+        described.says(hcl);
+        Some(described)
+    }
+
+    fn says(&self, hcl: &str) {
+        let provider = "terraform {\n  required_providers {\n    npc = { source = \"npc/npc\" }\n  }\n}\n\
+                        provider \"npc\" {\n  flake = \"../fleet\"\n}\n";
+        fs::write(self.world.path("infrastructure/main.tf"), format!("{provider}{hcl}")).expect("written");
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        // What it needs is what `npc-publish` needs.
+        let publisher = self.world.command("npc-publish");
+        let mut command = Command::new(&self.terraform);
+        command.args(arguments).arg("-no-color").current_dir(self.world.path("infrastructure"));
+        for (name, value) in publisher.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.env("TF_CLI_CONFIG_FILE", self.world.path("terraform.rc")).env("CHECKPOINT_DISABLE", "1");
+        command.env("TF_IN_AUTOMATION", "1").env("TF_INPUT", "0").env("RUST_BACKTRACE", "1");
+        command
+    }
+
+    fn terraform(&self, arguments: &[&str]) -> Ended {
+        flat(&Ended::of(&mut self.command(arguments)))
+    }
+
+    fn apply(&self) -> Ended {
+        self.terraform(&["apply", "-auto-approve"])
+    }
+
+    #[track_caller]
+    fn plans(&self, parts: &[&str]) -> String {
+        let ended = self.terraform(&["plan"]);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let said = format!("{} {}", ended.data, ended.words);
+        for part in parts {
+            assert!(said.contains(part), "no `{part}` in: {said}");
+        }
+        said
+    }
+
+    #[track_caller]
+    fn plans_nothing(&self) {
+        self.plans(&["No changes."]);
+    }
+
+    fn publisher(&self, arguments: &[&str]) -> Ended {
+        self.world.in_fleet(arguments)
+    }
+}
+
+/// Long sentences are wrapped, and what belongs together is marked.
+fn flat(ended: &Ended) -> Ended {
+    let flat = |text: &str| text.replace('│', " ").split_whitespace().collect::<Vec<_>>().join(" ");
+    Ended { data: flat(&ended.data), words: flat(&ended.words), code: ended.code }
+}
+
+fn stores() -> Vec<Kind> {
+    [Some(Kind::Directory), Some(Kind::Served), Garage::find().map(Kind::Garage)].into_iter().flatten().collect()
+}
+
+#[test]
+fn a_remote_and_a_host_live_and_end_in_every_kind_of_store() {
+    for kind in stores() {
+        let Some(fleet) = Described::new(&kind, &format!("{REMOTE}{HOST}")) else { return };
+        let planned = fleet.plans(&["+ archive =", "+ \"flake.nix\" =", "+ \"hosts/web-1.nix\" =", "2 to add"]);
+        assert!(!planned.contains("archive = (known after apply)"), "digests are known at once: {planned}");
+        fleet.apply().works();
+        fleet.plans_nothing();
+        let held = fleet.publisher(&["remotes", "--json"]).works();
+        assert!(held.contains("\"serial\": 1"), "{held}");
+        let told = fleet.publisher(&["hosts", "assignments", "--json"]);
+        assert!(told.code != Some(0) || told.data.contains("web-1"), "{told:?}");
+
+        fleet.world.edit("Terraform was here\n");
+        fleet.plans(&["~ \"modules/motd.txt\" = \"", "~ archive =", "0 to add, 1 to change"]);
+        fleet.apply().works();
+        fleet.plans_nothing();
+        fleet.terraform(&["destroy", "-auto-approve"]).works();
+        let held = fleet.publisher(&["remotes", "--json"]).works();
+        assert!(held.contains("\"removed\": true") && held.contains("\"serial\": 3"), "{held}");
+        // What was removed can come back, above its tombstone.
+        fleet.apply().works();
+        assert!(fleet.publisher(&["remotes", "--json"]).works().contains("\"serial\": 4"));
+    }
+}
+
+#[test]
+fn a_release_from_elsewhere_is_seen_and_not_undone_unless_that_is_said() {
+    let Some(fleet) = Described::new(&Kind::Directory, REMOTE) else { return };
+    fleet.apply().works();
+    fleet.world.edit("a colleague's\n");
+    fleet.publisher(&["--remote", "prod"]).works();
+    // The same flake again: nothing to undo, and nothing to do.
+    fleet.plans_nothing();
+    fleet.world.edit("another colleague's\n");
+    fleet.publisher(&["--remote", "prod"]).works();
+    fleet.world.edit("ours\n");
+    fleet.plans(&["Somebody else has changed the remote `prod`", "An apply refuses to undo that"]);
+    fleet.apply().fails(1, &["Somebody else has changed the remote `prod`", "on_conflict = \"overwrite\""]);
+    let overwriting = REMOTE.replace("flake = \"../fleet\"", "flake = \"../fleet\"\n  on_conflict = \"overwrite\"");
+    fleet.says(&overwriting);
+    fleet.apply().works();
+    fleet.plans_nothing();
+    assert!(fleet.publisher(&["remotes", "--json"]).works().contains("\"serial\": 4"));
+
+    fleet.says(REMOTE);
+    fleet.apply().works();
+    fleet.publisher(&["rollback", "prod", "--yes"]);
+    fleet.publisher(&["rollback", "prod"]);
+    fleet.plans(&["Somebody else has changed the remote `prod`"]);
+}
+
+#[test]
+fn what_changes_between_plan_and_apply_is_not_published() {
+    let Some(fleet) = Described::new(&Kind::Directory, REMOTE) else { return };
+    fleet.terraform(&["plan", "-out", "planned"]).works();
+    fleet.world.edit("sneaked in\n");
+    fleet.terraform(&["apply", "planned"]).fails(1, &["modules/motd.txt"]);
+    assert_eq!(fleet.publisher(&["remotes", "--json"]).works().trim(), "[]");
+
+    fleet.apply().works();
+    fleet.world.edit("next\n");
+    fleet.terraform(&["plan", "-out", "planned"]).works();
+    // In a copy, as a colleague would: the flake here stays what was planned.
+    let text = fs::read_to_string(fleet.world.path("fleet/modules/motd.txt")).expect("read");
+    fleet.world.edit("a colleague's, meanwhile\n");
+    fleet.publisher(&["--remote", "prod"]).works();
+    fleet.world.edit(&text);
+    let refused = fleet.terraform(&["apply", "planned"]).fails(1, &["`prod` holds serial 2, and not serial 1"]);
+    assert!(!refused.words.contains("stack backtrace"), "{refused:?}");
+}
+
+#[test]
+fn a_host_is_repointed_in_place_and_follows() {
+    let hcl = format!("{REMOTE}{}{HOST}", REMOTE.replace("prod", "canary"));
+    let Some(fleet) = Described::new(&Kind::Directory, &hcl) else { return };
+    fleet.apply().works();
+    fleet.says(&hcl.replace("remote = npc_remote.prod.name", "remote = npc_remote.canary.name"));
+    let planned = fleet.plans(&["~ remote = \"prod\" -> \"canary\"", "0 to add, 1 to change, 0 to destroy"]);
+    assert_eq!(planned.matches(" -> ").count(), 1, "one line: {planned}");
+    fleet.apply().works();
+    fleet.plans_nothing();
+    let status = fleet.publisher(&["hosts", "--json"]).works();
+    assert!(status.contains("canary"), "{status}");
+    // What somebody else does is seen.
+    fleet.publisher(&["repoint", "web-1", "--remote", "prod"]).works();
+    fleet.plans(&["~ remote = \"prod\" -> \"canary\""]);
+}
+
+#[test]
+fn hosts_are_not_led_where_there_is_nothing_for_them() {
+    let Some(fleet) = Described::new(&Kind::Directory, REMOTE) else { return };
+    fleet.apply().works();
+    for (host, parts) in [
+        (HOST.replace("npc_remote.prod.name", "\"nowhere\""), &["there is no remote `nowhere`", "main.tf line"][..]),
+        (HOST.replace("npc_remote.prod.name", "\"No Where\""), &["`remote` is not in order", "main.tf line"]),
+        (HOST.replace("name   = \"web-1\"", "name = \"web-1\"\n  poll_interval = 5"), &["between 10 and 3600"]),
+        (HOST.replace("remote =", "romote ="), &["Unsupported argument"]),
+    ] {
+        fleet.says(&format!("{REMOTE}{host}"));
+        fleet.apply().fails(1, parts);
+    }
+    fleet.publisher(&["repoint", "web-1", "--remote", "prod"]).works();
+    fleet.says(&format!("{REMOTE}{HOST}"));
+    fleet.apply().fails(1, &["`web-1` is assigned already", "terraform import"]);
+    fleet.terraform(&["import", "npc_host.web_1", "web-1"]).works();
+    fleet.plans_nothing();
+}
+
+#[test]
+fn a_fleet_is_made_with_its_keys_in_files_and_nothing_secret_in_the_state() {
+    let Some(fleet) = Described::new(&Kind::Directory, "") else { return };
+    fs::remove_file(fleet.world.path("fleet/npc.toml")).expect("removed");
+    let store = format!("file://{}", fleet.world.path("another-store").display());
+    let hcl = format!(
+        r#"
+resource "npc_fleet" "main" {{
+  store = "{store}"
+}}
+{}{}
+output "fleet" {{ value = npc_fleet.main }}
+"#,
+        REMOTE.replace("flake = \"../fleet\"", "flake = \"../fleet\"\n  fleet = npc_fleet.main"),
+        HOST.replace("name   =", "fleet = npc_fleet.main\n  name   =")
+    );
+    fleet.says(&hcl);
+    fleet.plans(&["id = (known after apply)", "+ \"flake.nix\" =", "3 to add"]);
+    let made = fleet.apply();
+    assert_eq!(made.code, Some(0), "{made:?}");
+    assert!(format!("{}{}", made.data, made.words).contains("Move the fleet's root key offline"), "{made:?}");
+    fleet.plans_nothing();
+    let state = fs::read_to_string(fleet.world.path("infrastructure/terraform.tfstate")).expect("a state");
+    let mut secrets = 0;
+    for entry in walkdir::WalkDir::new(fleet.world.path("home/.config/npc")) {
+        let path = entry.expect("listed").into_path();
+        let Ok(text) = fs::read_to_string(&path) else { continue };
+        let (_, secret) = text.trim().split_once(':').expect("a key");
+        assert!(!state.contains(secret), "{} is in the state", path.display());
+        secrets += 1;
+    }
+    assert_eq!(secrets, 4, "two of each fleet");
+    let destroyed = fleet.terraform(&["destroy", "-auto-approve"]);
+    assert_eq!(destroyed.code, Some(0), "{destroyed:?}");
+    assert!(fleet.world.path("another-store/trust/1.json").exists());
+}
+
+#[test]
+fn an_agents_program_is_put_into_the_store_under_its_digest() {
+    let hcl = r#"
+resource "npc_agent_binary" "this" {
+  architecture = "x86_64"
+  source       = "../fleet/agent"
+}
+output "sha256" { value = npc_agent_binary.this.sha256 }
+"#;
+    let Some(fleet) = Described::new(&Kind::Directory, hcl) else { return };
+    fs::write(fleet.world.path("fleet/agent"), "a program").expect("written");
+    let digest = npc_core::digest::Digest::of(b"a program").to_string();
+    fleet.plans(&[&digest]);
+    fleet.apply().works();
+    let place = fleet.world.path("store/binaries").join(&digest);
+    assert_eq!(fs::read_to_string(&place).expect("uploaded"), "a program");
+    fleet.plans_nothing();
+    fs::remove_file(&place).expect("removed");
+    fleet.plans(&["1 to add"]);
+    fleet.apply().works();
+    fleet.terraform(&["destroy", "-auto-approve"]).works();
+    assert!(place.exists(), "others may count on it");
+}
+
+#[test]
+fn what_is_there_can_be_looked_at() {
+    let hcl = format!(
+        r#"{REMOTE}
+data "npc_remote" "prod" {{ name = npc_remote.prod.name }}
+data "npc_report" "web_1" {{
+  host = "web-1"
+}}
+output "serial" {{ value = data.npc_remote.prod.serial }}
+output "standing" {{ value = data.npc_report.web_1.standing }}
+"#
+    );
+    let Some(fleet) = Described::new(&Kind::Directory, &hcl) else { return };
+    let said = fleet.apply().works();
+    assert!(said.contains("serial = 1") && said.contains("standing = \"unknown\""), "{said}");
+    fleet.says(&hcl.replace("host = \"web-1\"", "host = \"web-1\"\n  wait_for = \"report\"\n  timeout = 0"));
+    fleet.apply().fails(1, &["`web-1` is not there yet", "npc-publish why web-1"]);
+}
+
+#[test]
+fn what_terraform_leaves_in_a_flakes_directory_is_not_published() {
+    let world = World::new(&Kind::Directory);
+    for name in [".terraform/providers/one", "terraform.tfstate", "terraform.tfstate.backup", "infra/prod.tfstate"] {
+        let path = world.path("fleet").join(name);
+        fs::create_dir_all(path.parent().expect("a directory")).expect("created");
+        fs::write(path, "{\"a secret\": true}").expect("written");
+    }
+    let listed = world.in_fleet(&["pack", "--list", "--selection", "tracked"]).works();
+    assert!(listed.contains("flake.nix") && !listed.contains("tfstate") && !listed.contains(".terraform"), "{listed}");
+}
