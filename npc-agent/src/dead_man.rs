@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::failpoint;
 use crate::failure::{Exit, Failure};
 use crate::machine::{Attempt, Context, DEAD_MAN, Event, Failed, Journal, Phase, Policy, Stage, step};
+use crate::settings::as_one_file;
 use crate::state::{CommitLock, Held, Lock, LockError, StateDirectory};
 
 /// How often a process that waits looks whether it is still wanted.
@@ -69,16 +70,18 @@ impl DeadMan {
     }
 
     /// Keeps the settings that this agent runs with for the rescuer, unless they are kept: they themselves may belong to the new
-    /// system a moment later, and this agent need not understand that system's.
+    /// system a moment later, and this agent need not understand that system's. What the host was enrolled with is part of them,
+    /// so that a rescuer needs nothing else.
     pub fn keep_settings(&self, attempt: &Attempt) -> Result<(), Failed> {
         let settings = self.settings_of(attempt);
         if settings.exists() {
             return Ok(());
         }
-        let failed = |error: std::io::Error| {
+        let failed = |error: String| {
             Failed::new(DEAD_MAN, format!("the settings cannot be kept for the dead-man timer: {error}"))
         };
-        files::write_atomically(&settings, &fs::read(&self.config).map_err(failed)?, 0o600).map_err(failed)
+        let text = as_one_file(&self.config, &self.state.path("")).map_err(|failure| failed(failure.to_string()))?;
+        files::write_atomically(&settings, text.as_bytes(), 0o600).map_err(|error| failed(error.to_string()))
     }
 
     /// Sets the timer, unless it is set already.

@@ -44,6 +44,12 @@ pub struct Failure {
     hint: Option<String>,
 }
 
+impl std::fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&explain::in_one_line(&*self.error))
+    }
+}
+
 impl Failure {
     /// A failure of the given kind.
     pub fn new(exit: Exit, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {

@@ -1,7 +1,8 @@
-//! What the host was told on the spot: `/etc/npc-agent/config.toml`, validated.
+//! What the host was told: `/etc/npc-agent/config.toml` and what it was enrolled with, validated.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::failure::Failure;
 use crate::health::Probation;
 use crate::machine::Policy;
 
+mod enrolled;
 mod tables;
 
 use tables::{
@@ -40,18 +42,18 @@ const LEAST_COMMIT: Duration = Duration::from_secs(10);
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    fleet: FleetId,
-    store: String,
+    fleet: Option<FleetId>,
+    store: Option<String>,
     #[serde(rename = "store_token_file")]
     store_token: Option<PathBuf>,
-    root_keys: Vec<PublicKey>,
+    root_keys: Option<Vec<PublicKey>>,
     #[serde(default = "one")]
     root_threshold: usize,
     #[serde(default = "first")]
     minimum_trust: Serial,
     #[serde(default)]
     minimum_serials: BTreeMap<RemoteName, Serial>,
-    remote: RemoteName,
+    remote: Option<RemoteName>,
     configuration: Option<ConfigurationName>,
     host: Option<HostName>,
     assignment: Option<AssignmentName>,
@@ -175,19 +177,18 @@ pub enum Activation {
 }
 
 impl Settings {
-    /// Reads and validates `path`, on a machine that is called so.
+    /// Reads and validates what the host was told: by its configuration, and by what it was enrolled with below its state directory.
+    pub fn of_host(config: &Path, state: &Path, machine: &str) -> Result<Self, Failure> {
+        let (table, sources) = enrolled::read(config, state)?;
+        let wrong = |reason: String| not_in_order(&sources, &reason);
+        let file = table.try_into().map_err(|error: toml::de::Error| wrong(error.message().to_owned()))?;
+        Self::validate(file, machine).map_err(wrong)
+    }
+
+    /// Reads and validates `path` alone, on a machine that is called so.
     pub fn read(path: &Path, machine: &str) -> Result<Self, Failure> {
-        let shown = path.display();
-        let text = fs::read_to_string(path).map_err(|error| {
-            Failure::usage(format!("cannot read `{shown}`: {error}")).hint(
-                "name the configuration with --config or NPC_AGENT_CONFIG; `npc-publish init` prints what it needs",
-            )
-        })?;
-        let wrong = |reason: String| {
-            Failure::usage(format!("`{shown}` is not in order: {reason}"))
-                .hint("the README lists the settings; `npc-publish init` prints those of the fleet")
-        };
-        Self::parse(&text, machine).map_err(wrong)
+        let text = fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
+        Self::parse(&text, machine).map_err(|reason| not_in_order(&format!("`{}`", path.display()), &reason))
     }
 
     /// Reads and validates the text of a configuration, on a machine that is called so: most flakes name a configuration after
@@ -197,8 +198,13 @@ impl Settings {
     }
 
     fn validate(file: File, machine: &str) -> Result<Self, String> {
-        if file.root_threshold == 0 || file.root_threshold > file.root_keys.len() {
-            return Err(format!("root_threshold is {}, of {} root_keys", file.root_threshold, file.root_keys.len()));
+        let missing = |field: &str| format!("missing field `{field}`");
+        let fleet = file.fleet.clone().ok_or_else(|| missing("fleet"))?;
+        let store = file.store.clone().ok_or_else(|| missing("store"))?;
+        let root_keys = file.root_keys.clone().ok_or_else(|| missing("root_keys"))?;
+        let remote = file.remote.clone().ok_or_else(|| missing("remote"))?;
+        if file.root_threshold == 0 || file.root_threshold > root_keys.len() {
+            return Err(format!("root_threshold is {}, of {} root_keys", file.root_threshold, root_keys.len()));
         }
         if !POLL_INTERVAL.contains(&file.poll_interval) {
             return Err(format!(
@@ -217,7 +223,7 @@ impl Settings {
                 root: file.root.clone(),
             },
         };
-        let store = file.store.parse().map_err(|error: npc_core::store::StoreUrlError| error.to_string())?;
+        let store = store.parse().map_err(|error: npc_core::store::StoreUrlError| error.to_string())?;
         match &file.store_token {
             Some(path) if !path.is_absolute() => return Err("store_token_file is not an absolute path".to_owned()),
             Some(_) if !matches!(store, StoreUrl::Http(_)) => {
@@ -241,18 +247,13 @@ impl Settings {
             None => host.as_str().parse().expect("the names of hosts and of assignments have one grammar"),
         };
         Ok(Self {
-            anchor: Anchor {
-                fleet: file.fleet,
-                root_keys: file.root_keys,
-                root_threshold: file.root_threshold,
-                version: file.minimum_trust,
-            },
+            anchor: Anchor { fleet, root_keys, root_threshold: file.root_threshold, version: file.minimum_trust },
             minimum_serials: file.minimum_serials,
             store,
             store_token_file: file.store_token,
             host,
             assignment,
-            following: Following { remote: file.remote, configuration },
+            following: Following { remote, configuration },
             poll_interval: Duration::from_secs(file.poll_interval),
             activation,
             platform: tables.platform,
@@ -264,6 +265,29 @@ impl Settings {
             report: tables.report,
         })
     }
+}
+
+/// What both sources come to, as one configuration file that needs no other: whoever reads it later reads the same, whatever
+/// has become of them.
+pub fn as_one_file(config: &Path, state: &Path) -> Result<String, Failure> {
+    let (table, _) = enrolled::read(config, state)?;
+    toml::to_string(&table).map_err(Failure::other)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    let failure = Failure::usage(format!("cannot read `{}`: {error}", path.display()));
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => failure.hint("run it as root"),
+        _ => failure.hint(
+            "name the configuration with --config or NPC_AGENT_CONFIG, or enrol the host with `npc-agent install`; \
+             `npc-publish init` prints what either needs",
+        ),
+    }
+}
+
+fn not_in_order(sources: &str, reason: &str) -> Failure {
+    Failure::usage(format!("{sources} is not in order: {reason}"))
+        .hint("the README lists the settings; `npc-publish init` prints those of the fleet")
 }
 
 /// Whether a machine that is called so has been given a name yet.

@@ -5,11 +5,12 @@
 //!
 //! Reading order: [`name`] and [`digest`] (the words), [`key`] and [`envelope`] (signatures), [`document`] (what is
 //! signed), [`trust`] (whether to believe it), [`archive`] (a flake's files as bytes), [`store`] (where all of it lies),
-//! [`fleet`] (reading what lies there) and [`publish`] (adding to it).
+//! [`fleet`] (reading what lies there), [`publish`] (adding to it) and [`enrolment`] (what a machine is told when it becomes a host).
 
 pub mod archive;
 pub mod digest;
 pub mod document;
+pub mod enrolment;
 pub mod envelope;
 pub mod explain;
 pub mod files;

@@ -28,7 +28,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Pause { span } => local::pause(&cli.state, span)?,
         Command::Resume => local::resume(&cli.state)?,
         Command::Retry => local::retry(&cli.state)?,
-        Command::Check => drop(Settings::read(&cli.config, &machine_name(&cli.state))?),
+        Command::Check => drop(Settings::of_host(&cli.config, &cli.state, &machine_name(&cli.state))?),
         Command::DeadMan(dead_man) => units::dead_man(&cli.config, &cli.state, &dead_man)?,
         Command::Perform { name, timeout, command } => units::perform(&cli.state, &name, timeout, &command)?,
         Command::NoteEnd { name } => units::note_end(&cli.state, &name)?,

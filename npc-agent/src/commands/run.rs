@@ -21,12 +21,12 @@ use crate::store;
 use crate::supervisor::Supervisor;
 
 pub(super) fn run(config: &Path, state: &Path, once: bool) -> Result<(), Failure> {
-    let mut settings = Settings::read(config, &machine_name(state))?;
+    let mut settings = Settings::of_host(config, state, &machine_name(state))?;
     let state = StateDirectory::create(state)?;
     let _lock = Lock::take(&state)?;
     let machine = Marks::of(settings.root());
     if copied::begins_anew(&state, &machine)? {
-        settings = Settings::read(config, &state.machine_name())?;
+        settings = Settings::of_host(config, &state.path(""), &state.machine_name())?;
     }
     // For want of room it is kept the next time; whatever is under way goes on.
     if let Err(error) = state.keep_machine_name() {

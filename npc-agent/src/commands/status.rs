@@ -17,7 +17,7 @@ use crate::state::{Instance, Local, Lock, Place, Replay, StateDirectory};
 pub(super) fn status(config: &Path, state: &Path, as_json: bool) -> Result<(), Failure> {
     let state = StateDirectory::open(state)
         .map_err(|error| Failure::from(error).hint("no agent has run with this state directory yet"))?;
-    let settings = Settings::read(config, &state.machine_name())?;
+    let settings = Settings::of_host(config, &state.path(""), &state.machine_name())?;
     let instance = Instance::read(&state)?;
     let local = Local::read(&state)?;
     let journal = state.read_journal()?;

@@ -5,6 +5,7 @@
 //! instance         this installation's id, and what tells its machine from others
 //! lost             this installation's id, while the memory against replay is lost
 //! machine          what the machine was called when its first agent began
+//! enrolment.toml   what the host was told when it became one
 //! replay.json      the newest trust and the floors against replay; kept twice
 //! replay.copy.json
 //! assignment.json  the assignment that the host obeys
