@@ -160,7 +160,7 @@ fn what_changes_between_plan_and_apply_is_not_published() {
     let Some(fleet) = Described::new(&Kind::Directory, REMOTE) else { return };
     fleet.terraform(&["plan", "-out", "planned"]).works();
     fleet.world.edit("sneaked in\n");
-    fleet.terraform(&["apply", "planned"]).fails(1, &["modules/motd.txt"]);
+    fleet.terraform(&["apply", "planned"]).fails(1, &["The flake has changed since the plan", "plan again"]);
     assert_eq!(fleet.publisher(&["remotes", "--json"]).works().trim(), "[]");
 
     fleet.apply().works();

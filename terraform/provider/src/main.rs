@@ -9,6 +9,7 @@ mod fleet;
 mod host;
 mod mirror;
 mod operator;
+mod planned;
 mod provider;
 mod remote;
 mod remote_data;

@@ -29,6 +29,7 @@ use terraform_plugin::{
 
 use crate::arguments::{Given, check, list, needed, parsed, path};
 use crate::operator::{Operator, check_place, with_place};
+use crate::planned::{Planned, changed};
 use crate::told::{told, warning};
 
 pub(crate) struct Remote(pub(crate) Arc<Operator>);
@@ -135,6 +136,9 @@ impl Resource for Remote {
                 planned.set("systems", prior.get("systems").clone());
             }
             prior => {
+                if let Some(notes) = notes(&planned)? {
+                    notes.show(planned.text("archive").unwrap_or_default())?;
+                }
                 if let Some(prior) = prior.filter(|prior| is_foreign(prior)) {
                     let (summary, detail) = conflict(prior, &planned);
                     warnings.tell(summary, detail);
@@ -210,13 +214,7 @@ impl Remote {
         };
         let digest = flake.packed().archive.sha256.to_string();
         if planned.text("archive").is_some_and(|planned| planned != digest) {
-            return Err(Diagnostic::error("The flake has changed since the plan")
-                .detail(
-                    "What was planned is not what lies there now, and nobody has seen that. Nothing was published: plan again, \
-                     and let nothing write to the flake's directory meanwhile.",
-                )
-                .at(["flake"])
-                .into());
+            return Err(changed().into());
         }
         let over = match (overwrites(&planned), prior) {
             (true, _) => Over::Anything,
@@ -260,6 +258,9 @@ impl Remote {
             Published::Unchanged(serial) | Published::Released { serial, .. } => serial.get(),
         };
         describe(&mut planned, &flake)?;
+        if let Some(notes) = notes(&planned)? {
+            notes.forget();
+        }
         Ok(planned.with("serial", serial).with("published_serial", serial))
     }
 }
@@ -288,6 +289,12 @@ fn pack(object: &Object) -> Outcome<Option<PackedFlake>> {
     };
     let picking = Picking { selection: strategy(object)?, configurations, nix };
     pack_flake(&directory, picking).map(Some).map_err(|failure| told(&failure))
+}
+
+/// What was noted of plans to publish this flake to this remote; none, where either is not known yet.
+fn notes(object: &Object) -> Outcome<Option<Planned>> {
+    let (flake, remote) = (path(object, "flake").now(), parsed::<RemoteName>(object, "name")?.now());
+    Ok(flake.zip(remote).map(|(flake, remote)| Planned::of(&flake, &remote)))
 }
 
 /// What `npc-publish` evaluates with, evaluates here as well.
