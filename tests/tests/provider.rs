@@ -4,7 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use npc_tests::parts::{Garage, program, tool};
+use npc_tests::absent::Absent;
+use npc_tests::parts::{Garage, Nix, program, tool};
 use npc_tests::process::Ended;
 use npc_tests::world::{Kind, World};
 
@@ -302,4 +303,56 @@ fn what_terraform_leaves_in_a_flakes_directory_is_not_published() {
     }
     let listed = world.in_fleet(&["pack", "--list", "--selection", "tracked"]).works();
     assert!(listed.contains("flake.nix") && !listed.contains("tfstate") && !listed.contains(".terraform"), "{listed}");
+}
+
+#[test]
+fn a_host_that_a_rollout_has_taken_is_left_to_it() {
+    let hcl = format!("{REMOTE}{}{HOST}", REMOTE.replace("prod", "canary"));
+    let Some(fleet) = Described::new(&Kind::Directory, &hcl) else { return };
+    fleet.apply().works();
+    Absent::following("web-1", "prod").reports(&fleet.world);
+    fleet.world.edit("next\n");
+    fleet.publisher(&["--remote", "next"]).works();
+    // Its host says nothing more, so it goes no further.
+    let start =
+        ["rollout", "start", "--to", "next", "--hosts", "web-1", "--waves", "100%", "--soak", "1s", "--timeout", "1s"];
+    fleet.publisher(&start).fails(7, &["rollout `next-1` is halted"]);
+    let told = fs::read_to_string(fleet.world.path("store/assignments/web-1.json")).expect("an assignment");
+    let planned = fleet.plans(&[]);
+    assert!(!planned.contains("npc_host.web_1 will be"), "it is shown as it was before: {planned}");
+
+    let moved = hcl.replace("remote = npc_remote.prod.name", "remote = npc_remote.canary.name");
+    fleet.says(&moved);
+    fleet
+        .terraform(&["apply", "-auto-approve", "-target", "npc_host.web_1"])
+        .fails(1, &["in wave 1 of rollout `next-1`"]);
+    fleet
+        .terraform(&["destroy", "-auto-approve", "-target", "npc_host.web_1"])
+        .fails(1, &["in wave 1 of rollout `next-1`"]);
+    assert_eq!(fs::read_to_string(fleet.world.path("store/assignments/web-1.json")).expect("an assignment"), told);
+
+    fleet.publisher(&["rollout", "abort"]).works();
+    fleet.terraform(&["apply", "-auto-approve", "-target", "npc_host.web_1"]).works();
+    assert!(fleet.publisher(&["hosts", "--json"]).works().contains("\"canary\""));
+}
+
+#[test]
+fn a_plan_names_the_systems_that_change() {
+    let Some(nix) = Nix::find() else { return };
+    let Some(fleet) = Described::new(&Kind::Directory, REMOTE) else { return };
+    let evaluating = |arguments: &[&str]| {
+        let mut command = fleet.command(arguments);
+        command.env("NPC_NIX", nix.program());
+        flat(&Ended::of(&mut command))
+    };
+    evaluating(&["apply", "-auto-approve"]).works();
+    let text = fs::read_to_string(fleet.world.path("fleet/hosts/db-1.nix")).expect("read");
+    fs::write(fleet.world.path("fleet/hosts/db-1.nix"), format!("{text}\n")).expect("written");
+    let unchanged = evaluating(&["plan"]).works();
+    assert!(unchanged.contains("~ \"hosts/db-1.nix\"") && !unchanged.contains("~ systems"), "{unchanged}");
+    fleet.world.edit("Everybody sees this\n");
+    let planned = evaluating(&["plan"]).works();
+    for part in ["~ systems = {", "~ \"web-1\" = \"/nix/store/", "~ \"db-1\" = \"/nix/store/"] {
+        assert!(planned.contains(part), "{part}: {planned}");
+    }
 }
