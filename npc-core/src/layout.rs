@@ -89,6 +89,11 @@ pub fn archive(digest: &Digest) -> ObjectKey {
     ObjectKey(format!("archives/{digest}.tar.gz"))
 }
 
+/// An agent for bootstrapping.
+pub fn binary(digest: &Digest) -> ObjectKey {
+    ObjectKey(format!("binaries/{digest}"))
+}
+
 /// An assignment.
 pub fn assignment(name: &AssignmentName) -> ObjectKey {
     ObjectKey(format!("assignments/{name}.json"))
