@@ -1,8 +1,11 @@
 //! How a bare machine becomes a host.
 
+use std::fs;
+
+use npc_core::digest::Digest;
 use npc_tests::eventually;
 use npc_tests::host::{self, AGENT, Host};
-use npc_tests::parts::HostBase;
+use npc_tests::parts::{HostBase, program};
 use npc_tests::world::{Kind, World};
 
 /// The agent that follows the fleet until the host has one of its own.
@@ -112,4 +115,59 @@ fn systems_without_an_agent_are_followed_by_the_one_that_stands_in() {
         assert_eq!(host.unit_state(name), "active");
         comes_to(&host, ["inactive", "active"]);
     }
+}
+
+/// The part of the settings that no enrolment has.
+const SETTINGS: &str = "poll_interval = 1\n[probation]\nsettle = 2\nstore = 3\nlimit = 10\n";
+
+#[test]
+fn an_image_with_the_module_waits_for_its_enrolment_and_is_followed_by_its_own_agent_alone() {
+    let Some(base) = HostBase::find() else { return };
+    let world = host::world(&Kind::Served);
+    let unenrolled = |system: host::System| system.with("/npc/agent/settings", SETTINGS);
+    let mut host = Host::boot(&base, &world, &unenrolled(world.system()));
+    let serial = world.publish_system(|system| unenrolled(system).unit("good.service", GOOD));
+    assert!(host.log().contains("missing field `fleet`"));
+    install(&world, &host);
+    host.commits(serial);
+    comes_to(&host, ["active", "inactive"]);
+    host.power_cycle();
+    comes_to(&host, ["active", "inactive"]);
+    assert_eq!(host.unit_state("good.service"), "active");
+}
+
+#[test]
+fn the_script_alone_makes_a_bare_machine_run_what_was_published() {
+    let Some((world, host)) = bare_machine() else { return };
+    let serial = world.publish_system(|system| system.unit("good.service", GOOD));
+    let agent = program("npc-agent");
+    let told = format!("{}={}", std::env::consts::ARCH, agent.display());
+    let script = world
+        .in_fleet(&[
+            "bootstrap",
+            "--host",
+            "host",
+            "--configuration",
+            "host",
+            "--remote",
+            "prod",
+            "--upload",
+            "--agent",
+            &told,
+        ])
+        .works();
+    // The machine has no curl; it finds what the store has as binaries in a directory.
+    let digest = Digest::of(&fs::read(&agent).expect("the agent"));
+    fs::create_dir(host.folder().join("programs/binaries")).expect("created");
+    host.add_program(&format!("binaries/{digest}"), &agent);
+    let store = script.lines().find(|line| line.starts_with("NPC_STORE=")).expect("a store");
+    host.write("/root/user-data", &script.replace(store, "NPC_STORE='file:///opt/npc/'"));
+    let enrolled = host.run(["sh", "/root/user-data"]);
+    assert!(enrolled.words.contains("this machine is enrolled"), "{enrolled:?}");
+    host.commits(serial);
+    comes_to(&host, ["active", "inactive"]);
+    assert_eq!(host.unit_state("good.service"), "active");
+    let again = host.run(["bash", "/root/user-data"]);
+    assert_eq!((again.code, again.words.as_str()), (Some(0), ""));
+    assert!(host.log().contains("npc-bootstrap"), "the journal has it");
 }
