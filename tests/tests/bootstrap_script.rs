@@ -1,8 +1,11 @@
 //! The script that turns a bare machine into a host, in file systems of its own: run by the shells that machines have.
 
 use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use npc_core::digest::Digest;
 use npc_tests::eventually;
@@ -192,6 +195,91 @@ fn a_store_that_is_not_there_yet_is_waited_for() {
     assert!(!machine.is_enrolled());
     world.serve_again();
     assert!(running.wait().success(), "{}", running.words());
+    assert!(machine.is_enrolled());
+}
+
+/// A way to a store that begins to answer late, and then brings so many bytes at a time.
+fn slow_way(store: String, bytes: usize) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    // It ends with the process, as the store that it leads to does before.
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let Ok(mut server) = TcpStream::connect(&store) else { continue };
+            let (mut asks, mut asked) = (client.try_clone().expect("a socket"), server.try_clone().expect("a socket"));
+            std::thread::spawn(move || io::copy(&mut asks, &mut asked));
+            let mut client = client;
+            std::thread::spawn(move || -> io::Result<()> {
+                npc_tests::process::for_a_while(Duration::from_secs(3));
+                let mut part = vec![0; bytes];
+                loop {
+                    let read = server.read(&mut part)?;
+                    if read == 0 {
+                        return client.shutdown(Shutdown::Write);
+                    }
+                    client.write_all(&part[..read])?;
+                    npc_tests::process::for_a_while(Duration::from_millis(5));
+                }
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn a_slow_store_is_no_failure() {
+    let Some(machine) = Machine::find() else { return };
+    let world = World::new(&Kind::Served);
+    let script = script(&world, &ONCE);
+    let store = world.url().to_string();
+    let address = store.trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let slow = slow_way(address.clone(), 256 * 1024);
+    let begun = std::time::Instant::now();
+    machine.run("dash", &script.replace(&address, &slow)).works();
+    assert!(machine.is_enrolled() && begun.elapsed() > Duration::from_secs(3));
+}
+
+/// A control group with a limit of memory, removed when dropped: of version 1 or 2, or a loud skip.
+struct SmallMemory(PathBuf);
+
+impl SmallMemory {
+    fn find(bytes: u64) -> Option<Self> {
+        let name = format!("npc-bootstrap-{}", std::process::id());
+        let roots = [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")];
+        for (root, limit) in roots {
+            let group = Path::new(root).join(&name);
+            if Path::new(root).join("cgroup.procs").exists() && fs::create_dir(&group).is_ok() {
+                let group = Self(group);
+                if fs::write(group.0.join(limit), bytes.to_string()).is_ok() {
+                    return Some(group);
+                }
+            }
+        }
+        missing("a control group for memory")
+    }
+
+    /// The command in the group.
+    fn around(&self, command: &Command) -> Command {
+        let mut within = Command::new("sh");
+        within.args(["-c", "echo 0 > \"$1/cgroup.procs\" && shift && exec \"$@\"", "sh"]).arg(&self.0);
+        within.arg(command.get_program()).args(command.get_args());
+        within
+    }
+}
+
+impl Drop for SmallMemory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn four_hundred_megabytes_of_memory_are_enough() {
+    let Some(machine) = Machine::find() else { return };
+    let Some(memory) = SmallMemory::find(400 * 1024 * 1024) else { return };
+    let world = World::new(&Kind::Served);
+    let script = script(&world, &ONCE);
+    Ended::of(&mut memory.around(&machine.command("dash", &script))).works();
     assert!(machine.is_enrolled());
 }
 
