@@ -15,7 +15,8 @@ let
 
   src = lib.fileset.toSource {
     root = ../.;
-    fileset = lib.fileset.unions ([ ../Cargo.lock ../Cargo.toml ] ++ map member workspace.members);
+    # The script that npc-operator writes values into is beside its member.
+    fileset = lib.fileset.unions ([ ../Cargo.lock ../Cargo.toml ../bootstrap/bootstrap.sh ] ++ map member workspace.members);
   };
 
   program = name: { description, ... }@attributes:

@@ -9,6 +9,7 @@ use npc_core::name::{ConfigurationName, RemoteName};
 
 use crate::failure::EXIT_CODES;
 use crate::settings::{DEFAULT_CONFIG, DEFAULT_STATE};
+use crate::stand_in::DEFAULT_UNITS;
 
 /// Keep this host in the configuration that its fleet's operators published
 #[derive(Debug, Parser)]
@@ -52,6 +53,8 @@ pub enum Command {
     Resume,
     /// Try again what failed on this host: lift every quarantine and end the pause before the next try
     Retry,
+    /// Enrol this machine in a fleet, and have an agent follow it until the host's own system brings one
+    Install(Install),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -102,6 +105,20 @@ pub struct DeadMan {
     /// Wait only while this file is there
     #[arg(long, requires = "after")]
     pub lease: Option<PathBuf>,
+}
+
+/// What makes a machine a host.
+#[derive(Debug, Args)]
+pub struct Install {
+    /// What `npc-publish bootstrap` or `npc-publish init` printed, in TOML; `-` for what is piped in
+    #[arg(long, value_name = "FILE")]
+    pub enrolment: PathBuf,
+    /// Replace the enrolment in another fleet
+    #[arg(long)]
+    pub force: bool,
+    /// Where the units go that have this agent run until the host has one of its own
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_UNITS)]
+    pub units: PathBuf,
 }
 
 /// What to follow.

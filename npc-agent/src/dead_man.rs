@@ -23,6 +23,7 @@ use crate::failpoint;
 use crate::failure::{Exit, Failure};
 use crate::machine::{Attempt, Context, DEAD_MAN, Event, Failed, Journal, Phase, Policy, Stage, step};
 use crate::settings::as_one_file;
+use crate::stand_in;
 use crate::state::{CommitLock, Held, Lock, LockError, StateDirectory};
 
 /// How often a process that waits looks whether it is still wanted.
@@ -312,6 +313,7 @@ impl<P: Platform> Rescue<'_, P> {
                 tracing::error!(kind = failed.kind, "{failed}");
             }
         }
+        stand_in::start_where_needed().await;
     }
 }
 

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod bootstrap;
 mod hosts;
 mod repeat;
 mod rollout;
@@ -17,6 +18,7 @@ use npc_core::store::StoreUrl;
 use npc_operator::selection::{NixChoice, Strategy};
 use npc_operator::{flake, session};
 
+pub(crate) use self::bootstrap::{AgentSource, Bootstrap};
 pub(crate) use self::hosts::{Choice, Hosts, HostsCommand, Reboot, Repoint, Status, Why};
 pub(crate) use self::repeat::{Promote, Repeating, Rollback};
 pub(crate) use self::rollout::{Begin, Bounds, RolloutCommand, Which};
@@ -162,6 +164,8 @@ pub(crate) enum Command {
     Reboot(Reboot),
     /// Print what is known of the hosts as JSON, for other programs
     Inventory(Inventory),
+    /// Print a script that turns a bare machine into a host
+    Bootstrap(Bootstrap),
     /// Remove archives that nothing names any more, and reports of machines that came and went
     Gc(Gc),
     /// Serve a directory as an HTTP store

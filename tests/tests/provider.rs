@@ -9,6 +9,9 @@ use npc_tests::parts::{Garage, Nix, program, tool};
 use npc_tests::process::Ended;
 use npc_tests::world::{Kind, World};
 
+/// As much of a program for `x86_64` as says that it is one: elf(5).
+const PROGRAM: &[u8] = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0";
+
 /// A fleet that HCL describes.
 struct Described {
     world: World,
@@ -260,12 +263,12 @@ resource "npc_agent_binary" "this" {
 output "sha256" { value = npc_agent_binary.this.sha256 }
 "#;
     let Some(fleet) = Described::new(&Kind::Directory, hcl) else { return };
-    fs::write(fleet.world.path("fleet/agent"), "a program").expect("written");
-    let digest = npc_core::digest::Digest::of(b"a program").to_string();
+    fs::write(fleet.world.path("fleet/agent"), PROGRAM).expect("written");
+    let digest = npc_core::digest::Digest::of(PROGRAM).to_string();
     fleet.plans(&[&digest]);
     fleet.apply().works();
     let place = fleet.world.path("store/binaries").join(&digest);
-    assert_eq!(fs::read_to_string(&place).expect("uploaded"), "a program");
+    assert_eq!(fs::read(&place).expect("uploaded"), PROGRAM);
     fleet.plans_nothing();
     fs::remove_file(&place).expect("removed");
     fleet.plans(&["1 to add"]);
@@ -354,5 +357,53 @@ fn a_plan_names_the_systems_that_change() {
     let planned = evaluating(&["plan"]).works();
     for part in ["~ systems = {", "~ \"web-1\" = \"/nix/store/", "~ \"db-1\" = \"/nix/store/"] {
         assert!(planned.contains(part), "{part}: {planned}");
+    }
+}
+
+#[test]
+fn the_script_for_a_machine_is_what_npc_publish_prints() {
+    let hcl = format!(
+        r#"{REMOTE}
+resource "npc_agent_binary" "this" {{
+  architecture = "x86_64"
+  source       = "../fleet/agent"
+}}
+data "npc_bootstrap" "web_1" {{
+  host           = "web-1"
+  remote         = npc_remote.prod.name
+  agents         = {{ x86_64 = npc_agent_binary.this.sha256 }}
+  minimum_serial = npc_remote.prod.serial
+}}
+output "script" {{ value = data.npc_bootstrap.web_1.script }}
+"#
+    );
+    let Some(fleet) = Described::new(&Kind::Directory, &hcl) else { return };
+    fs::write(fleet.world.path("fleet/agent"), PROGRAM).expect("written");
+    fleet.apply().works();
+    fleet.plans_nothing();
+    let output = Ended::of(
+        Command::new(&fleet.terraform)
+            .args(["output", "-raw", "script"])
+            .current_dir(fleet.world.path("infrastructure")),
+    );
+    let agent = format!("x86_64={}", npc_core::digest::Digest::of(PROGRAM));
+    let printed = fleet.publisher(&["bootstrap", "--host", "web-1", "--remote", "prod", "--agent", &agent]).works();
+    assert_eq!(output.works().trim_end(), printed.trim_end());
+    for (from, to, parts) in [
+        (
+            "agents         =",
+            "agent_flake = \"here\"\n  agents         =",
+            &["A machine gets its agent from one place"][..],
+        ),
+        ("{ x86_64 = npc_agent_binary.this.sha256 }", "{ sparc = \"00\" }", &["`agents` is not in order", "sparc"]),
+        (
+            "  agents         = { x86_64 = npc_agent_binary.this.sha256 }\n",
+            "",
+            &["Nobody says where the machine gets its agent"],
+        ),
+    ] {
+        assert!(hcl.contains(from), "{from}");
+        fleet.says(&hcl.replace(from, to));
+        fleet.terraform(&["validate"]).fails(1, parts);
     }
 }

@@ -9,6 +9,9 @@ use npc_tests::process::Ended;
 use npc_tests::world::{Kind, World};
 use serde_json::Value;
 
+/// As much of a program for `x86_64` as says that it is one: elf(5).
+const PROGRAM: &[u8] = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0";
+
 /// A Terraform that finds the provider in a mirror which the provider itself has written.
 struct Installed {
     world: World,
@@ -61,7 +64,7 @@ fn the_examples_of_all_pages_are_one_configuration_that_applies() {
     let hcl: Vec<_> = pages().iter().flat_map(|(_, text)| examples(text)).map(str::to_owned).collect();
     assert!(hcl.len() >= pages().len(), "every page has an example");
     fs::write(installed.world.path("infrastructure/main.tf"), hcl.join("\n")).expect("written");
-    fs::write(installed.world.path("agent"), "a program").expect("written");
+    fs::write(installed.world.path("agent"), PROGRAM).expect("written");
     let store = format!("file://{}", installed.world.path("a-store").display());
     let variables = serde_json::json!({ "store": store, "agent": installed.world.path("agent") });
     fs::write(installed.world.path("infrastructure/terraform.tfvars.json"), variables.to_string()).expect("written");

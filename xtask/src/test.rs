@@ -73,7 +73,7 @@ fn check(tools: &Tools) -> Outcome {
 
 fn check_scripts() -> Outcome {
     let tools = ["newer-nix", "host-base", "host-firmware", "host-power"].map(|name| format!("tests/tools/{name}.sh"));
-    let mut scripts = command("shellcheck", &[".ci/run"]);
+    let mut scripts = command("shellcheck", &[".ci/run", "bootstrap/bootstrap.sh"]);
     scripts.args(tools);
     run(scripts)?;
     let common = ["prelude", "activate", "switch-to-configuration", "init"];

@@ -10,12 +10,10 @@ use super::process::Program;
 use super::unit::own_unit;
 use crate::machine::Failed;
 use crate::settings::DEFAULT_CONFIG;
+use crate::stand_in::{self, HOSTS_UNIT as UNIT};
 
 /// The kind of a system whose agent would not start.
 pub(super) const AGENT_UNFIT: &str = "agent-unfit";
-
-/// The agent's unit, unless this one has another.
-const UNIT: &str = "npc-agent.service";
 
 /// How long an agent may take to read its settings.
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -31,7 +29,7 @@ impl Agent {
     /// The agent that `system` brings. `None` where it brings none. What it finds below `/etc` that the system which is `running`
     /// brings, it will not find there any more.
     pub(super) fn of(system: &Path, running: Option<&Path>) -> Option<Self> {
-        let unit = own_unit().unwrap_or_else(|| UNIT.to_owned());
+        let unit = own_unit().filter(|unit| unit != stand_in::UNIT).unwrap_or_else(|| UNIT.to_owned());
         let text = fs::read_to_string(system.join("etc/systemd/system").join(unit)).ok()?;
         let start =
             text.lines().filter_map(|line| line.trim().strip_prefix("ExecStart=")).rfind(|line| !line.is_empty())?;

@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod copied;
+mod install;
 mod local;
 mod lost;
 mod run;
@@ -28,6 +29,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Pause { span } => local::pause(&cli.state, span)?,
         Command::Resume => local::resume(&cli.state)?,
         Command::Retry => local::retry(&cli.state)?,
+        Command::Install(told) => install::install(&cli.config, &cli.state, &told)?,
         Command::Check => drop(Settings::of_host(&cli.config, &cli.state, &machine_name(&cli.state))?),
         Command::DeadMan(dead_man) => units::dead_man(&cli.config, &cli.state, &dead_man)?,
         Command::Perform { name, timeout, command } => units::perform(&cli.state, &name, timeout, &command)?,

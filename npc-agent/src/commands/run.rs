@@ -16,6 +16,7 @@ use crate::failure::Failure;
 use crate::metrics;
 use crate::report::ThisMachine;
 use crate::settings::{Activation, Settings};
+use crate::stand_in;
 use crate::state::{Instance, Lock, Marks, Replay, ReplayError, StateDirectory};
 use crate::store;
 use crate::supervisor::Supervisor;
@@ -130,6 +131,8 @@ impl PlatformUse for Agent<'_> {
         }
         let ended = driver.run(&mut signals).await;
         driver.end().await;
+        // A first system that was gone back on has taken the unit of this agent along.
+        stand_in::follows_this_process().await;
         ended
     }
 }

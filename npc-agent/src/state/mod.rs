@@ -17,6 +17,7 @@
 //! commit.lock      held by whoever commits, or goes back in the agent's stead
 //! units/           how the units of the last attempts ended, and what the dead-man timer needs
 //! flakes/<sha256>  unpacked archives      roots/<name>  links that keep systems from garbage collection
+//! bin/             agents that the host was enrolled with, by their digests
 //! downloads/       archives on their way  logs/         the output of the last commands        home/  Nix's HOME
 //! ```
 

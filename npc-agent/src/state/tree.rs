@@ -23,8 +23,15 @@ const FILE_BYTES: u64 = 16 * 1024 * 1024;
 const JOURNAL: &str = "journal.json";
 
 /// Directories below the state directory, and who may enter them: Nix's builders read flakes and roots, nobody else logs.
-const DIRECTORIES: [(&str, u32); 6] =
-    [("flakes", 0o755), ("roots", 0o755), ("downloads", 0o700), ("logs", 0o700), ("units", 0o700), ("home", 0o700)];
+const DIRECTORIES: [(&str, u32); 7] = [
+    ("bin", 0o755),
+    ("flakes", 0o755),
+    ("roots", 0o755),
+    ("downloads", 0o700),
+    ("logs", 0o700),
+    ("units", 0o700),
+    ("home", 0o700),
+];
 
 /// State that could not be read or written.
 #[derive(Debug, Error)]

@@ -1,5 +1,6 @@
 //! One file per command.
 
+mod bootstrap;
 mod diff;
 mod gc;
 mod hosts;
@@ -50,6 +51,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Reboot(arguments)) => reboot::reboot(arguments).await,
         Some(Command::Rollout(command)) => Box::pin(rollout::rollout(command)).await,
         Some(Command::Inventory(arguments)) => inventory::inventory(arguments).await,
+        Some(Command::Bootstrap(arguments)) => bootstrap::bootstrap(arguments).await,
         Some(Command::Gc(arguments)) => gc::gc(arguments).await,
         Some(Command::Serve(arguments)) => serve::serve(arguments).await,
         Some(Command::Completions { shell }) => {

@@ -2,24 +2,22 @@
 //!
 //! It lies under its digest, so it is never changed, and others may count on it: it is not removed with this resource.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use npc_core::digest::Digest;
-use npc_operator::binaries::Binary;
+use npc_operator::binaries::{Binary, is_stored};
+use npc_operator::bootstrap::Architecture;
 use npc_operator::session::open_store;
 use terraform_plugin::{
     Attribute, Change, Diagnostic, Object, Outcome, Resource, Schema, SetBy, Type, Unfinished, Value, Warnings,
 };
 
-use crate::arguments::{needed, path};
+use crate::arguments::{check, needed, parsed, path};
 use crate::operator::{Operator, check_place, with_place};
 use crate::told::told;
 
 pub(crate) struct AgentBinary(pub(crate) Arc<Operator>);
-
-/// What machines there are.
-const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
 
 impl Resource for AgentBinary {
     fn schema(&self) -> Schema {
@@ -38,31 +36,23 @@ impl Resource for AgentBinary {
 
     fn validate(&self, config: &Object) -> Outcome<()> {
         check_place(config)?;
-        match config.text("architecture") {
-            Some(word) if !ARCHITECTURES.contains(&word) => {
-                let detail = format!("\"{word}\" is neither `x86_64` nor `aarch64`.");
-                Err(Diagnostic::error("`architecture` is not in order").detail(detail).at(["architecture"]).into())
-            }
-            _ => Ok(()),
-        }
+        check::<Architecture>(config, "architecture")
     }
 
     fn read(&self, state: Object, _: &mut Warnings) -> Outcome<Option<Object>> {
-        let binary = Binary {
-            sha256: needed::<Digest>(&state, "sha256")?,
-            size: state.get("size").as_u64().unwrap_or_default(),
-        };
+        let sha256: Digest = needed(&state, "sha256")?;
         let Some(url) = self.0.store(&state)? else { return Ok(Some(state)) };
-        let is_there = self.0.wait(async { binary.is_in(&*open_store(&url).await?).await })?;
+        let is_there = self.0.wait(async { is_stored(&sha256, &*open_store(&url).await?).await })?;
         Ok(is_there.then_some(state))
     }
 
     fn plan(&self, change: Change, _: &mut Warnings) -> Outcome<Object> {
         let mut planned = change.proposed;
-        let Some(source) = path(&planned, "source").now() else {
+        let architecture = parsed::<Architecture>(&planned, "architecture")?.now();
+        let Some((source, architecture)) = path(&planned, "source").now().zip(architecture) else {
             return Ok(planned.with("sha256", Value::Unknown).with("size", Value::Unknown));
         };
-        let binary = read(&source)?;
+        let binary = read(&source, architecture)?;
         planned.set("sha256", binary.sha256.to_string());
         planned.set("size", binary.size);
         Ok(planned)
@@ -71,7 +61,7 @@ impl Resource for AgentBinary {
     fn apply(&self, change: Change, _: &mut Warnings) -> Result<Object, Unfinished> {
         let planned = change.proposed;
         let source: PathBuf = needed(&planned, "source")?;
-        let binary = read(&source)?;
+        let binary = read(&source, needed(&planned, "architecture")?)?;
         let is_planned = planned.text("sha256").is_none_or(|sha256| sha256 == binary.sha256.to_string());
         if !is_planned {
             return Err(Diagnostic::error("The program has changed since the plan")
@@ -97,6 +87,6 @@ impl Resource for AgentBinary {
     }
 }
 
-fn read(source: &std::path::Path) -> Outcome<Binary> {
-    Binary::of(source).map_err(|failure| told(&failure).or_at("source"))
+fn read(source: &Path, architecture: Architecture) -> Outcome<Binary> {
+    Binary::of(source, architecture).map_err(|failure| told(&failure).or_at("source"))
 }

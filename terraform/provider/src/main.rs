@@ -5,6 +5,7 @@
 
 mod arguments;
 mod binary;
+mod bootstrap;
 mod fleet;
 mod host;
 mod mirror;

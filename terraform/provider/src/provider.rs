@@ -7,6 +7,7 @@ use npc_operator::interrupt;
 use terraform_plugin::{DataSource, Object, Outcome, Provider, Resource, Schema, ServeError, Warnings};
 
 use crate::binary::AgentBinary;
+use crate::bootstrap::BootstrapData;
 use crate::fleet::Fleet;
 use crate::host::Host;
 use crate::operator::{Operator, check_place};
@@ -43,7 +44,8 @@ impl Provider for Npc {
 
     fn data_sources(&self) -> BTreeMap<&'static str, Arc<dyn DataSource>> {
         BTreeMap::from([
-            ("npc_remote", Arc::new(RemoteData(self.operator())) as Arc<dyn DataSource>),
+            ("npc_bootstrap", Arc::new(BootstrapData(self.operator())) as Arc<dyn DataSource>),
+            ("npc_remote", Arc::new(RemoteData(self.operator()))),
             ("npc_report", Arc::new(Report(self.operator()))),
         ])
     }

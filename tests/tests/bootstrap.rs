@@ -1,0 +1,173 @@
+//! How a bare machine becomes a host.
+
+use std::fs;
+
+use npc_core::digest::Digest;
+use npc_tests::eventually;
+use npc_tests::host::{self, AGENT, Host};
+use npc_tests::parts::{HostBase, program};
+use npc_tests::world::{Kind, World};
+
+/// The agent that follows the fleet until the host has one of its own.
+const STAND_IN: &str = "npc-agent-bootstrap.service";
+
+/// Runs for as long as it is told to.
+const GOOD: &str = "[Service]\nExecStart=/bin/sleep infinity\n";
+
+/// A world, and a machine in it without an agent.
+fn bare_machine() -> Option<(World, Host)> {
+    let base = HostBase::find()?;
+    let world = host::world(&Kind::Served);
+    let host = Host::boot(&base, &world, &world.system().without_agent());
+    Some((world, host))
+}
+
+fn enrolment(world: &World) -> String {
+    format!("{}\nremote = \"prod\"\nconfiguration = \"host\"\nhost = \"host\"\n", world.host_settings())
+}
+
+fn install(world: &World, host: &Host) {
+    host.write("/root/enrolment.toml", &enrolment(world));
+    host.run(["/opt/npc/npc-agent", "install", "--enrolment", "/root/enrolment.toml"]).works();
+}
+
+/// Which of the two agents run.
+fn agents(host: &Host) -> [String; 2] {
+    [host.unit_state(AGENT), host.unit_state(STAND_IN)]
+}
+
+fn comes_to(host: &Host, agents_are: [&str; 2]) {
+    eventually(&format!("{agents_are:?}"), || (agents(host) == agents_are).then_some(()));
+}
+
+#[test]
+fn an_enrolled_machine_goes_to_its_first_system_whose_agent_takes_over_for_good() {
+    let Some((world, mut host)) = bare_machine() else { return };
+    let serial = world.publish_system(|system| system.unit("good.service", GOOD));
+    install(&world, &host);
+    host.commits(serial);
+    comes_to(&host, ["active", "inactive"]);
+    assert_eq!(host.unit_state("good.service"), "active");
+    let first = host.journal().expect("a journal")["outcomes"][0].to_string();
+    assert!(!first.contains("did not start at once"), "the switch itself hands over: {first}");
+    host.power_cycle();
+    assert_eq!(agents(&host), ["active", "inactive"]);
+    let serial = world.publish_system(|system| system.unit("other.service", GOOD));
+    host.commits(serial);
+    assert_eq!(agents(&host), ["active", "inactive"]);
+    host.run(["/opt/npc/npc-agent", "install", "--enrolment", "/root/enrolment.toml"]).works();
+    assert_eq!(agents(&host), ["active", "inactive"], "it is enrolled");
+}
+
+#[test]
+fn a_first_system_that_fails_leaves_the_bare_machine_and_an_agent_that_goes_on() {
+    let Some((world, mut host)) = bare_machine() else { return };
+    let bare = host.systems();
+    world.publish_system(|system| system.failing_unit("bad.service"));
+    install(&world, &host);
+    host.comes_to("rolled-back units-failed");
+    assert_eq!(host.systems(), bare);
+    comes_to(&host, ["inactive", "active"]);
+    host.power_cycle();
+    comes_to(&host, ["inactive", "active"]);
+    let serial = world.publish_system(|system| system.unit("good.service", GOOD));
+    host.commits(serial);
+    comes_to(&host, ["active", "inactive"]);
+}
+
+#[test]
+fn a_first_system_whose_agent_does_not_start_is_gone_back_on_by_the_timer() {
+    let Some((world, host)) = bare_machine() else { return };
+    let bare = host.systems();
+    world.publish_system(|system| system.agent_program("/bin/false"));
+    install(&world, &host);
+    eventually("the first system runs", || (host.running() != bare[0]).then_some(()));
+    eventually("the agent that stood in is gone", || (host.unit_state(STAND_IN) == "inactive").then_some(()));
+    host.time_is_up("dead-man");
+    host.comes_to("rolled-back deadline-passed");
+    assert_eq!(host.systems(), bare);
+    comes_to(&host, ["inactive", "active"]);
+}
+
+#[test]
+fn a_power_cut_before_the_first_commit_boots_the_bare_machine_which_tries_again() {
+    let Some((world, mut host)) = bare_machine() else { return };
+    let bare = host.systems();
+    let serial = world.publish_system(|system| system.settle(8).unit("good.service", GOOD));
+    install(&world, &host);
+    eventually("the first system runs", || (host.running() != bare[0]).then_some(()));
+    comes_to(&host, ["active", "inactive"]);
+    host.power_cycle();
+    assert_eq!(host.booted(), bare[0]);
+    host.comes_to("rolled-back interrupted");
+    host.commits(serial);
+    comes_to(&host, ["active", "inactive"]);
+}
+
+#[test]
+fn systems_without_an_agent_are_followed_by_the_one_that_stands_in() {
+    let Some((world, host)) = bare_machine() else { return };
+    host.write("/etc/npc-agent/config.toml", "poll_interval = 1\n[probation]\nsettle = 2\nstore = 3\nlimit = 10\n");
+    install(&world, &host);
+    for name in ["one.service", "two.service"] {
+        let serial = world.publish_system(|system| system.without_agent().unit(name, GOOD));
+        host.commits(serial);
+        assert_eq!(host.unit_state(name), "active");
+        comes_to(&host, ["inactive", "active"]);
+    }
+}
+
+/// The part of the settings that no enrolment has.
+const SETTINGS: &str = "poll_interval = 1\n[probation]\nsettle = 2\nstore = 3\nlimit = 10\n";
+
+#[test]
+fn an_image_with_the_module_waits_for_its_enrolment_and_is_followed_by_its_own_agent_alone() {
+    let Some(base) = HostBase::find() else { return };
+    let world = host::world(&Kind::Served);
+    let unenrolled = |system: host::System| system.with("/npc/agent/settings", SETTINGS);
+    let mut host = Host::boot(&base, &world, &unenrolled(world.system()));
+    let serial = world.publish_system(|system| unenrolled(system).unit("good.service", GOOD));
+    assert!(host.log().contains("missing field `fleet`"));
+    install(&world, &host);
+    host.commits(serial);
+    comes_to(&host, ["active", "inactive"]);
+    host.power_cycle();
+    comes_to(&host, ["active", "inactive"]);
+    assert_eq!(host.unit_state("good.service"), "active");
+}
+
+#[test]
+fn the_script_alone_makes_a_bare_machine_run_what_was_published() {
+    let Some((world, host)) = bare_machine() else { return };
+    let serial = world.publish_system(|system| system.unit("good.service", GOOD));
+    let agent = program("npc-agent");
+    let told = format!("{}={}", std::env::consts::ARCH, agent.display());
+    let script = world
+        .in_fleet(&[
+            "bootstrap",
+            "--host",
+            "host",
+            "--configuration",
+            "host",
+            "--remote",
+            "prod",
+            "--upload",
+            "--agent",
+            &told,
+        ])
+        .works();
+    // The machine has no curl; it finds what the store has as binaries in a directory.
+    let digest = Digest::of(&fs::read(&agent).expect("the agent"));
+    fs::create_dir(host.folder().join("programs/binaries")).expect("created");
+    host.add_program(&format!("binaries/{digest}"), &agent);
+    let store = script.lines().find(|line| line.starts_with("NPC_STORE=")).expect("a store");
+    host.write("/root/user-data", &script.replace(store, "NPC_STORE='file:///opt/npc/'"));
+    let enrolled = host.run(["sh", "/root/user-data"]);
+    assert!(enrolled.words.contains("this machine is enrolled"), "{enrolled:?}");
+    host.commits(serial);
+    comes_to(&host, ["active", "inactive"]);
+    assert_eq!(host.unit_state("good.service"), "active");
+    let again = host.run(["bash", "/root/user-data"]);
+    assert_eq!((again.code, again.words.as_str()), (Some(0), ""));
+    assert!(host.log().contains("npc-bootstrap"), "the journal has it");
+}
