@@ -147,16 +147,14 @@ fn starter() -> String {
     )
 }
 
-/// Has systemd run whichever agent this host has: its own, or else the one that stands in.
+/// Has systemd start whichever agent this host has anew: its own, or else the one that stands in.
 pub async fn begin(units_are_new: bool) -> Result<(), Failed> {
     if units_are_new {
         tell("systemctl", ["daemon-reload"]).await?;
     }
-    if Path::new(HOSTS_UNIT_FILE).exists() {
-        // It may have been given up for want of settings.
-        return tell("systemctl", ["restart", "--no-block", HOSTS_UNIT]).await;
-    }
-    tell("systemctl", ["start", "--no-block", UNIT]).await
+    // One that runs has read its settings, and one that does not may have been given up for want of them.
+    let unit = if Path::new(HOSTS_UNIT_FILE).exists() { HOSTS_UNIT } else { UNIT };
+    tell("systemctl", ["restart", "--no-block", unit]).await
 }
 
 /// What an agent does at its end: where the unit that it ran as is gone, nobody else would start one.

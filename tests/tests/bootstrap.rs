@@ -70,6 +70,11 @@ fn a_first_system_that_fails_leaves_the_bare_machine_and_an_agent_that_goes_on()
     comes_to(&host, ["inactive", "active"]);
     host.power_cycle();
     comes_to(&host, ["inactive", "active"]);
+    host.write("/root/enrolment.toml", &enrolment(&world).replace("prod", "canary"));
+    host.run(["/opt/npc/npc-agent", "install", "--enrolment", "/root/enrolment.toml"]).works();
+    let told = || host.run(["/opt/npc/npc-agent", "status"]).data;
+    eventually("it was told to follow another remote", || told().contains("canary").then_some(()));
+    install(&world, &host);
     let serial = world.publish_system(|system| system.unit("good.service", GOOD));
     host.commits(serial);
     comes_to(&host, ["active", "inactive"]);

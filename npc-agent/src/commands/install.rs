@@ -75,6 +75,17 @@ fn check(text: &str, machine: &str) -> Result<(Enrolment, Settings), Failure> {
     Ok((enrolment, settings))
 }
 
+/// What a machine was enrolled with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// With nothing.
+    Nothing,
+    /// With this very enrolment.
+    This,
+    /// With one that may be replaced.
+    Another,
+}
+
 /// What is to be done.
 struct Steps<'a> {
     config: &'a Path,
@@ -87,7 +98,7 @@ struct Steps<'a> {
 impl Steps<'_> {
     async fn take(&self) -> Result<(), Failure> {
         let path = self.state.path(enrolment::FILE);
-        let is_enrolled = self.is_enrolled(&path)?;
+        let known = self.known(&path)?;
         let own = std::env::current_exe().map_err(Failure::other)?;
         let program = stand_in::keep_program(&own, self.state)
             .map_err(|error| Failure::other(format!("cannot keep a copy of `{}`: {error}", own.display())))?;
@@ -96,7 +107,7 @@ impl Steps<'_> {
         let units_are_new = stand_in
             .write_units(units)
             .map_err(|error| Failure::other(format!("cannot write units to `{}`: {error}", units.display())))?;
-        if is_enrolled && !units_are_new {
+        if known == Known::This && !units_are_new {
             return data("is enrolled");
         }
         let write = || {
@@ -104,33 +115,45 @@ impl Steps<'_> {
                 .map_err(|error| Failure::other(format!("cannot write `{}`: {error}", path.display())))
         };
         // Units elsewhere are for another machine: an image in the making.
-        if is_booted() && *units == *DEFAULT_UNITS {
-            stand_in::begin(units_are_new).await.map_err(|failed| Failure::other(failed.to_string()))?;
+        let has_systemd = is_booted() && *units == *DEFAULT_UNITS;
+        let begin = async || {
+            if !has_systemd {
+                return Ok(());
+            }
+            stand_in::begin(units_are_new).await.map_err(|failed| Failure::other(failed.to_string()))
+        };
+        if known == Known::Nothing {
+            begin().await?;
             write()?;
-            return data("enrolled");
+        } else {
+            // The agent that runs has what the machine was told before.
+            write()?;
+            begin().await?;
         }
-        write()?;
-        data("enrolled; nobody was told to run the agent: see to it that `npc-agent run` is")
+        data(if has_systemd {
+            "enrolled"
+        } else {
+            "enrolled; nobody was told to run the agent: see to it that `npc-agent run` is"
+        })
     }
 
-    /// Whether this is what the machine was enrolled with already.
-    fn is_enrolled(&self, path: &Path) -> Result<bool, Failure> {
+    /// What the machine was enrolled with already, if that may be replaced.
+    fn known(&self, path: &Path) -> Result<Known, Failure> {
         let known = match fs::read_to_string(path) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Known::Nothing),
             Err(error) => return Err(Failure::other(format!("cannot read `{}`: {error}", path.display()))),
         };
-        if self.told.force {
-            return Ok(known == self.text);
-        }
         let refused = |reason: &str| {
             Err(Failure::usage(format!("`{}` {reason}", path.display()))
                 .hint("--force replaces it; a host that moves to another fleet also needs a new state directory"))
         };
         match toml::from_str::<Enrolment>(&known) {
+            Ok(known) if known == *self.enrolment => Ok(Known::This),
+            _ if self.told.force => Ok(Known::Another),
             Err(_) => refused("is damaged, and nobody knows which fleet it is about"),
             Ok(known) if known.fleet != self.enrolment.fleet => refused("is about another fleet"),
-            Ok(known) => Ok(known == *self.enrolment),
+            Ok(_) => Ok(Known::Another),
         }
     }
 }
