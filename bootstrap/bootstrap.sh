@@ -8,6 +8,7 @@ umask 077
 
 # What the machine is told; a renderer writes other values here.
 NPC_ENROLMENT=''
+NPC_GROUP=''
 NPC_STORE=''
 NPC_SIGV4=''
 NPC_TOKEN_FILE=''
@@ -39,6 +40,11 @@ get() {
 }
 
 # The metadata service: version 2, past any proxy.
+begin_metadata() {
+	session=$(get --noproxy '*' --max-time 10 --request PUT --header 'X-aws-ec2-metadata-token-ttl-seconds: 300' \
+		"$metadata/api/token" </dev/null)
+}
+
 ask_metadata() {
 	printf 'header = "X-aws-ec2-metadata-token: %s"\n' "$session" | get --noproxy '*' --max-time 10 "$metadata/$1"
 }
@@ -52,8 +58,7 @@ s3_options() {
 	if [ -n "${AWS_ACCESS_KEY_ID:-}" ]; then
 		id=$AWS_ACCESS_KEY_ID secret=${AWS_SECRET_ACCESS_KEY:-} token=${AWS_SESSION_TOKEN:-}
 	else
-		session=$(get --noproxy '*' --max-time 10 --request PUT --header 'X-aws-ec2-metadata-token-ttl-seconds: 300' \
-			"$metadata/api/token" </dev/null) || return 1
+		begin_metadata || return 1
 		role=$(ask_metadata meta-data/iam/security-credentials/) || return 1
 		credentials=$(ask_metadata "meta-data/iam/security-credentials/$role") || return 1
 		id=$(member AccessKeyId) secret=$(member SecretAccessKey) token=$(member Token)
@@ -111,11 +116,24 @@ from_flake() {
 	agent=$state/bin/flake/bin/npc-agent
 }
 
+# What this machine is enrolled with. One of a group is called what the group is, and its instance.
+enrolment() {
+	if [ -n "$NPC_GROUP" ]; then
+		begin_metadata && instance=$(ask_metadata meta-data/instance-id) || return 1
+		case ${instance#i-} in
+		'' | "$instance" | *[!0-9a-f]*) return 1 ;;
+		esac
+		printf 'host = "%s-%s"\n' "$NPC_GROUP" "$instance"
+	fi
+	printf '%s' "$NPC_ENROLMENT"
+}
+
 enrol() {
 	mkdir -p "$state/bin" || { say "cannot make $state"; return 1; }
 	chmod 0755 "$state" "$state/bin"
 	if [ -n "$NPC_AGENT_FLAKE" ]; then from_flake; else from_store; fi || return 1
-	printf '%s' "$NPC_ENROLMENT" | "$agent" --state "$state" install --enrolment - >&2 || {
+	told=$(enrolment) || { say 'the metadata service does not tell which instance this is'; return 1; }
+	printf '%s\n' "$told" | "$agent" --state "$state" install --enrolment - >&2 || {
 		say 'the agent could not be installed; why is said above, and in the store if that could be reached'
 		return 1
 	}

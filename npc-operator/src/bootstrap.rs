@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use npc_core::digest::Digest;
-use npc_core::enrolment::Enrolment;
+use npc_core::enrolment::{Enrolment, Reported};
+use npc_core::name::AssignmentName;
 use npc_core::store::{S3Url, StoreUrl};
 use thiserror::Error;
 use url::{Host, Url};
@@ -64,6 +65,9 @@ pub enum Agent {
 pub struct Bootstrap {
     /// What it is enrolled with.
     pub enrolment: Enrolment,
+    /// The group that it belongs to, where it is one of several machines that come and go: it is called what the group is, with
+    /// its instance id behind, obeys the assignment of the group's name, and nobody looks for it once it is silent.
+    pub group: Option<AssignmentName>,
     /// Where it gets its agent.
     pub agent: Agent,
     /// Below so many MiB of free memory, swap is added for as long as the script runs.
@@ -90,9 +94,16 @@ pub enum BootstrapError {
 }
 
 impl Bootstrap {
+    /// What the machine is told beside what it finds out by itself.
+    fn told(&self) -> Enrolment {
+        let Some(group) = self.group.clone() else { return self.enrolment.clone() };
+        let report = Reported { ephemeral: true };
+        Enrolment { host: None, assignment: Some(group), report, ..self.enrolment.clone() }
+    }
+
     /// The script. The same for the same machine, always.
     pub fn render(&self) -> Result<String, BootstrapError> {
-        let enrolment = toml::to_string(&self.enrolment).map_err(|_| BootstrapError::Value("the enrolment"))?;
+        let enrolment = toml::to_string(&self.told()).map_err(|_| BootstrapError::Value("the enrolment"))?;
         let source = Source::of(&self.enrolment)?;
         let (agents, flake) = match &self.agent {
             Agent::Store(agents) if agents.is_empty() => return Err(BootstrapError::NoAgent),
@@ -104,6 +115,7 @@ impl Bootstrap {
         };
         let values = [
             ("NPC_ENROLMENT", enrolment),
+            ("NPC_GROUP", self.group.as_ref().map(ToString::to_string).unwrap_or_default()),
             ("NPC_STORE", source.base),
             ("NPC_SIGV4", source.sigv4),
             ("NPC_TOKEN_FILE", source.token_file),
@@ -210,6 +222,7 @@ mod tests {
         let digest = DIGEST.parse().expect("a digest");
         Bootstrap {
             enrolment: toml::from_str(&enrolment).expect("an enrolment"),
+            group: None,
             agent: Agent::Store([(Architecture::X86, digest)].into()),
             swap_below: 400,
             patience: 3600,

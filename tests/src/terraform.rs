@@ -39,14 +39,19 @@ impl Terraform {
         Some(terraform)
     }
 
-    /// Has `terraform init` find the provider that serves the AWS provider's schema.
+    /// Has `terraform init` find npc's own provider, and the one that serves the AWS provider's schema.
     #[must_use]
-    pub fn with_aws(self) -> Self {
+    pub fn with_providers(self) -> Self {
         let target = format!("{}_{}", std::env::consts::OS, architecture());
-        let place = Path::new("registry.terraform.io/hashicorp/aws").join(AWS_VERSION).join(target);
-        let place = self.path("mirror").join(place);
-        fs::create_dir_all(&place).expect("made");
-        symlink(program("terraform-provider-aws"), place.join("terraform-provider-aws")).expect("linked");
+        for (address, version, name) in [
+            ("hashicorp/aws", AWS_VERSION, "terraform-provider-aws"),
+            ("npc/npc", env!("CARGO_PKG_VERSION"), "terraform-provider-npc"),
+        ] {
+            let place = Path::new("registry.terraform.io").join(address).join(version).join(&target);
+            let place = self.path("mirror").join(place);
+            fs::create_dir_all(&place).expect("made");
+            symlink(program(name), place.join(name)).expect("linked");
+        }
         self
     }
 

@@ -22,6 +22,32 @@ const ON_MACHINE: &str = "mount --bind \"$1/lib\" /var/lib && mount --bind \"$1/
 const ON_SMALL_MACHINE: &str = "mount -t tmpfs -o size=1m tmpfs /var/lib && mount --bind \"$1/etc\" /etc/systemd && \
                                 mount --bind \"$1/run\" /run && shift && exec \"$@\"";
 
+/// Likewise, beside a metadata service that answers with `$INSTANCE` as EC2's does, version 2 alone.
+const ON_INSTANCE: &str = "ip link set lo up && ip address add 169.254.169.254/32 dev lo && \
+                           python3 -c \"$METADATA\" & until curl --silent --output /dev/null http://169.254.169.254/; do sleep 0.1; done; \
+                           mount --bind \"$1/lib\" /var/lib && mount --bind \"$1/etc\" /etc/systemd && \
+                           mount --bind \"$1/run\" /run && shift && exec \"$@\"";
+
+const METADATA: &str = r#"
+import http.server, os
+class Metadata(http.server.BaseHTTPRequestHandler):
+    def answer(self, code, text):
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+    def do_PUT(self):
+        is_right = self.path == "/latest/api/token" and self.headers["X-aws-ec2-metadata-token-ttl-seconds"]
+        self.answer(200 if is_right else 400, "a-session")
+    def do_GET(self):
+        if self.headers["X-aws-ec2-metadata-token"] != "a-session":
+            return self.answer(401, "")
+        self.answer(200 if self.path == "/latest/meta-data/instance-id" else 404, os.environ["INSTANCE"])
+    def log_message(self, *_):
+        pass
+http.server.HTTPServer(("169.254.169.254", 80), Metadata).serve_forever()
+"#;
+
 const SHELLS: [&str; 2] = ["dash", "bash"];
 
 /// A machine that nobody has enrolled.
@@ -373,4 +399,56 @@ fn the_script_as_it_lies_in_the_repository_is_what_is_rendered_but_for_its_value
     let own: Vec<_> = source.lines().filter(values).collect();
     assert!(own.iter().all(|line| rendered.lines().any(|other| other == *line)));
     assert!(rendered.contains(r"NPC_AGENT_FLAKE='git+https://git.example.org/it'\''s#npc-agent'"), "{rendered}");
+}
+
+#[test]
+fn a_machine_of_a_group_is_called_by_its_instance() {
+    let Some(_) = tool("ip").and_then(|_| tool("python3")) else { return };
+    let world = World::new(&Kind::Directory);
+    world.publish();
+    let agent = format!("{}={}", std::env::consts::ARCH, agent().display());
+    let told = [
+        "bootstrap",
+        "--group",
+        "workers",
+        "--remote",
+        "prod",
+        "--configuration",
+        "web-1",
+        "--upload",
+        "--agent",
+        &agent,
+    ];
+    let script = world.in_fleet(&[&told[..], &ONCE].concat()).works();
+    for shell in SHELLS {
+        for (instance, is_one) in [("i-0123456789abcdef0", true), ("i-", false), ("\"\nremote = \"elsewhere", false)] {
+            let Some(machine) = Machine::find() else { return };
+            let path = machine.folder.path().join("script");
+            fs::write(&path, &script).expect("written");
+            let mut command = Command::new("unshare");
+            command.args([
+                "--net",
+                "--mount",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "--mount-proc",
+                "sh",
+                "-c",
+                ON_INSTANCE,
+                "sh",
+            ]);
+            command.arg(machine.folder.path()).arg(shell).arg(path).env("METADATA", METADATA).env("INSTANCE", instance);
+            command.env_remove("http_proxy").env_remove("JOURNAL_STREAM");
+            let ended = Ended::of(&mut command);
+            let enrolment = fs::read_to_string(machine.state().join("enrolment.toml")).unwrap_or_default();
+            assert_eq!(ended.code == Some(0), is_one, "{ended:?}");
+            assert_eq!(enrolment.starts_with("host = \"workers-i-0123456789abcdef0\"\n"), is_one, "{enrolment}");
+            assert_eq!(
+                enrolment.contains("assignment = \"workers\"") && enrolment.contains("ephemeral = true"),
+                is_one
+            );
+        }
+    }
+    world.in_fleet(&["bootstrap", "--group", "workers", "--host", "web-1", "--remote", "prod"]).fails(2, &["--host"]);
 }

@@ -142,7 +142,7 @@ fn summaries(terraform: &Terraform, name: &str, configuration: &str) -> Vec<Stri
 #[test]
 fn what_the_aws_provider_refuses_is_refused() {
     let Some(terraform) = Terraform::find() else { return };
-    let terraform = terraform.with_aws();
+    let terraform = terraform.with_providers();
     assert_eq!(summaries(&terraform, "right", RIGHT), Vec::<String>::new());
     let try_all = |misuses: &[(&str, &str, &str, &str)], thread: usize| {
         for (number, (what, from, to, refusal)) in misuses.iter().enumerate() {
@@ -177,7 +177,7 @@ fn the_schema_is_that_of_what_the_modules_use() {
 #[test]
 fn the_schema_is_served_as_it_is() {
     let Some(terraform) = Terraform::find() else { return };
-    let terraform = terraform.with_aws();
+    let terraform = terraform.with_providers();
     assert_eq!(summaries(&terraform, "right", RIGHT), Vec::<String>::new());
     let served = terraform.run(&terraform.copy("right"), &["providers", "schema", "-json"]).works();
     let mut served: Value = serde_json::from_str(&served).expect("JSON");

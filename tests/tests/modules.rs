@@ -83,7 +83,7 @@ const WEAKENED: &[(&str, &[(&str, &str)])] = &[
 #[track_caller]
 fn passes(name: &str) {
     let Some(terraform) = Terraform::find() else { return };
-    let terraform = terraform.with_aws();
+    let terraform = terraform.with_providers();
     let folder = terraform.copy(name);
     terraform.run(&folder, &["init", "-no-color", "-backend=false"]).works();
     let validated = terraform.run(&folder, &["validate", "-json"]).works();
@@ -146,7 +146,7 @@ fn what_is_weakened_fails_its_tests() {
 /// The module's own tests fail with each of these changes.
 fn notices(module: &str, weakenings: &[(&str, &str)]) {
     let Some(terraform) = Terraform::find() else { return };
-    let terraform = terraform.with_aws();
+    let terraform = terraform.with_providers();
     let folder = terraform.copy(module);
     terraform.run(&folder, &["init", "-no-color", "-backend=false"]).works();
     let right = fs::read_to_string(folder.join("main.tf")).expect("read");

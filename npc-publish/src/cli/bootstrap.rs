@@ -24,6 +24,10 @@ pub(crate) struct Bootstrap {
     /// The assignment to obey, where several hosts share one [default: the one of the host's name]
     #[arg(long, value_name = "NAME")]
     pub(crate) assignment: Option<AssignmentName>,
+    /// The group of machines on EC2 that come and go, all with this script: each is called NAME and its instance id, and they obey
+    /// the assignment NAME
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["host", "assignment"])]
+    pub(crate) group: Option<AssignmentName>,
     /// The machine comes and goes: its silence is nobody's business
     #[arg(long)]
     pub(crate) ephemeral: bool,

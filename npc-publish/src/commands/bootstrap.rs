@@ -36,7 +36,13 @@ pub(crate) async fn bootstrap(arguments: cli::Bootstrap) -> Result<(), Failure> 
         minimum_serials,
         report: Reported { ephemeral: arguments.ephemeral },
     };
-    let script = Bootstrap { enrolment, agent, swap_below: arguments.swap_below, patience: arguments.patience };
+    let script = Bootstrap {
+        enrolment,
+        group: arguments.group,
+        agent,
+        swap_below: arguments.swap_below,
+        patience: arguments.patience,
+    };
     let script = script.render().map_err(|error| {
         let hint = match &error {
             BootstrapError::Store(_) => "the store's address is in npc.toml; --agent-flake takes no agent from there",

@@ -1,4 +1,4 @@
-# A fleet on AWS: a store, three hosts, and a group of workers that come and go.
+# A fleet on AWS: a store, a flake published to two remotes, three hosts that follow them, and a group of workers that come and go.
 
 provider "aws" {
   region = var.region
@@ -11,6 +11,67 @@ module "store" {
   prefix = "fleet"
 }
 
+resource "npc_fleet" "main" {
+  store = module.store.url
+}
+
+resource "npc_remote" "this" {
+  for_each = toset(["prod", "canary"])
+
+  name  = each.key
+  flake = var.flake
+  fleet = npc_fleet.main
+}
+
+resource "npc_agent_binary" "x86_64" {
+  architecture = "x86_64"
+  source       = var.agent
+  fleet        = npc_fleet.main
+}
+
+# What each host follows. Moving one is a change of one word.
+locals {
+  hosts = {
+    web-1 = { remote = "prod" }
+    web-2 = { remote = "canary" }
+    db-1  = { remote = "prod", root_disk = { size = 100 } }
+  }
+}
+
+resource "npc_host" "this" {
+  for_each = local.hosts
+
+  name   = each.key
+  remote = npc_remote.this[each.value.remote].name
+  fleet  = npc_fleet.main
+}
+
+data "npc_bootstrap" "host" {
+  for_each = local.hosts
+
+  host   = each.key
+  remote = npc_remote.this[each.value.remote].name
+  agents = { x86_64 = npc_agent_binary.x86_64.sha256 }
+  fleet  = npc_fleet.main
+}
+
+# All workers share one assignment, and report under their instance ids.
+resource "npc_host" "workers" {
+  name          = "workers"
+  configuration = var.worker_configuration
+  remote        = npc_remote.this["prod"].name
+  shared        = true
+  fleet         = npc_fleet.main
+}
+
+data "npc_bootstrap" "workers" {
+  group         = npc_host.workers.name
+  configuration = npc_host.workers.configuration
+  remote        = npc_remote.this["prod"].name
+  agents        = { x86_64 = npc_agent_binary.x86_64.sha256 }
+  fleet         = npc_fleet.main
+}
+
 module "hosts" {
   source = "../../modules/hosts"
 
@@ -18,13 +79,14 @@ module "hosts" {
   subnet_ids = var.subnet_ids
 
   hosts = {
-    web-1 = { user_data = var.user_data["web-1"] }
-    web-2 = { user_data = var.user_data["web-2"] }
-    db-1  = { user_data = var.user_data["db-1"], root_disk = { size = 100 } }
+    for name, host in local.hosts : name => {
+      user_data = data.npc_bootstrap.host[name].script
+      root_disk = try(host.root_disk, {})
+    }
   }
 
   groups = {
-    workers = { user_data = var.user_data["workers"], min_size = 0, max_size = 4, desired_capacity = 1 }
+    workers = { user_data = data.npc_bootstrap.workers.script, min_size = 0, max_size = 4, desired_capacity = 1 }
   }
 }
 

@@ -14,9 +14,20 @@ variable "subnet_ids" {
   type        = list(string)
 }
 
-variable "user_data" {
-  description = "What each machine does when it boots, by host or group."
-  type        = map(string)
+variable "flake" {
+  description = "Directory of the flake with the hosts' configurations."
+  type        = string
+}
+
+variable "agent" {
+  description = "File of a static npc-agent for x86_64, such as result/bin/npc-agent after `nix build .#npc-agent-static-x86_64`."
+  type        = string
+}
+
+variable "worker_configuration" {
+  description = "Configuration that the workers build."
+  type        = string
+  default     = "worker"
 }
 
 variable "publisher_role" {

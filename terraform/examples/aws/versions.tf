@@ -6,5 +6,8 @@ terraform {
       source  = "hashicorp/aws"
       version = ">= 6.0"
     }
+    npc = {
+      source = "npc/npc"
+    }
   }
 }

@@ -13,11 +13,40 @@ module "store" {
   kms_key_arn   = var.kms_key_arn
 }
 
+resource "npc_fleet" "main" {
+  store = module.store.url
+}
+
+resource "npc_remote" "prod" {
+  name  = "prod"
+  flake = var.flake
+  fleet = npc_fleet.main
+}
+
+resource "npc_host" "web_1" {
+  name   = "web-1"
+  remote = npc_remote.prod.name
+  fleet  = npc_fleet.main
+}
+
+resource "npc_agent_binary" "x86_64" {
+  architecture = "x86_64"
+  source       = var.agent
+  fleet        = npc_fleet.main
+}
+
+data "npc_bootstrap" "web_1" {
+  host   = npc_host.web_1.name
+  remote = npc_remote.prod.name
+  agents = { x86_64 = npc_agent_binary.x86_64.sha256 }
+  fleet  = npc_fleet.main
+}
+
 module "host" {
   source = "../../modules/host"
 
-  name      = "web-1"
+  name      = npc_host.web_1.name
   store     = module.store.store
-  user_data = var.user_data
+  user_data = data.npc_bootstrap.web_1.script
   subnet_id = var.subnet_id
 }

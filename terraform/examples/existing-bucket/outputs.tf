@@ -1,5 +1,5 @@
 output "store" {
-  description = "The store, for `npc-publish init --store` or NPC_STORE."
+  description = "The store, for NPC_STORE."
   value       = module.store.url
 }
 

@@ -26,7 +26,12 @@ variable "subnet_id" {
   type        = string
 }
 
-variable "user_data" {
-  description = "What the host does when it boots."
+variable "flake" {
+  description = "Directory of the flake with the host's configuration."
+  type        = string
+}
+
+variable "agent" {
+  description = "File of a static npc-agent for x86_64, such as result/bin/npc-agent after `nix build .#npc-agent-static-x86_64`."
   type        = string
 }

@@ -28,6 +28,14 @@ impl DataSource for BootstrapData {
             .with("remote", Attribute::new(SetBy::User, Type::String, "The remote to follow until there is an assignment."))
             .with("host", user(Type::String, "The host's name. Unless said, what the machine is called."))
             .with("configuration", user(Type::String, "The configuration to build. Unless said, the one of the host's name."))
+            .with(
+                "group",
+                user(
+                    Type::String,
+                    "The group on EC2 whose machines all have this script: each is called by it and its instance id, and they obey the \
+                     assignment of its name. Goes with neither `host` nor `assignment`.",
+                ),
+            )
             .with("assignment", user(Type::String, "The assignment to obey, such as one that a group shares. Unless said, the host's own."))
             .with(
                 "agents",
@@ -57,6 +65,15 @@ impl DataSource for BootstrapData {
         check::<HostName>(config, "host")?;
         check::<ConfigurationName>(config, "configuration")?;
         check::<AssignmentName>(config, "assignment")?;
+        check::<AssignmentName>(config, "group")?;
+        let alone = ["host", "assignment"].into_iter().find(|name| !config.get(name).is_null());
+        if let (Some(name), false) = (alone, config.get("group").is_null()) {
+            let detail = format!("`{name}` says of one machine what `group` says of many.");
+            return Err(Diagnostic::error("A script is for one machine or for a group")
+                .detail(detail)
+                .at([name])
+                .into());
+        }
         if let Value::Object(agents) = config.get("agents") {
             agents_of(agents)?;
         }
@@ -97,7 +114,8 @@ impl DataSource for BootstrapData {
         };
         let swap_below = number(&config, "swap_below", SWAP_BELOW)?;
         let patience = number(&config, "patience", PATIENCE)?;
-        let script = Bootstrap { enrolment, agent, swap_below, patience }.render();
+        let group = parsed(&config, "group")?.now();
+        let script = Bootstrap { enrolment, group, agent, swap_below, patience }.render();
         Ok(config.with("script", script.map_err(|error| told(&error))?))
     }
 }

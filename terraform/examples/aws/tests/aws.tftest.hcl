@@ -1,4 +1,4 @@
-# The example, over a provider that makes nothing.
+# The example, over providers that make nothing.
 
 mock_provider "aws" {
   mock_data "aws_partition" {
@@ -10,10 +10,26 @@ mock_provider "aws" {
   }
 }
 
+# What is made up must still be in order: the provider checks it.
+mock_provider "npc" {
+  mock_resource "npc_fleet" {
+    defaults = {
+      id             = "0123456789abcdef0123456789abcdef"
+      root_keys      = ["npc-root-1:MFHzTurg4IF8xTWeLgeXNyHOBKXsYBGCm9lR/dr43wE="]
+      root_threshold = 1
+    }
+  }
+
+  mock_resource "npc_agent_binary" {
+    defaults = { sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" }
+  }
+}
+
 variables {
   bucket     = "example-of-a-fleet"
   subnet_ids = ["subnet-a", "subnet-b"]
-  user_data  = { web-1 = "one", web-2 = "two", db-1 = "three", workers = "four" }
+  flake      = "flake"
+  agent      = "agent"
 }
 
 run "everything_fits_together" {
@@ -27,6 +43,16 @@ run "everything_fits_together" {
   assert {
     condition     = keys(output.hosts) == ["db-1", "web-1", "web-2"] && keys(output.groups) == ["workers"]
     error_message = "There are three hosts and a group."
+  }
+
+  assert {
+    condition     = { for name, host in npc_host.this : name => host.remote } == { web-1 = "prod", web-2 = "canary", db-1 = "prod" }
+    error_message = "Each host follows the remote that is said for it."
+  }
+
+  assert {
+    condition     = npc_fleet.main.store == output.store && npc_remote.this["prod"].fleet.store == output.store
+    error_message = "Everything is in the store that is made here."
   }
 
   assert {

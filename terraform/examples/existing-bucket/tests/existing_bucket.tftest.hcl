@@ -1,4 +1,4 @@
-# The example, over a provider that makes nothing.
+# The example, over providers that make nothing.
 
 mock_provider "aws" {
   mock_data "aws_partition" {
@@ -10,10 +10,26 @@ mock_provider "aws" {
   }
 }
 
+# What is made up must still be in order: the provider checks it.
+mock_provider "npc" {
+  mock_resource "npc_fleet" {
+    defaults = {
+      id             = "0123456789abcdef0123456789abcdef"
+      root_keys      = ["npc-root-1:MFHzTurg4IF8xTWeLgeXNyHOBKXsYBGCm9lR/dr43wE="]
+      root_threshold = 1
+    }
+  }
+
+  mock_resource "npc_agent_binary" {
+    defaults = { sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" }
+  }
+}
+
 variables {
   bucket    = "everything-of-ours"
   subnet_id = "subnet-a"
-  user_data = "#!/bin/sh\n"
+  flake     = "flake"
+  agent     = "agent"
 }
 
 run "everything_fits_together" {
