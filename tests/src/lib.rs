@@ -14,6 +14,7 @@ pub mod flakes;
 pub mod gate;
 pub mod host;
 pub mod http;
+pub mod infrastructure;
 pub mod journal;
 pub mod modules;
 pub mod moto;

@@ -1,22 +1,15 @@
 //! The Terraform provider, under a real Terraform, on a real store, beside `npc-publish`.
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
 
 use npc_tests::absent::Absent;
-use npc_tests::parts::{Garage, Nix, program, tool};
+use npc_tests::infrastructure::{Infrastructure, flat};
+use npc_tests::parts::{Garage, Nix};
 use npc_tests::process::Ended;
 use npc_tests::world::{Kind, World};
 
 /// As much of a program for `x86_64` as says that it is one: elf(5).
 const PROGRAM: &[u8] = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0";
-
-/// A fleet that HCL describes.
-struct Described {
-    world: World,
-    terraform: PathBuf,
-}
 
 const REMOTE: &str = r#"
 resource "npc_remote" "prod" {
@@ -32,75 +25,9 @@ resource "npc_host" "web_1" {
 }
 "#;
 
-impl Described {
-    /// In the example flake, whose `npc.toml` describes the fleet.
-    fn new(kind: &Kind, hcl: &str) -> Option<Self> {
-        let terraform = tool("terraform")?;
-        let described = Self { world: World::new(kind), terraform };
-        let providers = program("terraform-provider-npc");
-        let providers = providers.parent().expect("a directory").display().to_string();
-        let settings = format!("provider_installation {{\n  dev_overrides {{ \"npc/npc\" = {providers:?} }}\n}}\n");
-        fs::write(described.world.path("terraform.rc"), settings).expect("written");
-        fs::create_dir(described.world.path("infrastructure")).expect("created");
-        described.says(hcl);
-        Some(described)
-    }
-
-    fn says(&self, hcl: &str) {
-        let provider = "terraform {\n  required_providers {\n    npc = { source = \"npc/npc\" }\n  }\n}\n\
-                        provider \"npc\" {\n  flake = \"../fleet\"\n}\n";
-        fs::write(self.world.path("infrastructure/main.tf"), format!("{provider}{hcl}")).expect("written");
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        // What it needs is what `npc-publish` needs.
-        let publisher = self.world.command("npc-publish");
-        let mut command = Command::new(&self.terraform);
-        command.args(arguments).arg("-no-color").current_dir(self.world.path("infrastructure"));
-        for (name, value) in publisher.get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        command.env("TF_CLI_CONFIG_FILE", self.world.path("terraform.rc")).env("CHECKPOINT_DISABLE", "1");
-        command.env("TF_IN_AUTOMATION", "1").env("TF_INPUT", "0").env("RUST_BACKTRACE", "1");
-        command
-    }
-
-    fn terraform(&self, arguments: &[&str]) -> Ended {
-        flat(&Ended::of(&mut self.command(arguments)))
-    }
-
-    fn apply(&self) -> Ended {
-        self.terraform(&["apply", "-auto-approve"])
-    }
-
-    #[track_caller]
-    fn plans(&self, parts: &[&str]) -> String {
-        let ended = self.terraform(&["plan"]);
-        assert_eq!(ended.code, Some(0), "{ended:?}");
-        let said = format!("{} {}", ended.data, ended.words);
-        for part in parts {
-            assert!(said.contains(part), "no `{part}` in: {said}");
-        }
-        said
-    }
-
-    #[track_caller]
-    fn plans_nothing(&self) {
-        self.plans(&["No changes."]);
-    }
-
-    fn publisher(&self, arguments: &[&str]) -> Ended {
-        self.world.in_fleet(arguments)
-    }
-}
-
-/// Long sentences are wrapped, and what belongs together is marked.
-fn flat(ended: &Ended) -> Ended {
-    let flat = |text: &str| text.replace('│', " ").split_whitespace().collect::<Vec<_>>().join(" ");
-    Ended { data: flat(&ended.data), words: flat(&ended.words), code: ended.code }
+/// The example flake, whose `npc.toml` describes the fleet, and what this HCL describes beside it.
+fn described(kind: &Kind, hcl: &str) -> Option<Infrastructure> {
+    Infrastructure::beside(|| World::new(kind), hcl)
 }
 
 fn stores() -> Vec<Kind> {
@@ -110,7 +37,7 @@ fn stores() -> Vec<Kind> {
 #[test]
 fn a_remote_and_a_host_live_and_end_in_every_kind_of_store() {
     for kind in stores() {
-        let Some(fleet) = Described::new(&kind, &format!("{REMOTE}{HOST}")) else { return };
+        let Some(fleet) = described(&kind, &format!("{REMOTE}{HOST}")) else { return };
         let planned = fleet.plans(&["+ archive =", "+ \"flake.nix\" =", "+ \"hosts/web-1.nix\" =", "2 to add"]);
         assert!(!planned.contains("archive = (known after apply)"), "digests are known at once: {planned}");
         fleet.apply().works();
@@ -135,7 +62,7 @@ fn a_remote_and_a_host_live_and_end_in_every_kind_of_store() {
 
 #[test]
 fn a_release_from_elsewhere_is_seen_and_not_undone_unless_that_is_said() {
-    let Some(fleet) = Described::new(&Kind::Directory, REMOTE) else { return };
+    let Some(fleet) = described(&Kind::Directory, REMOTE) else { return };
     fleet.apply().works();
     fleet.world.edit("a colleague's\n");
     fleet.publisher(&["--remote", "prod"]).works();
@@ -161,7 +88,7 @@ fn a_release_from_elsewhere_is_seen_and_not_undone_unless_that_is_said() {
 
 #[test]
 fn what_changes_between_plan_and_apply_is_not_published() {
-    let Some(fleet) = Described::new(&Kind::Directory, REMOTE) else { return };
+    let Some(fleet) = described(&Kind::Directory, REMOTE) else { return };
     fleet.terraform(&["plan", "-out", "planned"]).works();
     fleet.world.edit("sneaked in\n");
     fleet.terraform(&["apply", "planned"]).fails(1, &["The flake has changed since the plan", "plan again"]);
@@ -182,7 +109,7 @@ fn what_changes_between_plan_and_apply_is_not_published() {
 #[test]
 fn a_host_is_repointed_in_place_and_follows() {
     let hcl = format!("{REMOTE}{}{HOST}", REMOTE.replace("prod", "canary"));
-    let Some(fleet) = Described::new(&Kind::Directory, &hcl) else { return };
+    let Some(fleet) = described(&Kind::Directory, &hcl) else { return };
     fleet.apply().works();
     fleet.says(&hcl.replace("remote = npc_remote.prod.name", "remote = npc_remote.canary.name"));
     let planned = fleet.plans(&["~ remote = \"prod\" -> \"canary\"", "0 to add, 1 to change, 0 to destroy"]);
@@ -198,7 +125,7 @@ fn a_host_is_repointed_in_place_and_follows() {
 
 #[test]
 fn hosts_are_not_led_where_there_is_nothing_for_them() {
-    let Some(fleet) = Described::new(&Kind::Directory, REMOTE) else { return };
+    let Some(fleet) = described(&Kind::Directory, REMOTE) else { return };
     fleet.apply().works();
     for (host, parts) in [
         (HOST.replace("npc_remote.prod.name", "\"nowhere\""), &["there is no remote `nowhere`", "main.tf line"][..]),
@@ -218,7 +145,7 @@ fn hosts_are_not_led_where_there_is_nothing_for_them() {
 
 #[test]
 fn a_fleet_is_made_with_its_keys_in_files_and_nothing_secret_in_the_state() {
-    let Some(fleet) = Described::new(&Kind::Directory, "") else { return };
+    let Some(fleet) = described(&Kind::Directory, "") else { return };
     fs::remove_file(fleet.world.path("fleet/npc.toml")).expect("removed");
     let store = format!("file://{}", fleet.world.path("another-store").display());
     let hcl = format!(
@@ -262,7 +189,7 @@ resource "npc_agent_binary" "this" {
 }
 output "sha256" { value = npc_agent_binary.this.sha256 }
 "#;
-    let Some(fleet) = Described::new(&Kind::Directory, hcl) else { return };
+    let Some(fleet) = described(&Kind::Directory, hcl) else { return };
     fs::write(fleet.world.path("fleet/agent"), PROGRAM).expect("written");
     let digest = npc_core::digest::Digest::of(PROGRAM).to_string();
     fleet.plans(&[&digest]);
@@ -289,7 +216,7 @@ output "serial" {{ value = data.npc_remote.prod.serial }}
 output "standing" {{ value = data.npc_report.web_1.standing }}
 "#
     );
-    let Some(fleet) = Described::new(&Kind::Directory, &hcl) else { return };
+    let Some(fleet) = described(&Kind::Directory, &hcl) else { return };
     let said = fleet.apply().works();
     assert!(said.contains("serial = 1") && said.contains("standing = \"unknown\""), "{said}");
     fleet.says(&hcl.replace("host = \"web-1\"", "host = \"web-1\"\n  wait_for = \"report\"\n  timeout = 0"));
@@ -311,7 +238,7 @@ fn what_terraform_leaves_in_a_flakes_directory_is_not_published() {
 #[test]
 fn a_host_that_a_rollout_has_taken_is_left_to_it() {
     let hcl = format!("{REMOTE}{}{HOST}", REMOTE.replace("prod", "canary"));
-    let Some(fleet) = Described::new(&Kind::Directory, &hcl) else { return };
+    let Some(fleet) = described(&Kind::Directory, &hcl) else { return };
     fleet.apply().works();
     Absent::following("web-1", "prod").reports(&fleet.world);
     fleet.world.edit("next\n");
@@ -342,7 +269,7 @@ fn a_host_that_a_rollout_has_taken_is_left_to_it() {
 #[test]
 fn a_plan_names_the_systems_that_change() {
     let Some(nix) = Nix::find() else { return };
-    let Some(fleet) = Described::new(&Kind::Directory, REMOTE) else { return };
+    let Some(fleet) = described(&Kind::Directory, REMOTE) else { return };
     let evaluating = |arguments: &[&str]| {
         let mut command = fleet.command(arguments);
         command.env("NPC_NIX", nix.program());
@@ -377,18 +304,14 @@ data "npc_bootstrap" "web_1" {{
 output "script" {{ value = data.npc_bootstrap.web_1.script }}
 "#
     );
-    let Some(fleet) = Described::new(&Kind::Directory, &hcl) else { return };
+    let Some(fleet) = described(&Kind::Directory, &hcl) else { return };
     fs::write(fleet.world.path("fleet/agent"), PROGRAM).expect("written");
     fleet.apply().works();
     fleet.plans_nothing();
-    let output = Ended::of(
-        Command::new(&fleet.terraform)
-            .args(["output", "-raw", "script"])
-            .current_dir(fleet.world.path("infrastructure")),
-    );
+    let script = fleet.output("script");
     let agent = format!("x86_64={}", npc_core::digest::Digest::of(PROGRAM));
     let printed = fleet.publisher(&["bootstrap", "--host", "web-1", "--remote", "prod", "--agent", &agent]).works();
-    assert_eq!(output.works().trim_end(), printed.trim_end());
+    assert_eq!(script.trim_end(), printed.trim_end());
     for (from, to, parts) in [
         (
             "agents         =",

@@ -56,7 +56,7 @@ impl System {
     }
 
     /// Makes this the next system of the world's flake, published or not.
-    pub(super) fn choose(&self, world: &World) {
+    pub fn choose(&self, world: &World) {
         fs::write(world.path(CHOICES), self.choices.to_string()).expect("written");
     }
 

@@ -1,0 +1,101 @@
+//! A fleet that HCL describes: Terraform with npc's provider, beside a world.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::parts::{program, tool};
+use crate::process::Ended;
+use crate::world::World;
+
+/// A directory with HCL beside a world's flake.
+#[derive(Debug)]
+pub struct Infrastructure {
+    /// The world.
+    pub world: World,
+    terraform: PathBuf,
+}
+
+impl Infrastructure {
+    /// What this HCL describes, in a directory beside the flake of a world that is made only where there is Terraform.
+    pub fn beside(world: impl FnOnce() -> World, hcl: &str) -> Option<Self> {
+        let terraform = tool("terraform")?;
+        let infrastructure = Self { world: world(), terraform };
+        let providers = program("terraform-provider-npc");
+        let providers = providers.parent().expect("a directory").display().to_string();
+        let settings = format!("provider_installation {{\n  dev_overrides {{ \"npc/npc\" = {providers:?} }}\n}}\n");
+        fs::write(infrastructure.world.path("terraform.rc"), settings).expect("written");
+        fs::create_dir(infrastructure.world.path("infrastructure")).expect("created");
+        infrastructure.says(hcl);
+        Some(infrastructure)
+    }
+
+    /// Describes this from now on.
+    pub fn says(&self, hcl: &str) {
+        let provider = "terraform {\n  required_providers {\n    npc = { source = \"npc/npc\" }\n  }\n}\n\
+                        provider \"npc\" {\n  flake = \"../fleet\"\n}\n";
+        fs::write(self.world.path("infrastructure/main.tf"), format!("{provider}{hcl}")).expect("written");
+    }
+
+    /// Terraform with these arguments, with what `npc-publish` has in its environment.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        // What it needs is what `npc-publish` needs.
+        let publisher = self.world.command("npc-publish");
+        let mut command = Command::new(&self.terraform);
+        let (subcommand, arguments) = arguments.split_at(1);
+        command.args(subcommand).arg("-no-color").args(arguments).current_dir(self.world.path("infrastructure"));
+        for (name, value) in publisher.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.env("TF_CLI_CONFIG_FILE", self.world.path("terraform.rc")).env("CHECKPOINT_DISABLE", "1");
+        command.env("TF_IN_AUTOMATION", "1").env("TF_INPUT", "0").env("RUST_BACKTRACE", "1");
+        command
+    }
+
+    /// Runs Terraform; what it says is in one line.
+    pub fn terraform(&self, arguments: &[&str]) -> Ended {
+        flat(&Ended::of(&mut self.command(arguments)))
+    }
+
+    /// Applies what is described.
+    pub fn apply(&self) -> Ended {
+        self.terraform(&["apply", "-auto-approve"])
+    }
+
+    /// Plans, and finds these parts in what is said.
+    #[track_caller]
+    pub fn plans(&self, parts: &[&str]) -> String {
+        let ended = self.terraform(&["plan"]);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let said = format!("{} {}", ended.data, ended.words);
+        for part in parts {
+            assert!(said.contains(part), "no `{part}` in: {said}");
+        }
+        said
+    }
+
+    /// There is nothing left to do.
+    #[track_caller]
+    pub fn plans_nothing(&self) {
+        self.plans(&["No changes."]);
+    }
+
+    /// Runs `npc-publish` on the flake.
+    pub fn publisher(&self, arguments: &[&str]) -> Ended {
+        self.world.in_fleet(arguments)
+    }
+
+    /// An output's text.
+    pub fn output(&self, name: &str) -> String {
+        Ended::of(&mut self.command(&["output", "-raw", name])).works()
+    }
+}
+
+/// Long sentences are wrapped, and what belongs together is marked.
+pub fn flat(ended: &Ended) -> Ended {
+    let flat = |text: &str| text.replace('│', " ").split_whitespace().collect::<Vec<_>>().join(" ");
+    Ended { data: flat(&ended.data), words: flat(&ended.words), code: ended.code }
+}
