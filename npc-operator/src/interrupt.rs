@@ -85,7 +85,7 @@ pub async fn told_to_end() -> Result<std::convert::Infallible, Failure> {
         _ = terminate.recv() => SignalKind::terminate(),
     };
     at_work().ended_by = Some(told);
-    Err(Failure::other("npc-publish was interrupted"))
+    Err(Failure::other("npc was interrupted"))
 }
 
 /// Whether anybody has begun to listen, or never will.
@@ -158,7 +158,7 @@ fn children(process: u32) -> Vec<u32> {
 ///
 /// Once npc was interrupted, it fails, and so does every later call.
 pub fn output(command: &mut Command) -> io::Result<Output> {
-    let interrupted = || io::Error::new(io::ErrorKind::Interrupted, "npc-publish was interrupted");
+    let interrupted = || io::Error::new(io::ErrorKind::Interrupted, "npc was interrupted");
     let child = {
         let mut work = at_work();
         if work.ended_by.is_some() {

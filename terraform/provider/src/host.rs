@@ -41,7 +41,7 @@ impl Resource for Host {
                     "The configuration to build. Unless said, the one of the host's name.",
                 ),
             )
-            .with("paused", user(Type::Bool, "Whether the host changes nothing for now."))
+            .with("paused", user(Type::Bool, "Whether the host is to change nothing until this is `false` again."))
             .with("poll_interval", user(Type::Number, "How often it asks for something new, in seconds: 10 to 3600."))
             .with("shared", user(Type::Bool, "Whether several machines share this assignment, as those of a group do."))
     }
