@@ -6,7 +6,7 @@
 //! that was started to apply a file. Where that cannot be told, nothing wrong is published either: Terraform's own refusal remains.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use npc_core::digest::Digest;
@@ -38,15 +38,26 @@ impl Caller {
         // The program's name, in parentheses, may hold anything. The start is the 22nd field, and the 20th after it.
         let started = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?;
         let arguments = fs::read(format!("/proc/{process}/cmdline")).ok()?;
-        let arguments = arguments.split(|byte| *byte == 0).map(String::from_utf8_lossy);
-        Some(Self { id: format!("{process}-{started}"), applies_file: applies_file(arguments) })
+        let arguments = arguments.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
+        let applies_file = applies_file(arguments.collect(), is_plan);
+        Some(Self { id: format!("{process}-{started}"), applies_file })
     }
 }
 
-/// Whether a command line is `terraform [OPTIONS] apply [OPTIONS] FILE`.
-fn applies_file(arguments: impl Iterator<Item = impl AsRef<str>>) -> bool {
-    let mut words = arguments.skip(1).filter(|word| !word.as_ref().starts_with('-') && !word.as_ref().is_empty());
-    words.next().is_some_and(|word| word.as_ref() == "apply") && words.next().is_some()
+/// Whether a command line is `terraform [OPTIONS] apply [OPTIONS] FILE`. Options may have values that stand by themselves, so what is
+/// last is a plan only if it looks like one.
+fn applies_file(mut words: Vec<String>, is_plan: impl Fn(&str) -> bool) -> bool {
+    // The last argument ends with a zero byte too.
+    words.retain(|word| !word.is_empty());
+    let is_apply = words.iter().skip(1).find(|word| !word.starts_with('-')).is_some_and(|word| word == "apply");
+    is_apply && words.last().is_some_and(|last| is_plan(last))
+}
+
+/// A plan is a ZIP archive. A provider runs where Terraform does, `-chdir` included.
+fn is_plan(path: &str) -> bool {
+    let mut begin = [0; 4];
+    let read = fs::File::open(path).and_then(|mut file| file.read_exact(&mut begin));
+    read.is_ok() && begin == *b"PK\x03\x04"
 }
 
 /// A note: an archive, and who last planned it.
@@ -161,8 +172,11 @@ mod tests {
             ("terraform apply planned", true),
             ("/usr/bin/terraform -chdir=infrastructure apply -input=false planned", true),
             ("terraform test", false),
+            ("terraform apply -var-file production.tfvars", false),
+            ("terraform apply -var remote=prod", false),
         ] {
-            assert_eq!(applies_file(line.split(' ')), expected, "{line}");
+            let words = line.split(' ').map(str::to_owned).collect();
+            assert_eq!(applies_file(words, |path| path == "planned"), expected, "{line}");
         }
     }
 
