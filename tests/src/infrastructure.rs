@@ -17,16 +17,33 @@ pub struct Infrastructure {
 }
 
 impl Infrastructure {
-    /// What this HCL describes, in a directory beside the flake of a world that is made only where there is Terraform.
+    /// What this HCL describes, in a directory beside the flake of a world that is made only where there is Terraform. The provider
+    /// is the one that cargo has built.
     pub fn beside(world: impl FnOnce() -> World, hcl: &str) -> Option<Self> {
-        let terraform = tool("terraform")?;
-        let infrastructure = Self { world: world(), terraform };
         let providers = program("terraform-provider-npc");
         let providers = providers.parent().expect("a directory").display().to_string();
         let settings = format!("provider_installation {{\n  dev_overrides {{ \"npc/npc\" = {providers:?} }}\n}}\n");
-        fs::write(infrastructure.world.path("terraform.rc"), settings).expect("written");
-        fs::create_dir(infrastructure.world.path("infrastructure")).expect("created");
+        let infrastructure = Self::with_settings(world, |_| settings)?;
         infrastructure.says(hcl);
+        Some(infrastructure)
+    }
+
+    /// An empty directory beside the flake of such a world, and the provider in a mirror that it has written itself.
+    pub fn installed(world: impl FnOnce() -> World) -> Option<Self> {
+        Self::with_settings(world, |world| {
+            let mut mirror = Command::new(program("terraform-provider-npc"));
+            let settings = Ended::of(mirror.arg("mirror").arg(world.path("mirror"))).works();
+            // Nothing else is to be had here, and nothing else may be asked for.
+            settings.replace("  direct {", "  network_mirror {\n    url = \"https://localhost:1/\"")
+        })
+    }
+
+    fn with_settings(world: impl FnOnce() -> World, settings: impl FnOnce(&World) -> String) -> Option<Self> {
+        let terraform = tool("terraform")?;
+        let infrastructure = Self { world: world(), terraform };
+        let world = &infrastructure.world;
+        fs::write(world.path("terraform.rc"), settings(world)).expect("written");
+        fs::create_dir(world.path("infrastructure")).expect("created");
         Some(infrastructure)
     }
 
@@ -42,7 +59,8 @@ impl Infrastructure {
         // What it needs is what `npc-publish` needs.
         let publisher = self.world.command("npc-publish");
         let mut command = Command::new(&self.terraform);
-        let (subcommand, arguments) = arguments.split_at(1);
+        // `providers schema` is the one of them that has two words.
+        let (subcommand, arguments) = arguments.split_at(if arguments[0] == "providers" { 2 } else { 1 });
         command.args(subcommand).arg("-no-color").args(arguments).current_dir(self.world.path("infrastructure"));
         for (name, value) in publisher.get_envs() {
             match value {

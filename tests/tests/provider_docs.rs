@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use npc_tests::infrastructure::Infrastructure;
 use npc_tests::parts::{program, tool};
 use npc_tests::process::Ended;
 use npc_tests::world::{Kind, World};
@@ -12,34 +13,11 @@ use serde_json::Value;
 /// As much of a program for `x86_64` as says that it is one: elf(5).
 const PROGRAM: &[u8] = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0";
 
-/// A Terraform that finds the provider in a mirror which the provider itself has written.
-struct Installed {
-    world: World,
-    terraform: PathBuf,
-}
-
-impl Installed {
-    fn new() -> Option<Self> {
-        let terraform = tool("terraform")?;
-        let world = World::new(&Kind::Directory);
-        fs::remove_file(world.path("fleet/npc.toml")).expect("removed");
-        let settings =
-            Ended::of(Command::new(program("terraform-provider-npc")).arg("mirror").arg(world.path("mirror")));
-        // Nothing else is to be had here, and nothing else may be asked for.
-        let settings = settings.works().replace("  direct {", "  network_mirror {\n    url = \"https://localhost:1/\"");
-        fs::write(world.path("terraform.rc"), settings).expect("written");
-        fs::create_dir(world.path("infrastructure")).expect("created");
-        Some(Self { world, terraform })
-    }
-
-    fn terraform(&self, arguments: &[&str]) -> Ended {
-        let mut command = Command::new(&self.terraform);
-        command.args(arguments).current_dir(self.world.path("infrastructure"));
-        command.env("HOME", self.world.path("home")).env("NPC_NIX", "none").env_remove("XDG_CACHE_HOME");
-        command.env("TF_CLI_CONFIG_FILE", self.world.path("terraform.rc")).env("CHECKPOINT_DISABLE", "1");
-        command.env("TF_IN_AUTOMATION", "1").env("TF_INPUT", "0");
-        Ended::of(&mut command)
-    }
+/// A directory in which the provider is installed as its pages say, beside a flake without an `npc.toml`.
+fn installed() -> Option<Infrastructure> {
+    let installed = Infrastructure::installed(|| World::new(&Kind::Directory))?;
+    fs::remove_file(installed.world.path("fleet/npc.toml")).expect("removed");
+    Some(installed)
 }
 
 fn pages() -> Vec<(PathBuf, String)> {
@@ -60,7 +38,7 @@ fn examples(text: &str) -> Vec<&str> {
 
 #[test]
 fn the_examples_of_all_pages_are_one_configuration_that_applies() {
-    let Some(installed) = Installed::new() else { return };
+    let Some(installed) = installed() else { return };
     let hcl: Vec<_> = pages().iter().flat_map(|(_, text)| examples(text)).map(str::to_owned).collect();
     assert!(hcl.len() >= pages().len(), "every page has an example");
     fs::write(installed.world.path("infrastructure/main.tf"), hcl.join("\n")).expect("written");
@@ -69,19 +47,19 @@ fn the_examples_of_all_pages_are_one_configuration_that_applies() {
     let variables = serde_json::json!({ "store": store, "agent": installed.world.path("agent") });
     fs::write(installed.world.path("infrastructure/terraform.tfvars.json"), variables.to_string()).expect("written");
     installed.terraform(&["fmt", "-check", "-diff"]).works();
-    installed.terraform(&["init", "-no-color"]).works();
-    installed.terraform(&["apply", "-auto-approve", "-no-color"]).works();
-    let planned = installed.terraform(&["plan", "-no-color"]).works();
+    installed.terraform(&["init"]).works();
+    installed.terraform(&["apply", "-auto-approve"]).works();
+    let planned = installed.terraform(&["plan"]).works();
     assert!(planned.contains("No changes."), "{planned}");
-    installed.terraform(&["destroy", "-auto-approve", "-no-color"]).works();
+    installed.terraform(&["destroy", "-auto-approve"]).works();
 }
 
 #[test]
 fn every_page_names_what_its_schema_has_and_nothing_else() {
-    let Some(installed) = Installed::new() else { return };
+    let Some(installed) = installed() else { return };
     let provider = "terraform {\n  required_providers {\n    npc = { source = \"npc/npc\" }\n  }\n}\n";
     fs::write(installed.world.path("infrastructure/main.tf"), provider).expect("written");
-    installed.terraform(&["init", "-no-color"]).works();
+    installed.terraform(&["init"]).works();
     let schemas: Value =
         serde_json::from_str(&installed.terraform(&["providers", "schema", "-json"]).works()).expect("JSON");
     let schemas = &schemas["provider_schemas"]["registry.terraform.io/npc/npc"];
