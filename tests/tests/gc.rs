@@ -207,7 +207,7 @@ fn with_report(world: &World, ephemeral: bool, days: u32, modified: u32) -> Ende
         fleet: world.fleet_id(),
         name: "w-7".to_owned(),
         serial: Serial::FIRST,
-        created: Timestamp::try_from(SystemTime::now() - DAY * days).expect("a time"),
+        created: Timestamp::try_from(SystemTime::now() - DAY * days - Duration::from_mins(1)).expect("a time"),
         trust: Serial::FIRST,
         requires: Vec::new(),
         expires: None,

@@ -40,8 +40,9 @@ pub(super) const SMUGGLED: &str = "smuggled";
 const APPLY: &str = "echo \"$NPC_SERIAL\" >> \"$(dirname \"$0\")/trace\"\n";
 
 /// All that an agent makes in its state directory.
-const STATE: [&str; 18] = [
+const STATE: [&str; 19] = [
     "assignment.json",
+    "bin",
     "commit.lock",
     "units",
     "downloads",
