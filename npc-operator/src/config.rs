@@ -87,6 +87,12 @@ impl Config {
         })
     }
 
+    /// The text of the file.
+    pub fn to_text(&self) -> Result<String, Failure> {
+        let text = toml::to_string(self).map_err(Failure::other)?;
+        Ok(format!("# What npc-publish needs beyond the name of a remote. No secrets: commit it.\n{text}"))
+    }
+
     /// What the fleet's trust hangs on.
     pub fn anchor(&self) -> Anchor {
         Anchor {
@@ -122,6 +128,16 @@ fn globs(setting: &str, patterns: &[String]) -> Result<GlobSet, Failure> {
         }
     }
     set.build().map_err(wrong)
+}
+
+/// The path as colleagues can share it: below `~/` where it lies in the home directory.
+pub(crate) fn portable(path: &Path) -> PathBuf {
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let home = std::env::var_os("HOME").and_then(|home| fs::canonicalize(home).ok());
+    match home.as_ref().and_then(|home| path.strip_prefix(home).ok()) {
+        Some(below) => Path::new("~").join(below),
+        None => path,
+    }
 }
 
 /// The path that a setting means: `~/` is the user's home, anything relative is relative to `base`.

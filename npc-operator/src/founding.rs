@@ -16,7 +16,9 @@ use npc_core::name::FleetId;
 use npc_core::publish::trust::first;
 use npc_core::store::{ConditionalWrites, Precondition, Store, StoreUrl, read_if_present, write_document};
 
+use crate::config::{self, Config};
 use crate::failure::Failure;
+use crate::selection::Strategy;
 use crate::session::{open_store, probe_conditional_writes};
 use crate::{keys, voice};
 
@@ -45,6 +47,22 @@ pub struct Founded {
     pub publishing_key: PublicKey,
     /// The secret of that.
     pub publishing_key_file: PathBuf,
+}
+
+impl Founded {
+    /// What describes it beside the flakes that are published to it, in the store at this address.
+    pub fn config(&self, store: StoreUrl) -> Config {
+        Config {
+            fleet: self.fleet.clone(),
+            store,
+            root_keys: vec![self.root_key.clone()],
+            root_threshold: 1,
+            key: Some(config::portable(&self.publishing_key_file)),
+            selection: Strategy::default(),
+            include: Vec::new(),
+            exclude: Vec::new(),
+        }
+    }
 }
 
 impl Foundation {

@@ -1,11 +1,14 @@
 //! A fleet that HCL describes: Terraform with npc's provider, beside a world.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::parts::{program, tool};
+use serde_json::Value;
+
+use crate::parts::{Nix, program, tool};
 use crate::process::Ended;
+use crate::terraform::sources;
 use crate::world::World;
 
 /// A directory with HCL beside a world's flake.
@@ -14,18 +17,48 @@ pub struct Infrastructure {
     /// The world.
     pub world: World,
     terraform: PathBuf,
+    nix: Option<Nix>,
 }
 
 impl Infrastructure {
     /// What this HCL describes, in a directory beside the flake of a world that is made only where there is Terraform. The provider
     /// is the one that cargo has built.
     pub fn beside(world: impl FnOnce() -> World, hcl: &str) -> Option<Self> {
+        let infrastructure = Self::with_built_provider(world)?;
+        infrastructure.says(hcl);
+        Some(infrastructure)
+    }
+
+    /// Likewise, a copy of an example from `terraform/examples`, with values for its variables.
+    pub fn example(world: impl FnOnce() -> World, name: &str, variables: impl FnOnce(&World) -> Value) -> Option<Self> {
+        let infrastructure = Self::with_built_provider(world)?;
+        for file in fs::read_dir(sources().join("examples").join(name)).expect("an example") {
+            let file = file.expect("listed").path();
+            if file.extension().is_some_and(|extension| extension == "tf") {
+                fs::copy(&file, infrastructure.path(file.file_name().expect("a name"))).expect("copied");
+            }
+        }
+        let variables = variables(&infrastructure.world).to_string();
+        fs::write(infrastructure.path("terraform.tfvars.json"), variables).expect("written");
+        Some(infrastructure)
+    }
+
+    fn with_built_provider(world: impl FnOnce() -> World) -> Option<Self> {
         let providers = program("terraform-provider-npc");
         let providers = providers.parent().expect("a directory").display().to_string();
         let settings = format!("provider_installation {{\n  dev_overrides {{ \"npc/npc\" = {providers:?} }}\n}}\n");
-        let infrastructure = Self::with_settings(world, |_| settings)?;
-        infrastructure.says(hcl);
-        Some(infrastructure)
+        Self::with_settings(world, |_| settings)
+    }
+
+    /// Evaluates with this Nix what is published.
+    #[must_use]
+    pub fn evaluating(mut self, nix: &Nix) -> Self {
+        self.nix = Some(nix.clone());
+        self
+    }
+
+    fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.world.path("infrastructure").join(name)
     }
 
     /// An empty directory beside the flake of such a world, and the provider in a mirror that it has written itself.
@@ -40,10 +73,10 @@ impl Infrastructure {
 
     fn with_settings(world: impl FnOnce() -> World, settings: impl FnOnce(&World) -> String) -> Option<Self> {
         let terraform = tool("terraform")?;
-        let infrastructure = Self { world: world(), terraform };
+        let infrastructure = Self { world: world(), terraform, nix: None };
         let world = &infrastructure.world;
         fs::write(world.path("terraform.rc"), settings(world)).expect("written");
-        fs::create_dir(world.path("infrastructure")).expect("created");
+        fs::create_dir(infrastructure.path("")).expect("created");
         Some(infrastructure)
     }
 
@@ -51,7 +84,15 @@ impl Infrastructure {
     pub fn says(&self, hcl: &str) {
         let provider = "terraform {\n  required_providers {\n    npc = { source = \"npc/npc\" }\n  }\n}\n\
                         provider \"npc\" {\n  flake = \"../fleet\"\n}\n";
-        fs::write(self.world.path("infrastructure/main.tf"), format!("{provider}{hcl}")).expect("written");
+        fs::write(self.path("main.tf"), format!("{provider}{hcl}")).expect("written");
+    }
+
+    /// Changes one place in what is described.
+    #[track_caller]
+    pub fn replace(&self, from: &str, to: &str) {
+        let hcl = fs::read_to_string(self.path("main.tf")).expect("read");
+        assert_eq!(hcl.matches(from).count(), 1, "`{from}` in: {hcl}");
+        fs::write(self.path("main.tf"), hcl.replace(from, to)).expect("written");
     }
 
     /// Terraform with these arguments, with what `npc-publish` has in its environment.
@@ -61,12 +102,15 @@ impl Infrastructure {
         let mut command = Command::new(&self.terraform);
         // `providers schema` is the one of them that has two words.
         let (subcommand, arguments) = arguments.split_at(if arguments[0] == "providers" { 2 } else { 1 });
-        command.args(subcommand).arg("-no-color").args(arguments).current_dir(self.world.path("infrastructure"));
+        command.args(subcommand).arg("-no-color").args(arguments).current_dir(self.path(""));
         for (name, value) in publisher.get_envs() {
             match value {
                 Some(value) => command.env(name, value),
                 None => command.env_remove(name),
             };
+        }
+        if let Some(nix) = &self.nix {
+            command.env("NPC_NIX", nix.program());
         }
         command.env("TF_CLI_CONFIG_FILE", self.world.path("terraform.rc")).env("CHECKPOINT_DISABLE", "1");
         command.env("TF_IN_AUTOMATION", "1").env("TF_INPUT", "0").env("RUST_BACKTRACE", "1");
@@ -109,6 +153,11 @@ impl Infrastructure {
     /// An output's text.
     pub fn output(&self, name: &str) -> String {
         Ended::of(&mut self.command(&["output", "-raw", name])).works()
+    }
+
+    /// An output that is more than a text.
+    pub fn output_value(&self, name: &str) -> Value {
+        serde_json::from_str(&Ended::of(&mut self.command(&["output", "-json", name])).works()).expect("JSON")
     }
 }
 

@@ -87,6 +87,11 @@ impl Metadata {
         self.instance.hand_out(keys, for_so_long);
     }
 
+    /// Gives the instance these user data from now on.
+    pub fn hand_out_user_data(&self, text: &str) {
+        self.instance.state().user_data = Some(text.to_owned());
+    }
+
     /// What it has been asked so far, and what came of it: such as `PUT /latest/api/token 200`.
     pub fn asked(&self) -> Vec<String> {
         self.instance.state().asked.clone()
@@ -114,6 +119,7 @@ struct Instance {
 struct State {
     /// What it tells of its role's credentials.
     credentials: Option<String>,
+    user_data: Option<String>,
     /// When the session with this token ends.
     sessions: BTreeMap<String, Instant>,
     asked: Vec<String>,
@@ -156,6 +162,7 @@ impl Instance {
         let told = match (path, role, &state.credentials) {
             ("/latest/meta-data/instance-id", ..) => Some(self.id.clone()),
             ("/latest/meta-data/placement/region", ..) => Some(REGION.to_owned()),
+            ("/latest/user-data", ..) => state.user_data.clone(),
             (_, Some(""), Some(_)) => Some(ROLE.to_owned()),
             (_, Some(ROLE), Some(credentials)) => Some(credentials.clone()),
             _ => None,

@@ -63,6 +63,16 @@ impl World {
 
     /// The fleet in this flake, with a store of this kind and nothing published yet.
     pub fn of(flake: &Path, kind: &Kind) -> Self {
+        let mut world = Self::without_fleet(flake, kind);
+        let address = world.url.to_string();
+        let fleet = world.path("fleet");
+        let init = ["init", "--store", &address, "--flake", fleet.to_str().expect("a plain path")];
+        world.host_settings = world.npc_publish(&init).works();
+        world
+    }
+
+    /// This flake, and an empty store of this kind, in which nobody has made a fleet yet.
+    pub fn without_fleet(flake: &Path, kind: &Kind) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let path = |name: &str| folder.path().join(name);
         for name in ["home", "store"] {
@@ -86,12 +96,7 @@ impl World {
             Kind::Bucket(bucket) => bucket.operator.clone(),
             _ => Keys { id: ACCESS_KEY.to_owned(), secret: SECRET_KEY.to_owned(), session: None },
         };
-        let mut world = Self { folder, url, host_settings: String::new(), keys, server };
-        let address = world.url.to_string();
-        let fleet = world.path("fleet");
-        let init = ["init", "--store", &address, "--flake", fleet.to_str().expect("a plain path")];
-        world.host_settings = world.npc_publish(&init).works();
-        world
+        Self { folder, url, host_settings: String::new(), keys, server }
     }
 
     /// A path in the world's folder.

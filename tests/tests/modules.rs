@@ -9,9 +9,10 @@ use npc_tests::terraform::{Terraform, sources};
 use walkdir::WalkDir;
 
 /// Everything that is a configuration of its own.
-const CONFIGURATIONS: [&str; 8] = [
+const CONFIGURATIONS: [&str; 9] = [
     "examples/aws",
     "examples/existing-bucket",
+    "examples/local",
     "modules/host",
     "modules/hosts",
     "modules/hosts/group",
@@ -132,6 +133,11 @@ fn the_example_on_aws_fits_together() {
 #[test]
 fn the_example_in_an_existing_bucket_fits_together() {
     passes("examples/existing-bucket");
+}
+
+#[test]
+fn the_example_without_a_cloud_fits_together() {
+    passes("examples/local");
 }
 
 #[test]

@@ -1,91 +1,173 @@
-//! From HCL to a host that runs what it describes, and follows what is applied later.
+//! From HCL to hosts that run what it describes, and follow what is applied later: `terraform/examples/local`, with its store in a
+//! bucket, and machines that have nothing but their user data.
 
 use std::fs;
 
-use npc_core::digest::Digest;
 use npc_tests::eventually;
-use npc_tests::host::{self, AGENT, Host};
+use npc_tests::host::{self, AGENT, Host, System};
 use npc_tests::infrastructure::Infrastructure;
-use npc_tests::parts::{HostBase, program};
-use npc_tests::world::Kind;
+use npc_tests::metadata::Metadata;
+use npc_tests::moto::Keys;
+use npc_tests::parts::{ACCESS_KEY, Garage, HostBase, Nix, SECRET_KEY, program};
+use npc_tests::process::Ended;
+use npc_tests::world::{Kind, World};
+use serde_json::{Value, json};
 
-const HCL: &str = r#"
-resource "npc_remote" "this" {
-  for_each = toset(["prod", "canary"])
-
-  name  = each.key
-  flake = "../fleet"
-}
-
-resource "npc_agent_binary" "this" {
-  architecture = "ARCHITECTURE"
-  source       = "PROGRAM"
-}
-
-resource "npc_host" "host" {
-  name   = "host"
-  remote = npc_remote.this["prod"].name
-}
-
-data "npc_bootstrap" "host" {
-  host   = npc_host.host.name
-  remote = npc_remote.this["prod"].name
-  agents = { ARCHITECTURE = npc_agent_binary.this.sha256 }
-}
-
-output "user_data" {
-  value = data.npc_bootstrap.host.script
-}
-"#;
+const HOSTS: [&str; 3] = ["web-1", "web-2", "db-1"];
 
 /// Runs for as long as it is told to.
 const GOOD: &str = "[Service]\nExecStart=/bin/sleep infinity\n";
 
-fn comes_to_run(host: &Host, unit: &str) {
-    eventually(&format!("{unit} runs"), || (host.unit_state(unit) == "active").then_some(()));
+/// What images for EC2 do at every boot: NixOS's `amazon-init` runs user data that are a script.
+const RUN_USER_DATA: &str = r#"[Unit]
+After=network.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=true
+ExecStart=/bin/sh -euc 'session=$$(curl -sf -X PUT -H "X-aws-ec2-metadata-token-ttl-seconds: 60" http://169.254.169.254/latest/api/token); \
+  curl -sf -H "X-aws-ec2-metadata-token: $$session" -o /run/user-data http://169.254.169.254/latest/user-data; \
+  exec sh /run/user-data'
+"#;
+
+/// The settings that a fleet's hosts have in common, and that no enrolment has.
+const SETTINGS: &str = "poll_interval = 1\n[probation]\nsettle = 2\nstore = 3\nlimit = 10\n";
+
+/// A system that runs its user data at every boot.
+fn image(world: &World) -> System {
+    world.system().with("/npc/agent/settings", SETTINGS).unit("user-data.service", RUN_USER_DATA)
+}
+
+/// A fleet that HCL describes.
+struct Story {
+    infrastructure: Infrastructure,
+    hosts: Vec<(Host, Metadata)>,
+}
+
+impl Story {
+    /// Machines that are off, and a flake with their configurations.
+    fn begin() -> Option<Self> {
+        let (base, garage, nix) = (HostBase::find()?, Garage::find()?, Nix::find()?);
+        let agent = program("npc-agent");
+        let variables = |world: &World| {
+            let agents = json!({ std::env::consts::ARCH: agent });
+            json!({ "store": world.url().to_string(), "flake": "../fleet", "agents": agents })
+        };
+        let world = || host::world_without_fleet(&Kind::Garage(garage));
+        let infrastructure = Infrastructure::example(world, "local", variables)?.evaluating(&nix);
+        let world = &infrastructure.world;
+        let role = Keys { id: ACCESS_KEY.to_owned(), secret: SECRET_KEY.to_owned(), session: None };
+        let machine = |number: usize| {
+            let metadata = Metadata::start(&format!("i-{number:017x}"), Some(&role));
+            let host = Host::install(&base, world, &image(world).without_agent());
+            (host.with_metadata(metadata.address()), metadata)
+        };
+        let hosts = (1..=HOSTS.len()).map(machine).collect();
+        fs::write(world.path("fleet/hosts.json"), json!(HOSTS).to_string()).expect("written");
+        Some(Self { infrastructure, hosts })
+    }
+
+    fn world(&self) -> &World {
+        &self.infrastructure.world
+    }
+
+    /// Gives each machine what was rendered for it, and nothing else, and switches it on.
+    fn power_on(&mut self) {
+        let scripts = self.infrastructure.output_value("scripts");
+        for ((host, metadata), name) in self.hosts.iter_mut().zip(HOSTS) {
+            metadata.hand_out_user_data(scripts[name].as_str().expect("a script"));
+            host.press_power();
+        }
+    }
+
+    fn hosts(&self) -> impl Iterator<Item = &Host> {
+        self.hosts.iter().map(|(host, _)| host)
+    }
+
+    /// Waits until every host runs this unit, and has proved well with it.
+    fn come_to_run(&self, unit: &str, serial: u64) {
+        for host in self.hosts() {
+            eventually(&format!("{unit} runs"), || (host.unit_state(unit) == "active").then_some(()));
+            host.commits(serial);
+        }
+    }
+
+    /// Runs `npc-publish` where there is nothing but the `npc.toml` that Terraform puts out.
+    fn publisher(&self, arguments: &[&str]) -> Ended {
+        let directory = self.world().path("operator");
+        fs::create_dir_all(&directory).expect("created");
+        fs::write(directory.join("npc.toml"), self.infrastructure.output("npc_toml")).expect("written");
+        Ended::of(self.world().command("npc-publish").args(arguments).current_dir(directory))
+    }
+
+    /// What the fleet's hosts say of themselves, once all are current.
+    fn all_are_current(&self) -> Value {
+        eventually("all are current", || {
+            let status = self.publisher(&["status", "--json"]);
+            (status.code == Some(0)).then(|| serde_json::from_str(&status.data).expect("JSON"))
+        })
+    }
 }
 
 #[test]
-fn a_bare_machine_becomes_the_host_that_hcl_describes_and_follows_every_apply() {
-    let Some(base) = HostBase::find() else { return };
-    let agent = program("npc-agent");
-    let hcl = HCL.replace("ARCHITECTURE", std::env::consts::ARCH).replace("PROGRAM", &agent.display().to_string());
-    let Some(infrastructure) = Infrastructure::beside(|| host::world(&Kind::Served), &hcl) else { return };
-    let world = &infrastructure.world;
-    world.system().unit("first.service", GOOD).choose(world);
-    infrastructure.apply().works();
-    infrastructure.plans_nothing();
-
-    // The machine has no curl; it finds what the store has as binaries in a directory.
-    let host = Host::boot(&base, world, &world.system().without_agent());
-    fs::create_dir(host.folder().join("programs/binaries")).expect("created");
-    host.add_program(&format!("binaries/{}", Digest::of(&fs::read(&agent).expect("the agent"))), &agent);
-    let script = infrastructure.output("user_data");
-    let store = script.lines().find(|line| line.starts_with("NPC_STORE=")).expect("a store");
-    host.write("/root/user-data", &script.replace(store, "NPC_STORE='file:///opt/npc/'"));
-    host.run(["sh", "/root/user-data"]).works();
-    comes_to_run(&host, "first.service");
-    comes_to_run(&host, AGENT);
-    host.commits(1);
+fn bare_machines_become_the_hosts_that_hcl_describes_and_follow_every_apply() {
+    let Some(mut story) = Story::begin() else { return };
+    image(story.world()).unit("first.service", GOOD).choose(story.world());
+    story.infrastructure.plans(&["+ \"flake.nix\" =", "(known after apply)", "7 to add"]);
+    story.infrastructure.apply().works();
+    story.infrastructure.plans_nothing();
+    story.power_on();
+    story.come_to_run("first.service", 1);
+    for host in story.hosts() {
+        assert_eq!(host.unit_state(AGENT), "active");
+    }
+    let status = story.all_are_current();
+    for name in HOSTS {
+        assert!(status.to_string().contains(&format!("\"{name}\"")), "{status}");
+    }
+    for (_, metadata) in &story.hosts {
+        let asked = metadata.asked();
+        assert!(asked.iter().any(|line| line.contains("/security-credentials/")), "{asked:?}");
+        assert!(!asked.iter().any(|line| line.ends_with(" 401")), "version 2 alone: {asked:?}");
+    }
 
     // A change of the flake.
-    world.system().unit("second.service", GOOD).choose(world);
-    infrastructure.plans(&["~ \"choices.json\" =", "2 to change"]);
-    infrastructure.apply().works();
-    comes_to_run(&host, "second.service");
-    host.commits(2);
+    image(story.world()).unit("second.service", GOOD).choose(story.world());
+    let mut parts = vec!["~ \"choices.json\" =".to_owned(), "~ systems = {".to_owned(), "2 to change".to_owned()];
+    parts.extend(HOSTS.map(|name| format!("~ \"{name}\" = \"/nix/store/")));
+    story.infrastructure.plans(&parts.iter().map(String::as_str).collect::<Vec<_>>());
+    story.infrastructure.apply().works();
+    story.come_to_run("second.service", 2);
 
-    // A change of one word: the canary is ahead, and the host moves there.
-    infrastructure
-        .says(&hcl.replace("npc_remote.this[\"prod\"].name\n}\n\ndata", "npc_remote.this[\"canary\"].name\n}\n\ndata"));
-    infrastructure.plans(&["~ remote = \"prod\" -> \"canary\"", "0 to add, 1 to change, 0 to destroy"]);
-    infrastructure.apply().works();
-    infrastructure.plans_nothing();
-    let follows = || host.run(["/opt/npc/npc-agent", "status", "--json"]).data;
+    // A change of one word.
+    story.infrastructure.replace("web-2 = { remote = \"prod\" }", "web-2 = { remote = \"canary\" }");
+    let planned =
+        story.infrastructure.plans(&["~ remote = \"prod\" -> \"canary\"", "0 to add, 1 to change, 0 to destroy"]);
+    assert_eq!(planned.matches(" -> ").count(), 1, "one line: {planned}");
+    story.infrastructure.apply().works();
+    story.infrastructure.plans_nothing();
+    let moved = &story.hosts[1].0;
+    let follows = || moved.run(["/opt/npc/npc-agent", "status", "--json"]).data;
     eventually("it follows the canary", || follows().contains("canary").then_some(()));
+    story.all_are_current();
 
-    infrastructure.terraform(&["destroy", "-auto-approve"]).works();
-    let held = infrastructure.publisher(&["remotes", "--json"]).works();
-    assert_eq!(held.matches("\"removed\": true").count(), 2, "{held}");
-    assert_eq!(host.unit_state("second.service"), "active", "nobody is led nowhere");
+    // Its user data are run at this boot as well.
+    let (host, _) = &mut story.hosts[0];
+    host.power_cycle();
+    eventually("user data have been run", || (host.unit_state("user-data.service") == "active").then_some(()));
+    assert_eq!(host.committed(), Some(2));
+
+    let npc_toml = story.infrastructure.output("npc_toml");
+    story.infrastructure.terraform(&["destroy", "-auto-approve"]).works();
+    fs::write(story.world().path("operator/npc.toml"), npc_toml).expect("written");
+    let directory = story.world().path("operator");
+    let ask = |arguments: &[&str]| {
+        Ended::of(story.world().command("npc-publish").args(arguments).current_dir(&directory)).works()
+    };
+    let held = ask(&["remotes", "--json"]);
+    assert_eq!((held.matches("\"removed\": true").count(), held.matches("\"remote\"").count()), (2, 2), "{held}");
+    let _assigned = ask(&["hosts", "--json"]);
+    for host in story.hosts() {
+        assert_eq!(host.unit_state("second.service"), "active", "nobody is led nowhere");
+    }
 }

@@ -24,7 +24,7 @@ trap 'exit 1' HUP INT TERM
 rm -rf --one-file-system "$part"
 
 # debootstrap follows no virtual packages: libdbi-perl is what nix-bin needs of Perl's.
-debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,libdbi-perl,nix-bin,iproute2,procps,ca-certificates \
+debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,libdbi-perl,nix-bin,iproute2,procps,ca-certificates,curl \
 	"$suite" "$part" "$mirror" || fail 'debootstrap failed'
 
 cd "$part"

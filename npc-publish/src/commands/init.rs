@@ -2,16 +2,14 @@
 //!
 //! The fleet is made first, then `npc.toml`.
 
-use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::Timestamp;
 use npc_core::files;
 use npc_operator::config::{self, Config};
 use npc_operator::failure::Failure;
-use npc_operator::founding::{Foundation, Founded, PUBLISHING, ROOT, key_directory};
-use npc_operator::selection::Strategy;
+use npc_operator::founding::{Foundation, PUBLISHING, ROOT, key_directory};
 use tempfile::NamedTempFile;
 
 use crate::cli;
@@ -36,34 +34,14 @@ pub(crate) async fn init(arguments: cli::Init) -> Result<(), Failure> {
             .hint("npc.toml goes there, beside flake.nix")
     })?;
     let directory = arguments.keys.map_or_else(|| key_directory(&foundation.fleet), Ok)?;
-    let Founded { fleet, root_key, publishing_key_file, .. } = foundation.lay(&directory, Timestamp::now()).await?;
-    let config = Config {
-        fleet,
-        store: arguments.store,
-        root_keys: vec![root_key],
-        root_threshold: 1,
-        key: Some(portable(&fs::canonicalize(&publishing_key_file).unwrap_or(publishing_key_file))),
-        selection: Strategy::default(),
-        include: Vec::new(),
-        exclude: Vec::new(),
-    };
+    let config = foundation.lay(&directory, Timestamp::now()).await?.config(arguments.store);
     write_config(place, &file, &config)?;
     tell(&file, &directory);
     console::data(host_settings(&config))
 }
 
-/// The path as colleagues can share it: below `~/` where it lies in the home directory.
-fn portable(path: &Path) -> PathBuf {
-    let home = std::env::var_os("HOME").and_then(|home| fs::canonicalize(home).ok());
-    match home.as_ref().and_then(|home| path.strip_prefix(home).ok()) {
-        Some(below) => Path::new("~").join(below),
-        None => path.to_owned(),
-    }
-}
-
 fn write_config(mut place: NamedTempFile, file: &Path, config: &Config) -> Result<(), Failure> {
-    let text = toml::to_string(config).map_err(Failure::other)?;
-    let text = format!("# What npc-publish needs beyond the name of a remote. No secrets: commit it.\n{text}");
+    let text = config.to_text()?;
     place.write_all(text.as_bytes()).and_then(|()| files::settle(place, file, 0o644)).map_err(|error| {
         Failure::usage(format!("cannot write `{}`: {error}", file.display()))
             .hint(format!("the fleet is made; this belongs into that file:\n{text}"))

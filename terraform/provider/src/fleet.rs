@@ -51,6 +51,14 @@ impl Resource for Fleet {
                 "root_threshold",
                 Attribute::new(SetBy::Provider, Type::Number, "How many of them must have signed it."),
             )
+            .with(
+                "npc_toml",
+                Attribute::new(
+                    SetBy::Provider,
+                    Type::String,
+                    "The `npc.toml` that describes the fleet to `npc-publish`. It holds no secrets.",
+                ),
+            )
     }
 
     fn validate(&self, config: &Object) -> Outcome<()> {
@@ -71,7 +79,7 @@ impl Resource for Fleet {
             planned.set("store", store.map_or(Value::Unknown, |store| store.to_string().into()));
         }
         if change.prior.is_none() {
-            for decided in ["id", "root_keys", "root_threshold"] {
+            for decided in ["id", "root_keys", "root_threshold", "npc_toml"] {
                 planned.set(decided, Value::Unknown);
             }
             if change.config.get("key_directory").is_null() {
@@ -97,10 +105,10 @@ impl Resource for Fleet {
                     None => key_directory(&foundation.fleet)?,
                 };
                 let founded = foundation.lay(&directory, Timestamp::now()).await?;
-                Ok((founded, directory))
+                Ok((founded.config(store.clone()), directory))
             })
         });
-        let (founded, directory) = made.map_err(|errors| errors.or_at("store"))?;
+        let (config, directory) = made.map_err(|errors| errors.or_at("store"))?;
         warnings.tell(
             "Move the fleet's root key offline",
             format!(
@@ -109,12 +117,8 @@ impl Resource for Fleet {
             ),
         );
         let address = planned.text("store").map_or_else(|| store.to_string(), str::to_owned);
-        Ok(planned
-            .with("store", address)
-            .with("key_directory", directory.to_string_lossy().into_owned())
-            .with("id", founded.fleet.to_string())
-            .with("root_keys", vec![founded.root_key.to_string()])
-            .with("root_threshold", 1))
+        let planned = planned.with("store", address).with("key_directory", directory.to_string_lossy().into_owned());
+        Ok(described(planned, &config)?)
     }
 
     fn remove(&self, state: Object, warnings: &mut Warnings) -> Outcome<()> {
@@ -139,11 +143,19 @@ impl Resource for Fleet {
             .as_deref()
             .and_then(|key| key.parent())
             .map_or(keys, |parent| npc_operator::config::resolve(parent, &directory));
-        Ok(Object::default()
+        let imported = Object::default()
             .with("store", config.store.to_string())
-            .with("key_directory", keys.to_string_lossy().into_owned())
-            .with("id", config.fleet.to_string())
-            .with("root_keys", config.root_keys.iter().map(ToString::to_string).collect::<Vec<_>>())
-            .with("root_threshold", config.root_threshold as u64))
+            .with("key_directory", keys.to_string_lossy().into_owned());
+        described(imported, &config)
     }
+}
+
+/// The fleet as others refer to it.
+fn described(fleet: Object, config: &Config) -> Outcome<Object> {
+    let root_keys: Vec<_> = config.root_keys.iter().map(ToString::to_string).collect();
+    Ok(fleet
+        .with("id", config.fleet.to_string())
+        .with("root_keys", root_keys)
+        .with("root_threshold", config.root_threshold as u64)
+        .with("npc_toml", config.to_text().map_err(|failure| told(&failure))?))
 }

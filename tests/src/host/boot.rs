@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -10,8 +10,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::NAME_PREFIX;
 use super::disk::Disk;
-use super::relay::Relay;
+use super::relay::{Relay, WayOut};
 use crate::eventually;
+use crate::process::Ended;
 
 /// What nspawn exits with when the host asks to be booted again, where nobody but its caller can do that (systemd-nspawn(1)).
 const BOOT_AGAIN: i32 = 133;
@@ -37,12 +38,12 @@ pub(super) struct Boot {
     init: Option<Pid>,
     groups: Vec<PathBuf>,
     // Held for its end.
-    _relay: Relay,
+    _relays: Vec<Relay>,
 }
 
 impl Boot {
-    /// Switches the host `name` on, with a way to the store. Returns as soon as its first process is there.
-    pub(super) fn begin(disk: &Disk, name: &str, store: SocketAddr) -> Self {
+    /// Switches the host `name` on, with these ways out of its network. Returns as soon as its first process is there.
+    pub(super) fn begin(disk: &Disk, name: &str, ways_out: &[WayOut]) -> Self {
         let network = disk.path("network");
         let _ = fs::remove_file(&network);
         let log = |name: &str| File::options().create(true).append(true).open(disk.path(name)).expect("a log");
@@ -65,8 +66,13 @@ impl Boot {
             network.exists().then(|| children(child.id()).first().copied()).flatten()
         });
         let namespace = format!("/proc/{}/ns/net", nspawn.as_raw_nonzero());
-        let relay = Relay::start(Path::new(&namespace), store).expect("a way to the store");
-        let mut boot = Self { child, nspawn, init: None, groups, _relay: relay };
+        let relays = ways_out.iter().map(|way| {
+            if !way.inside.ip().is_loopback() {
+                add_address(&namespace, way.inside.ip());
+            }
+            Relay::start(Path::new(&namespace), *way).expect("a way out")
+        });
+        let mut boot = Self { child, nspawn, init: None, groups, _relays: relays.collect() };
         boot.child.stdin.take().expect("a pipe").write_all(b"go on\n").expect("written");
         boot.init = Some(eventually("the host has a first process", || {
             assert!(boot.runs(), "the host ended: {}", console(disk));
@@ -107,6 +113,13 @@ impl Drop for Boot {
             remove_group(group);
         }
     }
+}
+
+/// Gives the loopback device of a network an address.
+fn add_address(namespace: &str, address: IpAddr) {
+    let mut add = Command::new("nsenter");
+    add.arg(format!("--net={namespace}")).args(["ip", "address", "add", &format!("{address}/32"), "dev", "lo"]);
+    Ended::of(&mut add).works();
 }
 
 /// What the host has written to its console, over all boots.

@@ -13,7 +13,8 @@
 //! ```
 //!
 //! Each host has its own layer of files, process tree, control groups and network; the network holds nothing but a loopback on
-//! which the store is where it is outside, so that `ip link set lo down` inside cuts the host off and nobody else. A power cut
+//! which the store is where it is outside, so that `ip link set lo down` inside cuts the host off and nobody else; and a metadata
+//! service, if the host is an instance in a cloud. A power cut
 //! ends all processes at once, but what they wrote to files is there afterwards: writes that a real disk would have lost for want
 //! of a sync are not.
 
@@ -25,7 +26,7 @@ mod system;
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
@@ -35,7 +36,8 @@ use serde_json::Value;
 
 use self::boot::{Boot, Wish};
 use self::disk::Disk;
-pub use self::system::{System, world};
+use self::relay::WayOut;
+pub use self::system::{System, world, world_without_fleet};
 use crate::parts::HostBase;
 use crate::process::Ended;
 use crate::world::{Kind, World};
@@ -46,6 +48,9 @@ const TOPLEVEL: &str = "path:/mnt#nixosConfigurations.host.config.system.build.t
 
 /// Where the system profile is.
 const PROFILE: &str = "/nix/var/nix/profiles/system";
+
+/// Where instances find their metadata (Amazon EC2 User Guide, "Access instance metadata for an EC2 instance").
+const METADATA: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(169, 254, 169, 254), 80));
 
 /// The agent's unit.
 pub const AGENT: &str = "npc-agent.service";
@@ -71,7 +76,7 @@ pub struct Host {
     boot: Option<Boot>,
     disk: Disk,
     name: String,
-    store: SocketAddr,
+    ways_out: Vec<WayOut>,
     _slot: Rc<File>,
 }
 
@@ -89,11 +94,20 @@ impl Host {
         let slot = slots::take(&base.root);
         let name = format!("{NAME_PREFIX}{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let disk = Disk::new(base, &world.path("fleet"));
-        let host = Self { boot: None, disk, name, store: store_socket(world), _slot: slot };
+        let store = store_socket(world);
+        let ways_out = vec![WayOut { inside: store, outside: store }];
+        let host = Self { boot: None, disk, name, ways_out, _slot: slot };
         let built = host.build(world, system);
         host.set_profile(&built);
         host.switch(&built, "boot").works();
         host
+    }
+
+    /// Makes it an instance with this metadata service, from when it is switched on the next time.
+    #[must_use]
+    pub fn with_metadata(mut self, metadata: SocketAddr) -> Self {
+        self.ways_out.push(WayOut { inside: METADATA, outside: metadata });
+        self
     }
 
     /// Builds a system on the host, by hand, and gives its store path. Makes it the next one of the world's flake.
@@ -137,7 +151,7 @@ impl Host {
     /// Switches it on, and waits for nothing.
     pub fn press_power(&mut self) {
         assert!(self.boot.is_none(), "it is on");
-        self.boot = Some(Boot::begin(&self.disk, &self.name, self.store));
+        self.boot = Some(Boot::begin(&self.disk, &self.name, &self.ways_out));
     }
 
     /// Cuts its power: all processes end at once, and have no chance to do anything about it.
@@ -340,6 +354,6 @@ impl Drop for Host {
 /// Where the world's store listens.
 fn store_socket(world: &World) -> SocketAddr {
     let url = world.url().to_string();
-    let (_, rest) = url.split_once("http://").expect("hosts need a store that is served on loopback");
-    rest.split('/').next().and_then(|address| address.parse().ok()).expect("an address")
+    let (_, rest) = url.split_once("http://").expect("hosts need a store that listens on loopback");
+    rest.split(['/', '&']).next().and_then(|address| address.parse().ok()).expect("an address")
 }

@@ -1,4 +1,4 @@
-//! The one way out of a host's network: to the store, whose address is the same inside and outside.
+//! The ways out of a host's network: to the store, whose address is the same inside and outside, and to whatever else it may reach.
 
 use std::fs::File;
 use std::io;
@@ -11,7 +11,14 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
-/// Passes connections on from inside a network to the same address outside it, until dropped.
+/// Where connections made inside lead to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct WayOut {
+    pub(super) inside: SocketAddr,
+    pub(super) outside: SocketAddr,
+}
+
+/// Passes connections on from inside a network to outside it, until dropped.
 #[derive(Debug)]
 pub(super) struct Relay {
     stop: Option<oneshot::Sender<()>>,
@@ -19,9 +26,9 @@ pub(super) struct Relay {
 }
 
 impl Relay {
-    /// Listens at `address` in the network `namespace`, a file in `/proc`.
-    pub(super) fn start(namespace: &Path, address: SocketAddr) -> io::Result<Self> {
-        let listener = listen_in(namespace, address)?;
+    /// Listens in the network `namespace`, a file in `/proc`.
+    pub(super) fn start(namespace: &Path, way: WayOut) -> io::Result<Self> {
+        let listener = listen_in(namespace, way.inside)?;
         listener.set_nonblocking(true)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
         let (stop, stopped) = oneshot::channel();
@@ -29,7 +36,7 @@ impl Relay {
             runtime.block_on(async {
                 tokio::select! {
                     _ = stopped => {}
-                    _ = pass_on(listener, address) => {}
+                    _ = pass_on(listener, way.outside) => {}
                 }
             });
         });

@@ -1,7 +1,7 @@
 //! What a host's next system is like.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,16 @@ const CHOICES: &str = "fleet/choices.json";
 
 /// A world whose flake makes systems for hosts.
 pub fn world(kind: &Kind) -> World {
-    World::of(&Path::new(env!("CARGO_MANIFEST_DIR")).join("systems"), kind)
+    World::of(&flake(), kind)
+}
+
+/// Likewise, in whose store nobody has made a fleet yet.
+pub fn world_without_fleet(kind: &Kind) -> World {
+    World::without_fleet(&flake(), kind)
+}
+
+fn flake() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("systems")
 }
 
 impl World {

@@ -3,8 +3,6 @@
 {
   system.nixos.version = "24.05.test";
 
-  networking.hostName = "host";
-
   boot.kernelVersion = "6.6.52";
   boot.kernelParams = [ "console=ttyS0" ];
   boot.initrd.kernelModules = [ "virtio_blk" ];

@@ -1,0 +1,48 @@
+# A fleet of machines that Terraform does not make: at home, in a rack, on desks. Each is given the script that is rendered for it.
+
+resource "npc_fleet" "main" {
+  store = var.store
+}
+
+resource "npc_remote" "this" {
+  for_each = toset(["prod", "canary"])
+
+  name  = each.key
+  flake = var.flake
+  fleet = npc_fleet.main
+}
+
+resource "npc_agent_binary" "this" {
+  for_each = var.agents
+
+  architecture = each.key
+  source       = each.value
+  fleet        = npc_fleet.main
+}
+
+# What each host follows. Moving one is a change of one word.
+locals {
+  hosts = {
+    web-1 = { remote = "prod" }
+    web-2 = { remote = "prod" }
+    db-1  = { remote = "prod" }
+  }
+}
+
+resource "npc_host" "this" {
+  for_each = local.hosts
+
+  name   = each.key
+  remote = npc_remote.this[each.value.remote].name
+  fleet  = npc_fleet.main
+}
+
+# The remote of a script is what a host follows if it cannot find out what it is assigned to.
+data "npc_bootstrap" "this" {
+  for_each = npc_host.this
+
+  host   = each.key
+  remote = npc_remote.this["prod"].name
+  agents = { for architecture, agent in npc_agent_binary.this : architecture => agent.sha256 }
+  fleet  = npc_fleet.main
+}
