@@ -1,4 +1,4 @@
-# Hosts, laid out like any NixOS configuration repository: which there are is said in hosts.json, what they are like in choices.json.
+# Hosts, laid out like any NixOS configuration repository: each has its file in hosts/, and what they are like is chosen in choices.json.
 {
   description = "Hosts to try agents on";
 
@@ -7,12 +7,12 @@
     let
       lib = import ./lib { system = import ./system.nix; };
 
-      configuration = name: {
-        inherit name;
+      configuration = file: {
+        name = builtins.head (builtins.split "\\.nix" file);
         value = lib.nixosSystem {
           modules = [
             ./modules/base.nix
-            { networking.hostName = name; }
+            (./hosts + "/${file}")
             ./modules/agent.nix
             ./modules/choices.nix
           ];
@@ -20,7 +20,7 @@
       };
     in
     {
-      nixosConfigurations = builtins.listToAttrs
-        (map configuration (builtins.fromJSON (builtins.readFile ./hosts.json)));
+      nixosConfigurations =
+        builtins.listToAttrs (map configuration (builtins.attrNames (builtins.readDir ./hosts)));
     };
 }

@@ -63,7 +63,11 @@ impl Story {
             (host.with_metadata(metadata.address()), metadata)
         };
         let hosts = (1..=HOSTS.len()).map(machine).collect();
-        fs::write(world.path("fleet/hosts.json"), json!(HOSTS).to_string()).expect("written");
+        fs::remove_file(world.path("fleet/hosts/host.nix")).expect("removed");
+        for name in HOSTS {
+            let host = format!("{{ ... }}: {{ networking.hostName = \"{name}\"; }}\n");
+            fs::write(world.path(&format!("fleet/hosts/{name}.nix")), host).expect("written");
+        }
         Some(Self { infrastructure, hosts })
     }
 
@@ -92,82 +96,101 @@ impl Story {
         }
     }
 
-    /// Runs `npc-publish` where there is nothing but the `npc.toml` that Terraform puts out.
-    fn publisher(&self, arguments: &[&str]) -> Ended {
+    /// Runs `npc-publish` where there is nothing but this `npc.toml`.
+    fn publisher_told(&self, npc_toml: &str, arguments: &[&str]) -> Ended {
         let directory = self.world().path("operator");
         fs::create_dir_all(&directory).expect("created");
-        fs::write(directory.join("npc.toml"), self.infrastructure.output("npc_toml")).expect("written");
+        fs::write(directory.join("npc.toml"), npc_toml).expect("written");
         Ended::of(self.world().command("npc-publish").args(arguments).current_dir(directory))
     }
 
     /// What the fleet's hosts say of themselves, once all are current.
     fn all_are_current(&self) -> Value {
+        let npc_toml = self.infrastructure.output("npc_toml");
         eventually("all are current", || {
-            let status = self.publisher(&["status", "--json"]);
+            let status = self.publisher_told(&npc_toml, &["status", "--json"]);
             (status.code == Some(0)).then(|| serde_json::from_str(&status.data).expect("JSON"))
         })
+    }
+
+    fn begins(&mut self) {
+        image(self.world()).unit("first.service", GOOD).choose(self.world());
+        self.infrastructure.plans(&["+ \"flake.nix\" =", "(known after apply)", "7 to add"]);
+        self.infrastructure.apply().works();
+        self.infrastructure.plans_nothing();
+        self.keys_are_made_and_kept_out_of_everything();
+        self.power_on();
+        self.come_to_run("first.service", 1);
+        let status = self.all_are_current().to_string();
+        for ((host, metadata), name) in self.hosts.iter().zip(HOSTS) {
+            assert_eq!(host.unit_state(AGENT), "active");
+            assert!(status.contains(&format!("\"{name}\"")), "{status}");
+            let asked = metadata.asked();
+            assert!(asked.iter().any(|line| line.contains("/security-credentials/")), "{asked:?}");
+            assert!(!asked.iter().any(|line| line.ends_with(" 401")), "version 2 alone: {asked:?}");
+        }
+    }
+
+    fn keys_are_made_and_kept_out_of_everything(&self) {
+        let state = fs::read_to_string(self.world().path("infrastructure/terraform.tfstate")).expect("a state");
+        for name in ["npc-root-1", "npc-publish-1"] {
+            let secret = fs::read_to_string(self.world().key_file(name)).expect("a key");
+            let (_, secret) = secret.trim().split_once(':').expect("a key has a name");
+            assert!(!state.contains(secret), "{name} is in the state, of which the scripts are a part");
+        }
+    }
+
+    fn follows_a_change_of_the_flake(&self) {
+        image(self.world()).unit("second.service", GOOD).choose(self.world());
+        let mut parts = vec!["~ \"choices.json\" =".to_owned(), "~ systems = {".to_owned(), "2 to change".to_owned()];
+        parts.extend(HOSTS.map(|name| format!("~ \"{name}\" = \"/nix/store/")));
+        let planned = self.infrastructure.plans(&parts.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(!planned.contains("will be read"), "scripts do not change with releases: {planned}");
+        self.infrastructure.apply().works();
+        self.come_to_run("second.service", 2);
+    }
+
+    fn moves_one_by_a_word(&self) {
+        self.infrastructure.replace("web-2 = { remote = \"prod\" }", "web-2 = { remote = \"canary\" }");
+        let parts = ["~ remote = \"prod\" -> \"canary\"", "0 to add, 1 to change, 0 to destroy"];
+        let planned = self.infrastructure.plans(&parts);
+        assert_eq!(planned.matches(" -> ").count(), 1, "one line: {planned}");
+        self.infrastructure.apply().works();
+        self.infrastructure.plans_nothing();
+        let moved = &self.hosts[1].0;
+        let follows = || moved.run(["/opt/npc/npc-agent", "status", "--json"]).data;
+        eventually("it follows the canary", || follows().contains("canary").then_some(()));
+        self.all_are_current();
+    }
+
+    fn outlives_a_power_cut(&mut self) {
+        let (host, _) = &mut self.hosts[0];
+        host.power_cycle();
+        eventually("user data have been run", || (host.unit_state("user-data.service") == "active").then_some(()));
+        assert_eq!((host.committed(), host.unit_state(AGENT).as_str()), (Some(2), "active"));
+    }
+
+    fn ends(&self) {
+        let npc_toml = self.infrastructure.output("npc_toml");
+        self.infrastructure.terraform(&["destroy", "-auto-approve"]).works();
+        let held = self.publisher_told(&npc_toml, &["remotes", "--json"]).works();
+        let assigned = self.publisher_told(&npc_toml, &["hosts", "--json"]).works();
+        for (tombstones, all, names) in [(2, "\"remote\": ", &held), (3, "\"name\": ", &assigned)] {
+            let count = |part: &str| names.matches(part).count();
+            assert_eq!((count("\"removed\": true"), count(all)), (tombstones, tombstones), "{names}");
+        }
+        for host in self.hosts() {
+            assert_eq!(host.unit_state("second.service"), "active", "nobody is led nowhere");
+        }
     }
 }
 
 #[test]
 fn bare_machines_become_the_hosts_that_hcl_describes_and_follow_every_apply() {
     let Some(mut story) = Story::begin() else { return };
-    image(story.world()).unit("first.service", GOOD).choose(story.world());
-    story.infrastructure.plans(&["+ \"flake.nix\" =", "(known after apply)", "7 to add"]);
-    story.infrastructure.apply().works();
-    story.infrastructure.plans_nothing();
-    story.power_on();
-    story.come_to_run("first.service", 1);
-    for host in story.hosts() {
-        assert_eq!(host.unit_state(AGENT), "active");
-    }
-    let status = story.all_are_current();
-    for name in HOSTS {
-        assert!(status.to_string().contains(&format!("\"{name}\"")), "{status}");
-    }
-    for (_, metadata) in &story.hosts {
-        let asked = metadata.asked();
-        assert!(asked.iter().any(|line| line.contains("/security-credentials/")), "{asked:?}");
-        assert!(!asked.iter().any(|line| line.ends_with(" 401")), "version 2 alone: {asked:?}");
-    }
-
-    // A change of the flake.
-    image(story.world()).unit("second.service", GOOD).choose(story.world());
-    let mut parts = vec!["~ \"choices.json\" =".to_owned(), "~ systems = {".to_owned(), "2 to change".to_owned()];
-    parts.extend(HOSTS.map(|name| format!("~ \"{name}\" = \"/nix/store/")));
-    story.infrastructure.plans(&parts.iter().map(String::as_str).collect::<Vec<_>>());
-    story.infrastructure.apply().works();
-    story.come_to_run("second.service", 2);
-
-    // A change of one word.
-    story.infrastructure.replace("web-2 = { remote = \"prod\" }", "web-2 = { remote = \"canary\" }");
-    let planned =
-        story.infrastructure.plans(&["~ remote = \"prod\" -> \"canary\"", "0 to add, 1 to change, 0 to destroy"]);
-    assert_eq!(planned.matches(" -> ").count(), 1, "one line: {planned}");
-    story.infrastructure.apply().works();
-    story.infrastructure.plans_nothing();
-    let moved = &story.hosts[1].0;
-    let follows = || moved.run(["/opt/npc/npc-agent", "status", "--json"]).data;
-    eventually("it follows the canary", || follows().contains("canary").then_some(()));
-    story.all_are_current();
-
-    // Its user data are run at this boot as well.
-    let (host, _) = &mut story.hosts[0];
-    host.power_cycle();
-    eventually("user data have been run", || (host.unit_state("user-data.service") == "active").then_some(()));
-    assert_eq!(host.committed(), Some(2));
-
-    let npc_toml = story.infrastructure.output("npc_toml");
-    story.infrastructure.terraform(&["destroy", "-auto-approve"]).works();
-    fs::write(story.world().path("operator/npc.toml"), npc_toml).expect("written");
-    let directory = story.world().path("operator");
-    let ask = |arguments: &[&str]| {
-        Ended::of(story.world().command("npc-publish").args(arguments).current_dir(&directory)).works()
-    };
-    let held = ask(&["remotes", "--json"]);
-    assert_eq!((held.matches("\"removed\": true").count(), held.matches("\"remote\"").count()), (2, 2), "{held}");
-    let _assigned = ask(&["hosts", "--json"]);
-    for host in story.hosts() {
-        assert_eq!(host.unit_state("second.service"), "active", "nobody is led nowhere");
-    }
+    story.begins();
+    story.follows_a_change_of_the_flake();
+    story.moves_one_by_a_word();
+    story.outlives_a_power_cut();
+    story.ends();
 }

@@ -46,11 +46,13 @@ resource "npc_host" "this" {
   fleet  = npc_fleet.main
 }
 
+# What a host follows until it has read what it is assigned to. Plain names: user data change with the fleet and the agent, and not
+# with every release.
 data "npc_bootstrap" "host" {
   for_each = local.hosts
 
   host   = each.key
-  remote = npc_remote.this[each.value.remote].name
+  remote = "prod"
   agents = { x86_64 = npc_agent_binary.x86_64.sha256 }
   fleet  = npc_fleet.main
 }
@@ -65,9 +67,9 @@ resource "npc_host" "workers" {
 }
 
 data "npc_bootstrap" "workers" {
-  group         = npc_host.workers.name
-  configuration = npc_host.workers.configuration
-  remote        = npc_remote.this["prod"].name
+  group         = "workers"
+  configuration = var.worker_configuration
+  remote        = "prod"
   agents        = { x86_64 = npc_agent_binary.x86_64.sha256 }
   fleet         = npc_fleet.main
 }

@@ -36,8 +36,8 @@ resource "npc_agent_binary" "x86_64" {
 }
 
 data "npc_bootstrap" "web_1" {
-  host   = npc_host.web_1.name
-  remote = npc_remote.prod.name
+  host   = "web-1"
+  remote = "prod"
   agents = { x86_64 = npc_agent_binary.x86_64.sha256 }
   fleet  = npc_fleet.main
 }

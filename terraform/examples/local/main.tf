@@ -37,12 +37,13 @@ resource "npc_host" "this" {
   fleet  = npc_fleet.main
 }
 
-# The remote of a script is what a host follows if it cannot find out what it is assigned to.
+# What a host follows until it has read what it is assigned to. Plain names: a script changes with the fleet and the agent, and not
+# with every release.
 data "npc_bootstrap" "this" {
-  for_each = npc_host.this
+  for_each = local.hosts
 
   host   = each.key
-  remote = npc_remote.this["prod"].name
+  remote = "prod"
   agents = { for architecture, agent in npc_agent_binary.this : architecture => agent.sha256 }
   fleet  = npc_fleet.main
 }
