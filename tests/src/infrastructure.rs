@@ -11,11 +11,15 @@ use crate::process::Ended;
 use crate::terraform::sources;
 use crate::world::World;
 
-/// A directory with HCL beside a world's flake.
+/// A directory beside a world's flake.
+const BESIDE: &str = "infrastructure";
+
+/// A directory with HCL beside a world's flake, or in it.
 #[derive(Debug)]
 pub struct Infrastructure {
     /// The world.
     pub world: World,
+    directory: PathBuf,
     terraform: PathBuf,
     nix: Option<Nix>,
 }
@@ -24,14 +28,15 @@ impl Infrastructure {
     /// What this HCL describes, in a directory beside the flake of a world that is made only where there is Terraform. The provider
     /// is the one that cargo has built.
     pub fn beside(world: impl FnOnce() -> World, hcl: &str) -> Option<Self> {
-        let infrastructure = Self::with_built_provider(world)?;
+        let infrastructure = Self::with_built_provider(world, BESIDE)?;
         infrastructure.says(hcl);
         Some(infrastructure)
     }
 
-    /// Likewise, a copy of an example from `terraform/examples`, with values for its variables.
+    /// A copy of an example from `terraform/examples` in such a flake, in its directory `infrastructure`, with values for the
+    /// example's variables.
     pub fn example(world: impl FnOnce() -> World, name: &str, variables: impl FnOnce(&World) -> Value) -> Option<Self> {
-        let infrastructure = Self::with_built_provider(world)?;
+        let infrastructure = Self::with_built_provider(world, "fleet/infrastructure")?;
         for file in fs::read_dir(sources().join("examples").join(name)).expect("an example") {
             let file = file.expect("listed").path();
             if file.extension().is_some_and(|extension| extension == "tf") {
@@ -43,11 +48,11 @@ impl Infrastructure {
         Some(infrastructure)
     }
 
-    fn with_built_provider(world: impl FnOnce() -> World) -> Option<Self> {
+    fn with_built_provider(world: impl FnOnce() -> World, directory: &str) -> Option<Self> {
         let providers = program("terraform-provider-npc");
         let providers = providers.parent().expect("a directory").display().to_string();
         let settings = format!("provider_installation {{\n  dev_overrides {{ \"npc/npc\" = {providers:?} }}\n}}\n");
-        Self::with_settings(world, |_| settings)
+        Self::with_settings(world, directory, |_| settings)
     }
 
     /// Evaluates with this Nix what is published.
@@ -57,13 +62,19 @@ impl Infrastructure {
         self
     }
 
-    fn path(&self, name: impl AsRef<Path>) -> PathBuf {
-        self.world.path("infrastructure").join(name)
+    /// A path in its directory.
+    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// Terraform's settings, for one that others run.
+    pub fn settings(&self) -> PathBuf {
+        self.world.path("terraform.rc")
     }
 
     /// An empty directory beside the flake of such a world, and the provider in a mirror that it has written itself.
     pub fn installed(world: impl FnOnce() -> World) -> Option<Self> {
-        Self::with_settings(world, |world| {
+        Self::with_settings(world, BESIDE, |world| {
             let mut mirror = Command::new(program("terraform-provider-npc"));
             let settings = Ended::of(mirror.arg("mirror").arg(world.path("mirror"))).works();
             // Nothing else is to be had here, and nothing else may be asked for.
@@ -71,12 +82,17 @@ impl Infrastructure {
         })
     }
 
-    fn with_settings(world: impl FnOnce() -> World, settings: impl FnOnce(&World) -> String) -> Option<Self> {
+    fn with_settings(
+        world: impl FnOnce() -> World,
+        directory: &str,
+        settings: impl FnOnce(&World) -> String,
+    ) -> Option<Self> {
         let terraform = tool("terraform")?;
-        let infrastructure = Self { world: world(), terraform, nix: None };
-        let world = &infrastructure.world;
-        fs::write(world.path("terraform.rc"), settings(world)).expect("written");
-        fs::create_dir(infrastructure.path("")).expect("created");
+        let world = world();
+        let directory = world.path(directory);
+        fs::create_dir(&directory).expect("created");
+        let infrastructure = Self { world, directory, terraform, nix: None };
+        fs::write(infrastructure.settings(), settings(&infrastructure.world)).expect("written");
         Some(infrastructure)
     }
 
@@ -112,7 +128,7 @@ impl Infrastructure {
         if let Some(nix) = &self.nix {
             command.env("NPC_NIX", nix.program());
         }
-        command.env("TF_CLI_CONFIG_FILE", self.world.path("terraform.rc")).env("CHECKPOINT_DISABLE", "1");
+        command.env("TF_CLI_CONFIG_FILE", self.settings()).env("CHECKPOINT_DISABLE", "1");
         command.env("TF_IN_AUTOMATION", "1").env("TF_INPUT", "0").env("RUST_BACKTRACE", "1");
         command
     }

@@ -22,6 +22,7 @@ pub mod moto;
 pub mod parts;
 pub mod process;
 pub mod proxy;
+pub mod readme;
 pub mod reaper;
 pub mod terminal;
 pub mod terraform;

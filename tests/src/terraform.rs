@@ -65,12 +65,17 @@ impl Terraform {
         self.path("copy").join(name)
     }
 
+    /// Its settings, for a Terraform that others run.
+    pub fn settings(&self) -> PathBuf {
+        self.path("settings.tfrc")
+    }
+
     /// Installs providers from the mirror alone.
     fn write_settings(&self) {
         let mirror = self.path("mirror");
         let settings =
             format!("provider_installation {{\n  filesystem_mirror {{\n    path = {:?}\n  }}\n}}\n", mirror.display());
-        fs::write(self.path("settings.tfrc"), settings).expect("written");
+        fs::write(self.settings(), settings).expect("written");
     }
 
     /// Runs it in a folder.
@@ -81,7 +86,7 @@ impl Terraform {
             command.env_remove(name);
         }
         command
-            .env("TF_CLI_CONFIG_FILE", self.path("settings.tfrc"))
+            .env("TF_CLI_CONFIG_FILE", self.settings())
             .env("TF_IN_AUTOMATION", "1")
             .env("TF_INPUT", "0")
             .env("CHECKPOINT_DISABLE", "1");

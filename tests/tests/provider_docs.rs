@@ -97,15 +97,3 @@ fn a_provider_that_a_person_starts_says_what_it_is_for() {
     let mut wrong = Command::new(program("terraform-provider-npc"));
     Ended::of(wrong.args(["mirror", "/proc/nowhere"])).fails(2, &["cannot write", "hint:"]);
 }
-
-#[test]
-fn what_the_readme_shows_is_in_the_examples() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let readme = fs::read_to_string(root.join("README.md")).expect("read");
-    let example = fs::read_to_string(root.join("terraform/examples/aws/main.tf")).expect("read");
-    let shown = examples(&readme);
-    assert!(!shown.is_empty());
-    for block in shown {
-        assert!(example.contains(block), "{block}");
-    }
-}

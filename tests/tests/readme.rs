@@ -1,90 +1,13 @@
 //! Every command in the README is run.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use npc_tests::eventually;
-use npc_tests::parts::{ACCESS_KEY, Garage, Nix, SECRET_KEY, program};
+use npc_tests::parts::{Garage, Nix};
 use npc_tests::process::{Background, Ended, free_port};
-use npc_tests::world::{Kind, World, copy_tree, example};
-
-fn readme() -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).expect("a README")
-}
-
-/// The shell blocks by the name in the comment above them; those of one name belong together, in their order. Blocks without a
-/// name have the name "".
-fn blocks() -> BTreeMap<String, String> {
-    let text = readme();
-    let mut blocks: BTreeMap<String, String> = BTreeMap::new();
-    let (mut name, mut inside) = (String::new(), false);
-    for line in text.lines() {
-        if let Some(test) = line.strip_prefix("<!-- test: ") {
-            test.trim_end_matches(" -->").clone_into(&mut name);
-        } else if line == "```sh" {
-            inside = true;
-        } else if line.starts_with("```") {
-            if inside {
-                name.clear();
-            }
-            inside = false;
-        } else if inside {
-            let block = blocks.entry(name.clone()).or_default();
-            block.push_str(line);
-            block.push('\n');
-        }
-    }
-    blocks
-}
-
-/// Runs a block with `sh -eu` in `directory`, with the built programs on the PATH.
-fn run(block: &str, directory: &Path, home: &Path, more: &[(&str, &str)]) -> Ended {
-    let programs = program("npc-publish");
-    let programs = fs::canonicalize(programs.parent().expect("a directory")).expect("there");
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let path = std::env::join_paths(std::iter::once(programs).chain(std::env::split_paths(&path))).expect("a path");
-    let mut shell = Command::new("sh");
-    shell.args(["-euc", block]).current_dir(directory).env("PATH", path).env("HOME", home);
-    shell.env("AWS_ACCESS_KEY_ID", ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
-    shell.env_remove("XDG_CACHE_HOME").env_remove("XDG_CONFIG_HOME");
-    // A Nix store of its own, beside the home.
-    let nix = |name: &str| home.join("nix").join(name);
-    fs::create_dir_all(nix("conf")).expect("made");
-    fs::write(nix("conf/nix.conf"), "sandbox = false\nbuild-users-group =\nsubstituters =\n").expect("written");
-    for (variable, name) in [("STORE", "store"), ("STATE", "state"), ("LOG", "log"), ("CONF", "conf")] {
-        shell.env(format!("NIX_{variable}_DIR"), nix(name));
-    }
-    shell.env("NIX_REMOTE", "").envs(more.iter().copied());
-    Ended::of(&mut shell)
-}
-
-/// A folder with a git checkout in it, as far as the blocks need it, and a home.
-struct Checkout(tempfile::TempDir);
-
-impl Checkout {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let clone = folder.path().join("npc");
-        copy_tree(&example(), &clone.join("examples/fleet"));
-        fs::create_dir(folder.path().join("home")).expect("created");
-        for arguments in [
-            &["init", "-q"][..],
-            &["add", "."],
-            &["-c", "user.name=Test", "-c", "user.email=test@example.org", "commit", "-qm", "all"],
-        ] {
-            let mut git = Command::new("git");
-            Ended::of(git.args(arguments).current_dir(&clone).env("GIT_CONFIG_GLOBAL", "/dev/null")).works();
-        }
-        Self(folder)
-    }
-
-    /// Runs a block where a reader of the README runs it.
-    fn run(&self, block: &str, more: &[(&str, &str)]) -> Ended {
-        run(block, &self.0.path().join("npc"), &self.0.path().join("home"), more)
-    }
-}
+use npc_tests::readme::{Checkout, blocks, run, text};
+use npc_tests::world::{Kind, World};
 
 #[test]
 fn every_block_has_a_test() {
@@ -94,6 +17,9 @@ fn every_block_has_a_test() {
         [
             "",
             "agent",
+            "aws",
+            "aws-apply",
+            "aws-rollout",
             "directory",
             "garage",
             "gc",
@@ -109,8 +35,14 @@ fn every_block_has_a_test() {
     );
     // What has no name builds the workspace, or is what runs this test; cargo itself says whether the names are right.
     let unnamed = blocks()[""].clone();
-    let expected = "cargo xtask demo\ncargo build --release -p npc-publish -p npc-agent\ncargo xtask test\n";
-    assert_eq!(unnamed, expected);
+    let expected = [
+        "cargo xtask demo",
+        "cargo build --release -p npc-publish -p npc-agent",
+        "cargo build --release -p npc-publish -p terraform-provider-npc",
+        "RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --target x86_64-unknown-linux-gnu -p npc-agent",
+        "cargo xtask test",
+    ];
+    assert_eq!(unnamed.lines().collect::<Vec<_>>(), expected);
 }
 
 #[test]
@@ -193,15 +125,17 @@ fn the_commands_that_promote_and_go_back_work() {
 
 /// Nix at least parses what the README has of Nix.
 #[test]
-fn the_unit_in_the_readme_is_nix() {
+fn what_the_readme_has_of_nix_is_nix() {
     let Some(nix) = Nix::find() else { return };
-    let text = readme();
+    let text = text();
     let blocks: Vec<_> = text.split("```nix\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(!blocks.is_empty());
     for block in blocks {
-        let expression = format!("{{ config, pkgs, npc-agent }}: {{ {block} }}");
+        // A flake, or part of a module.
+        let expression =
+            if block.starts_with('{') { block } else { &format!("{{ config, pkgs, npc-agent }}: {{ {block} }}") };
         let mut parse = Command::new(nix.programs.join("nix-instantiate"));
-        Ended::of(parse.args(["--parse", "--expr", &expression])).works();
+        Ended::of(parse.args(["--parse", "--expr", expression])).works();
     }
 }
 

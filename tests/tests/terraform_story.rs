@@ -51,7 +51,7 @@ impl Story {
         let agent = program("npc-agent");
         let variables = |world: &World| {
             let agents = json!({ std::env::consts::ARCH: agent });
-            json!({ "store": world.url().to_string(), "flake": "../fleet", "agents": agents })
+            json!({ "store": world.url().to_string(), "flake": "..", "agents": agents })
         };
         let world = || host::world_without_fleet(&Kind::Garage(garage));
         let infrastructure = Infrastructure::example(world, "local", variables)?.evaluating(&nix);
@@ -132,7 +132,7 @@ impl Story {
     }
 
     fn keys_are_made_and_kept_out_of_everything(&self) {
-        let state = fs::read_to_string(self.world().path("infrastructure/terraform.tfstate")).expect("a state");
+        let state = fs::read_to_string(self.infrastructure.path("terraform.tfstate")).expect("a state");
         for name in ["npc-root-1", "npc-publish-1"] {
             let secret = fs::read_to_string(self.world().key_file(name)).expect("a key");
             let (_, secret) = secret.trim().split_once(':').expect("a key has a name");

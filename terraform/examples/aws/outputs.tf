@@ -12,3 +12,8 @@ output "groups" {
   description = "The groups of machines."
   value       = module.hosts.groups
 }
+
+output "npc_toml" {
+  description = "What npc-publish needs beside the flake, as npc.toml."
+  value       = npc_fleet.main.npc_toml
+}

@@ -12,3 +12,8 @@ output "bucket_policy" {
   description = "What to add to the bucket's own policy. A bucket has one policy, which other things in it may need: it is left to you."
   value       = module.store.policies.bucket
 }
+
+output "npc_toml" {
+  description = "What npc-publish needs beside the flake, as npc.toml."
+  value       = npc_fleet.main.npc_toml
+}
