@@ -101,6 +101,13 @@ impl Moto {
         self.ask("s3", "POST", "/moto-api/reset-auth", "0");
     }
 
+    /// From now on, sessions of this role may do nothing. Everybody else may what their policies say.
+    pub fn revoke(&self, role: &str) {
+        self.ask("s3", "POST", "/moto-api/reset-auth", "inf");
+        self.call("iam", &[("Action", "DeleteRolePolicy"), ("RoleName", role), ("PolicyName", "npc")]);
+        self.enforce();
+    }
+
     /// What it has logged so far.
     pub fn words(&self) -> String {
         self.server.words()

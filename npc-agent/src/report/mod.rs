@@ -72,6 +72,13 @@ impl ReportError {
             Self::Store(error) => error.fault.kind(),
         }
     }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Number(_) => None,
+            Self::Store(error) => error.fault.hint(),
+        }
+    }
 }
 
 /// Who is told of all changes.
@@ -239,7 +246,8 @@ impl Scribe {
         let (failures, known) = self.failed.map_or((0, None), |(failures, kind)| (failures, Some(kind)));
         // Said once: a store that takes no reports, as a plain web server, is nothing that a log must be filled with.
         if known != Some(error.kind()) {
-            tracing::warn!(kind = error.kind(), "cannot report to the store: {}", explain::in_one_line(&error));
+            let (kind, hint) = (error.kind(), error.hint());
+            tracing::warn!(kind, hint, "cannot report to the store: {}", explain::in_one_line(&error));
         }
         self.failed = Some((failures.saturating_add(1), error.kind()));
     }

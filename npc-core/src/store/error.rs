@@ -74,8 +74,8 @@ impl Fault {
                  NPC_STORE_TOKEN, or in the file that a host's `store_token_file` names",
             ),
             Self::NoCredentials => Some(
-                "give AWS credentials by environment, profile (AWS_PROFILE), container or instance role; \
-                 for an HTTP store, a token in NPC_STORE_TOKEN",
+                "give AWS credentials by environment, profile (AWS_PROFILE), container or instance role (an instance \
+                 whose metadata service answers 404 has none); for an HTTP store, a token in NPC_STORE_TOKEN",
             ),
             Self::NoSuchStore => Some("check the store's address; npc creates no buckets"),
             Self::WrongRegion => Some("name the bucket's region in the store's address: s3://bucket?region=eu-west-1"),

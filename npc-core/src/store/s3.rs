@@ -191,6 +191,7 @@ impl Asked<'_> {
         });
         match message {
             Some(message) if error.as_service_error().is_some() => self.failed(fault, message),
+            _ if fault == Fault::NoCredentials => self.failed(fault, where_credentials_were_sought(&error)),
             _ => self.failed(fault, error),
         }
     }
@@ -242,6 +243,17 @@ fn fault_of_cause(error: &(dyn Error + 'static)) -> Fault {
         cause = current.source();
     }
     Fault::Unavailable
+}
+
+/// The SDK names every place in a line of its own.
+fn where_credentials_were_sought(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(current) = cause {
+        text = format!("{text}: {current}");
+        cause = current.source();
+    }
+    text.lines().map(str::trim).collect::<Vec<_>>().join("; ").replacen(":; ", ": ", 1)
 }
 
 #[async_trait]

@@ -1,11 +1,17 @@
 //! The life of a provider: Terraform starts it, reads from its standard output where to call it, calls it, and tells it to end.
+//!
+//! A Terraform that is killed, or interrupted twice, tells nobody. A provider ends with the process that started it.
 
 use std::io::{self, Write as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+use rustix::process::{PidfdFlags, getppid, pidfd_open};
 use thiserror::Error;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tonic::transport::Server;
@@ -30,6 +36,9 @@ const PROTOCOL: u32 = 6;
 /// No message is longer, in bytes: Terraform itself sends at most four times as much.
 const MESSAGE: usize = 64 << 20;
 
+/// How long calls that nobody waits for any more may clean up behind themselves.
+const CLEANING: Duration = Duration::from_secs(10);
+
 /// Why a provider cannot be served.
 #[derive(Debug, Error)]
 pub enum ServeError {
@@ -49,7 +58,7 @@ pub enum ServeError {
 
 /// Serves a provider until Terraform tells it to end.
 ///
-/// Ctrl-C reaches a provider too, and is ignored: Terraform tells a provider when to stop.
+/// Ctrl-C reaches a provider too, and whatever it has started: it stops what it does, and Terraform tells it when to end.
 pub fn serve(provider: impl Provider) -> Result<(), ServeError> {
     if std::env::var(COOKIE.0).as_deref() != Ok(COOKIE.1) {
         return Err(ServeError::NotTerraform);
@@ -60,16 +69,16 @@ pub fn serve(provider: impl Provider) -> Result<(), ServeError> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served = runtime.block_on(until_told_to_end(Arc::new(provider)));
-    // What is still being done belongs to a call that nobody waits for.
-    runtime.shutdown_background();
+    runtime.shutdown_timeout(CLEANING);
     served
 }
 
 async fn until_told_to_end(provider: Arc<dyn Provider>) -> Result<(), ServeError> {
-    ignore_interrupts()?;
+    stop_at_interrupts(Arc::clone(&provider))?;
     let (door, callers) = Door::open()?;
     announce(&door)?;
     let end = Arc::new(Notify::new());
+    tokio::spawn(end_with_terraform(Arc::clone(&provider), Arc::clone(&end)));
     let service = ProviderServer::new(Service::new(provider)).max_decoding_message_size(MESSAGE);
     Server::builder()
         .add_service(service)
@@ -89,10 +98,27 @@ fn announce(door: &Door) -> io::Result<()> {
 }
 
 /// A signal that tokio listens to no longer ends the process.
-fn ignore_interrupts() -> io::Result<()> {
+fn stop_at_interrupts(provider: Arc<dyn Provider>) -> io::Result<()> {
     let mut interrupts = signal(SignalKind::interrupt())?;
-    tokio::spawn(async move { while interrupts.recv().await.is_some() {} });
+    tokio::spawn(async move {
+        while interrupts.recv().await.is_some() {
+            provider.stop();
+        }
+    });
     Ok(())
+}
+
+/// Waits for the end of the process that started this one. Where the kernel cannot tell it, the provider waits to be told.
+async fn end_with_terraform(provider: Arc<dyn Provider>, end: Arc<Notify>) {
+    let Some(terraform) = getppid() else { return };
+    let Ok(process) = pidfd_open(terraform, PidfdFlags::empty()) else { return };
+    let Ok(watched) = AsyncFd::with_interest(process, Interest::READABLE) else { return };
+    // It may have ended, and its id be another's, before it was watched.
+    if getppid() == Some(terraform) && watched.readable().await.is_err() {
+        return;
+    }
+    provider.stop();
+    end.notify_one();
 }
 
 struct Controller(Arc<Notify>);

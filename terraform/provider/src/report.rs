@@ -9,6 +9,7 @@ use npc_core::name::HostName;
 use npc_operator::failure::Failure;
 use npc_operator::fleet::host::Heard;
 use npc_operator::fleet::{Host, Standing, View};
+use npc_operator::interrupt;
 use npc_operator::session::Session;
 use serde_json::json;
 use terraform_plugin::{Attribute, DataSource, Diagnostic, Object, Outcome, Schema, SetBy, Type, Value, Warnings};
@@ -133,6 +134,9 @@ async fn look(session: &Session, name: &HostName, until: Until, patience: Durati
             return Ok(host);
         }
         tokio::time::sleep(LOOKS).await;
+        if interrupt::exit_code().is_some() {
+            return Err(Failure::other("npc was interrupted"));
+        }
     }
 }
 

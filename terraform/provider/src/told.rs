@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use npc_operator::failure::{Exit, Failure};
+use npc_operator::interrupt;
 use npc_operator::voice::{self, Moving};
 use terraform_plugin::{Diagnostic, Diagnostics, Warnings};
 
@@ -50,6 +51,11 @@ pub(crate) fn warning<T>(warnings: &mut Warnings, work: impl FnOnce() -> T) -> T
 
 /// A failure, as Terraform tells it. Where no attribute is at fault for certain, the kind of the failure says which one it is.
 pub(crate) fn told(failure: &Failure) -> Diagnostics {
+    // What fails from then on does so for that reason.
+    if interrupt::exit_code().is_some() {
+        let error = Diagnostic::error("The provider was interrupted");
+        return error.detail("It has ended what it was doing: apply again once you mean to.").into();
+    }
     let (summary, attribute) = match failure.exit() {
         Exit::Usage => ("This cannot be done", None),
         Exit::Store => ("The store does not do its part", Some("store")),
