@@ -219,3 +219,56 @@ fn the_script_alone_makes_a_bare_machine_run_what_was_published() {
     assert_eq!((again.code, again.words.as_str()), (Some(0), ""));
     assert!(host.log().contains("npc-bootstrap"), "the journal has it");
 }
+
+const SWAP: &str = "/var/lib/npc-agent/bootstrap-swap";
+
+/// The file system of these hosts takes no swap files. Programs in place of the real ones write down what they are told.
+fn record_swap(host: &Host) {
+    for (name, does) in [("mkswap", "true"), ("swapon", "test -s \"$1\""), ("swapoff", "true")] {
+        let path = format!("/usr/local/sbin/{name}");
+        host.write(&path, &format!("#!/bin/sh\necho \"{name} $1\" >>/var/log/swap\n{does}\n"));
+        host.run(["chmod", "755", &path]).works();
+    }
+}
+
+fn swap_commands(host: &Host) -> Vec<String> {
+    let log = host.read("/var/log/swap").unwrap_or_default();
+    log.lines().map(|line| line.strip_suffix(&format!(" {SWAP}")).expect("that file alone").to_owned()).collect()
+}
+
+#[test]
+fn swap_stays_until_the_hosts_own_agent_takes_over_and_comes_back_with_the_one_that_stands_in() {
+    let Some((world, mut host)) = bare_machine() else { return };
+    record_swap(&host);
+    // What the script leaves on a machine that is short of memory.
+    host.write(SWAP, "swap");
+    install(&world, &host);
+    comes_to(&host, ["inactive", "active"]);
+    host.run(["systemctl", "restart", STAND_IN]).works();
+    let process = host.unit_property(STAND_IN, "MainPID");
+    host.run(["systemctl", "kill", "--signal=SIGKILL", STAND_IN]).works();
+    eventually("it is started again", || (host.unit_property(STAND_IN, "MainPID") != process).then_some(()));
+    comes_to(&host, ["inactive", "active"]);
+    host.power_cycle();
+    comes_to(&host, ["inactive", "active"]);
+    assert!(swap_commands(&host).iter().all(|command| command == "swapon"), "{:?}", swap_commands(&host));
+    let before = swap_commands(&host).len();
+
+    world.publish_system(|system| system.failing_unit("bad.service"));
+    host.run(["systemctl", "restart", STAND_IN]).works();
+    host.comes_to("rolled-back units-failed");
+    comes_to(&host, ["inactive", "active"]);
+    let since = |before: usize| swap_commands(&host).split_off(before);
+    assert_eq!(since(before), ["swapon", "swapoff", "swapon", "mkswap", "swapon"]);
+
+    let serial = world.publish_system(|system| system.unit("good.service", GOOD));
+    let before = swap_commands(&host).len();
+    host.run(["systemctl", "restart", STAND_IN]).works();
+    host.commits(serial);
+    comes_to(&host, ["active", "inactive"]);
+    assert_eq!(since(before), ["swapon", "swapoff"]);
+    let size = host.run(["stat", "--format=%s", SWAP]).works();
+    assert_eq!(size.trim(), "0", "its room is free");
+    host.power_cycle();
+    eventually("nothing is left", || (host.run(["test", "-e", SWAP]).code == Some(1)).then_some(()));
+}

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use npc_core::digest::Digest;
 use npc_tests::eventually;
-use npc_tests::parts::{Garage, missing, program, tool};
+use npc_tests::parts::{Garage, missing, not_to_be_had, program, tool};
 use npc_tests::process::{Background, Ended};
 use npc_tests::world::{Kind, TOKEN, World};
 use serde_json::Value;
@@ -308,6 +308,73 @@ fn four_hundred_megabytes_of_memory_are_enough() {
     let script = script(&world, &ONCE);
     Ended::of(&mut memory.around(&machine.command("dash", &script))).works();
     assert!(machine.is_enrolled());
+}
+
+/// A machine's swap, which is the whole kernel's: ended when dropped.
+struct Swap(PathBuf);
+
+impl Swap {
+    /// The swap of this machine, or a loud skip where no file can be swapped to.
+    fn of(machine: &Machine) -> Option<Self> {
+        let trial = machine.folder.path().join("trial");
+        let script = "dd if=/dev/zero of=\"$1\" bs=65536 count=16 && chmod 600 \"$1\" && mkswap \"$1\" && \
+                      swapon \"$1\" && swapoff \"$1\"";
+        let tried = Ended::of(Command::new("sh").args(["-c", script, "sh"]).arg(&trial));
+        if tried.code != Some(0) {
+            return not_to_be_had("a file system that takes swap files");
+        }
+        Some(Self(machine.state().join("bootstrap-swap")))
+    }
+}
+
+/// A mount of the machine's own has another path there.
+fn swap_is_on() -> bool {
+    fs::read_to_string("/proc/swaps").expect("swaps").contains("bootstrap-swap")
+}
+
+impl Drop for Swap {
+    fn drop(&mut self) {
+        if self.0.exists() {
+            let _ = Ended::of(Command::new("swapoff").arg(&self.0));
+        }
+    }
+}
+
+/// More than any machine has.
+const MEMORY_IS_SHORT: [&str; 2] = ["--swap-below", "1000000000"];
+
+#[test]
+fn a_machine_short_of_memory_has_swap_until_the_script_ends_or_an_agent_stands_in_that_needs_it() {
+    let Some(machine) = Machine::find() else { return };
+    let Some(swap) = Swap::of(&machine) else { return };
+    let mut world = World::new(&Kind::Served);
+    let script = script(&world, &[&MEMORY_IS_SHORT[..], &["--patience", "7"]].concat());
+    world.server().take().expect("a server").stop();
+    let mut running = Background::start(&mut machine.command("dash", &script), &machine.folder.path().join("log"));
+    eventually("it waits for the store", || running.words().contains("trying again").then_some(()));
+    assert!(swap_is_on(), "{}", running.words());
+    assert_eq!(running.wait().code(), Some(1), "{}", running.words());
+    assert!(!swap_is_on() && !swap.0.exists(), "it gave up");
+    world.serve_again();
+
+    // Where there is a systemd to start an agent, that is left the swap, unless the machine's own system has one.
+    let path = |name: &str| machine.folder.path().join(name);
+    let run = |programs: &str| {
+        let mut command = machine.command("dash", &script);
+        command.env("PATH", format!("{}:{}", path(programs).display(), std::env::var("PATH").expect("a path")));
+        Ended::of(&mut command).works();
+        assert!(machine.is_enrolled());
+        fs::remove_file(machine.state().join("enrolment.toml")).expect("removed");
+        (swap_is_on(), swap.0.exists())
+    };
+    assert_eq!(run("none"), (false, false), "nobody runs an agent");
+    fs::create_dir_all(path("run/systemd/system")).expect("created");
+    fs::create_dir(path("programs")).expect("created");
+    npc_core::files::write_atomically(&path("programs/systemctl"), b"#!/bin/sh\n", 0o755).expect("written");
+    assert_eq!(run("programs"), (true, true));
+    fs::create_dir_all(path("etc/system")).expect("created");
+    fs::write(path("etc/system/npc-agent.service"), "").expect("written");
+    assert_eq!(run("programs"), (false, false), "its own agent is at work");
 }
 
 #[test]
