@@ -19,7 +19,7 @@ NPC_PATIENCE='3600'
 
 state=/var/lib/npc-agent
 fetched=$state/bin/.tmp-agent
-swap=$state/.tmp-swap
+swap=$state/bootstrap-swap
 metadata=http://169.254.169.254/latest
 PATH=${PATH:-/bin}:/run/current-system/sw/bin:/nix/var/nix/profiles/default/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PATH
@@ -140,7 +140,7 @@ enrol() {
 	[ -s "$state/enrolment.toml" ]
 }
 
-# Swap for as long as this script runs, where memory is short: building an agent takes more than running one.
+# Swap where memory is short: building an agent takes more than running one, and a system more than either.
 add_swap() {
 	free=$(awk '/^MemAvailable:/ { print int($2 / 1024) }' /proc/meminfo 2>/dev/null)
 	[ "${free:-$NPC_SWAP_BELOW}" -lt "$NPC_SWAP_BELOW" ] || return 0
@@ -182,6 +182,10 @@ main() {
 		[ "$pause" -le 60 ] || pause=60
 	done
 	say 'this machine is enrolled'
+	# An agent that stands in for the machine's own has the first system to build yet: from now on the swap is its unit's.
+	if [ -d /run/systemd/system ] && [ ! -e /etc/systemd/system/npc-agent.service ]; then
+		swap=
+	fi
 	exit 0
 }
 

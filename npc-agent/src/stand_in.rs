@@ -8,7 +8,7 @@
 //!
 //! Of the two agents one runs at a time. Starting the host's own unit stops this one first, by the conflict between them, so
 //! that the switch itself hands over; both go by the same journal and lock. Nothing starts this one while the host's own is
-//! there: not a boot, which goes by way of a unit with a condition, since of two conflicting units that a boot wants systemd might drop
+//! there: not a boot, which goes by way of a unit that looks first, since of two conflicting units that a boot wants systemd might drop
 //! either; nor an agent that ends, which looks first. Where the first system is gone back on, its agent's unit is gone: whoever
 //! went back, that agent or the dead-man timer, starts this one.
 
@@ -19,9 +19,12 @@ use std::path::{Path, PathBuf};
 use npc_core::digest::Digest;
 use npc_core::files;
 
+use self::swap::Swap;
 use crate::activation::unit::{ask, is_booted, own_unit, tell};
 use crate::machine::Failed;
 use crate::state::StateDirectory;
+
+mod swap;
 
 /// The unit of the agent that a host's own system brings.
 pub const HOSTS_UNIT: &str = "npc-agent.service";
@@ -81,7 +84,7 @@ impl StandIn<'_> {
         let wants = directory.join("multi-user.target.wants");
         fs::create_dir_all(&wants)?;
         let mut is_new = false;
-        for (name, text) in [(UNIT, self.unit()), (STARTER, starter())] {
+        for (name, text) in [(UNIT, self.unit()), (STARTER, self.starter())] {
             let path = directory.join(name);
             if !fs::read(&path).is_ok_and(|kept| kept == text.as_bytes()) {
                 files::write_atomically(&path, text.as_bytes(), 0o644)?;
@@ -102,6 +105,8 @@ impl StandIn<'_> {
     fn unit(&self) -> String {
         let nix = self.nix.as_ref().map(|nix| format!("{}:", nix.display())).unwrap_or_default();
         let (program, config) = (self.program.display(), self.config.display());
+        let swap = Swap::of(self.state);
+        let (swap_begins, swap_ends) = (swap.begin(), swap.end());
         let state = self.state.path("");
         let state = state.display();
         format!(
@@ -121,7 +126,9 @@ impl StandIn<'_> {
              [Service]\n\
              Type=notify\n\
              Environment=\"PATH={nix}{PATH}\"\n\
+             ExecStartPre=-/bin/sh -c \"{swap_begins}\"\n\
              ExecStart=\"{program}\" --config \"{config}\" --state \"{state}\" run\n\
+             ExecStopPost=-/bin/sh -c \"{swap_ends}\"\n\
              Restart=always\n\
              RestartSec=1\n\
              WatchdogSec=60\n\
@@ -132,19 +139,20 @@ impl StandIn<'_> {
              LimitCORE=0\n"
         )
     }
-}
 
-fn starter() -> String {
-    format!(
-        "[Unit]\n\
-         Description=Start the agent that follows the fleet until this host's own system does\n\
-         ConditionPathExists=!{HOSTS_UNIT_FILE}\n\
-         \n\
-         [Service]\n\
-         Type=oneshot\n\
-         Environment=\"PATH={PATH}\"\n\
-         ExecStart=/bin/sh -c \"exec systemctl --no-block start {UNIT}\"\n"
-    )
+    fn starter(&self) -> String {
+        let remove_swap = Swap::of(self.state).remove();
+        format!(
+            "[Unit]\n\
+             Description=Start the agent that follows the fleet until this host's own system does\n\
+             \n\
+             [Service]\n\
+             Type=oneshot\n\
+             Environment=\"PATH={PATH}\"\n\
+             ExecStart=/bin/sh -c \"if test -e {HOSTS_UNIT_FILE}; then {remove_swap}; \
+             else exec systemctl --no-block start {UNIT}; fi\"\n"
+        )
+    }
 }
 
 /// Has systemd start whichever agent this host has anew: its own, or else the one that stands in.

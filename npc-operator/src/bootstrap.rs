@@ -15,7 +15,7 @@ const SCRIPT: &str = include_str!("../../bootstrap/bootstrap.sh");
 /// The longest user data that EC2 takes, in bytes, before it is encoded.
 pub const LONGEST: usize = 16 * 1024;
 
-/// Below so many MiB of free memory a machine gets swap for as long as the script runs, unless told otherwise.
+/// Below so many MiB of free memory a machine gets swap until its own agent takes over, unless told otherwise.
 pub const SWAP_BELOW: u32 = 400;
 
 /// For so many seconds of pauses the script tries again, unless told otherwise.
@@ -70,7 +70,7 @@ pub struct Bootstrap {
     pub group: Option<AssignmentName>,
     /// Where it gets its agent.
     pub agent: Agent,
-    /// Below so many MiB of free memory, swap is added for as long as the script runs.
+    /// Below so many MiB of free memory, there is swap until the machine's own agent takes over.
     pub swap_below: u32,
     /// After pauses of so many seconds altogether it gives up, until the next boot.
     pub patience: u32,

@@ -47,7 +47,7 @@ pub fn missing<T>(part: &str) -> Option<T> {
 }
 
 /// Says loudly that a test skips for want of `part`, which nobody can install for it, so that not even CI has to have it.
-fn not_to_be_had<T>(part: &str) -> Option<T> {
+pub fn not_to_be_had<T>(part: &str) -> Option<T> {
     eprintln!("SKIPPED: {part} is missing, and `cargo xtask test` cannot provide it");
     note_skipped(part)
 }

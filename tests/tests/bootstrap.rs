@@ -3,6 +3,8 @@
 use std::fs;
 
 use npc_core::digest::Digest;
+use npc_core::document::{Document, Report};
+use npc_core::envelope::Envelope;
 use npc_tests::eventually;
 use npc_tests::host::{self, AGENT, Host};
 use npc_tests::parts::{HostBase, program};
@@ -57,6 +59,47 @@ fn an_enrolled_machine_goes_to_its_first_system_whose_agent_takes_over_for_good(
     assert_eq!(agents(&host), ["active", "inactive"]);
     host.run(["/opt/npc/npc-agent", "install", "--enrolment", "/root/enrolment.toml"]).works();
     assert_eq!(agents(&host), ["active", "inactive"], "it is enrolled");
+}
+
+/// A host's own token for the store, and where it keeps it.
+const TOKEN: &str = "0123456789abcdef-of-host";
+const TOKEN_FILE: &str = "/var/lib/npc-token";
+
+/// Lets the machine report to the store.
+fn give_token(world: &mut World, host: &Host) {
+    world.serve_hosts(&format!("host {TOKEN}\n"));
+    host.write(TOKEN_FILE, TOKEN);
+    host.run(["chmod", "600", TOKEN_FILE]).works();
+}
+
+fn report(world: &World) -> Option<Report> {
+    let bytes = fs::read(world.path("store/reports/host.json")).ok()?;
+    let envelope = Envelope::parse(&bytes).expect("an envelope");
+    let report: Document<Report> = Document::from_payload(envelope.payload()).expect("a report");
+    Some(report.body)
+}
+
+#[test]
+fn an_enrolled_machine_reports_its_ssh_host_keys_before_it_activates_anything() {
+    let Some((mut world, host)) = bare_machine() else { return };
+    give_token(&mut world, &host);
+    host.write("/etc/ssh/ssh_host_ed25519_key.pub", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 root@host\n");
+    let (activations, systems) = (host.activations(), host.systems());
+    // There is nothing to follow yet.
+    let told = format!("store_token_file = \"{TOKEN_FILE}\"\n{}", enrolment(&world));
+    host.write("/root/enrolment.toml", &told);
+    host.run(["/opt/npc/npc-agent", "install", "--enrolment", "/root/enrolment.toml"]).works();
+    let first = eventually("it has reported", || report(&world));
+    assert_eq!(first.ssh_host_keys, ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5"]);
+    assert!(first.runs.is_none_or(|runs| runs.archive.is_none()) && first.outcomes.is_empty());
+    assert_eq!((host.activations(), host.systems(), host.committed()), (activations.clone(), systems, None));
+    let serial = world.publish_system(|system| system.unit("good.service", GOOD));
+    // It has just asked, and would ask again in a minute.
+    host.run(["systemctl", "restart", STAND_IN]).works();
+    host.commits(serial);
+    assert!(host.activations().len() > activations.len());
+    let runs = || report(&world)?.runs?.serial;
+    eventually("it reports what it runs", || (runs()?.get() == serial).then_some(()));
 }
 
 #[test]
@@ -175,4 +218,57 @@ fn the_script_alone_makes_a_bare_machine_run_what_was_published() {
     let again = host.run(["bash", "/root/user-data"]);
     assert_eq!((again.code, again.words.as_str()), (Some(0), ""));
     assert!(host.log().contains("npc-bootstrap"), "the journal has it");
+}
+
+const SWAP: &str = "/var/lib/npc-agent/bootstrap-swap";
+
+/// The file system of these hosts takes no swap files. Programs in place of the real ones write down what they are told.
+fn record_swap(host: &Host) {
+    for (name, does) in [("mkswap", "true"), ("swapon", "test -s \"$1\""), ("swapoff", "true")] {
+        let path = format!("/usr/local/sbin/{name}");
+        host.write(&path, &format!("#!/bin/sh\necho \"{name} $1\" >>/var/log/swap\n{does}\n"));
+        host.run(["chmod", "755", &path]).works();
+    }
+}
+
+fn swap_commands(host: &Host) -> Vec<String> {
+    let log = host.read("/var/log/swap").unwrap_or_default();
+    log.lines().map(|line| line.strip_suffix(&format!(" {SWAP}")).expect("that file alone").to_owned()).collect()
+}
+
+#[test]
+fn swap_stays_until_the_hosts_own_agent_takes_over_and_comes_back_with_the_one_that_stands_in() {
+    let Some((world, mut host)) = bare_machine() else { return };
+    record_swap(&host);
+    // What the script leaves on a machine that is short of memory.
+    host.write(SWAP, "swap");
+    install(&world, &host);
+    comes_to(&host, ["inactive", "active"]);
+    host.run(["systemctl", "restart", STAND_IN]).works();
+    let process = host.unit_property(STAND_IN, "MainPID");
+    host.run(["systemctl", "kill", "--signal=SIGKILL", STAND_IN]).works();
+    eventually("it is started again", || (host.unit_property(STAND_IN, "MainPID") != process).then_some(()));
+    comes_to(&host, ["inactive", "active"]);
+    host.power_cycle();
+    comes_to(&host, ["inactive", "active"]);
+    assert!(swap_commands(&host).iter().all(|command| command == "swapon"), "{:?}", swap_commands(&host));
+    let before = swap_commands(&host).len();
+
+    world.publish_system(|system| system.failing_unit("bad.service"));
+    host.run(["systemctl", "restart", STAND_IN]).works();
+    host.comes_to("rolled-back units-failed");
+    comes_to(&host, ["inactive", "active"]);
+    let since = |before: usize| swap_commands(&host).split_off(before);
+    assert_eq!(since(before), ["swapon", "swapoff", "swapon", "mkswap", "swapon"]);
+
+    let serial = world.publish_system(|system| system.unit("good.service", GOOD));
+    let before = swap_commands(&host).len();
+    host.run(["systemctl", "restart", STAND_IN]).works();
+    host.commits(serial);
+    comes_to(&host, ["active", "inactive"]);
+    assert_eq!(since(before), ["swapon", "swapoff"]);
+    let size = host.run(["stat", "--format=%s", SWAP]).works();
+    assert_eq!(size.trim(), "0", "its room is free");
+    host.power_cycle();
+    eventually("nothing is left", || (host.run(["test", "-e", SWAP]).code == Some(1)).then_some(()));
 }

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use npc_core::digest::Digest;
 use npc_tests::eventually;
-use npc_tests::parts::{Garage, missing, program, tool};
+use npc_tests::parts::{Garage, missing, not_to_be_had, program, tool};
 use npc_tests::process::{Background, Ended};
 use npc_tests::world::{Kind, TOKEN, World};
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// Puts directories of a machine's own where the script and the agent write, and runs a program there. All that it starts ends with it.
@@ -309,6 +310,73 @@ fn four_hundred_megabytes_of_memory_are_enough() {
     assert!(machine.is_enrolled());
 }
 
+/// A machine's swap, which is the whole kernel's: ended when dropped.
+struct Swap(PathBuf);
+
+impl Swap {
+    /// The swap of this machine, or a loud skip where no file can be swapped to.
+    fn of(machine: &Machine) -> Option<Self> {
+        let trial = machine.folder.path().join("trial");
+        let script = "dd if=/dev/zero of=\"$1\" bs=65536 count=16 && chmod 600 \"$1\" && mkswap \"$1\" && \
+                      swapon \"$1\" && swapoff \"$1\"";
+        let tried = Ended::of(Command::new("sh").args(["-c", script, "sh"]).arg(&trial));
+        if tried.code != Some(0) {
+            return not_to_be_had("a file system that takes swap files");
+        }
+        Some(Self(machine.state().join("bootstrap-swap")))
+    }
+}
+
+/// A mount of the machine's own has another path there.
+fn swap_is_on() -> bool {
+    fs::read_to_string("/proc/swaps").expect("swaps").contains("bootstrap-swap")
+}
+
+impl Drop for Swap {
+    fn drop(&mut self) {
+        if self.0.exists() {
+            let _ = Ended::of(Command::new("swapoff").arg(&self.0));
+        }
+    }
+}
+
+/// More than any machine has.
+const MEMORY_IS_SHORT: [&str; 2] = ["--swap-below", "1000000000"];
+
+#[test]
+fn a_machine_short_of_memory_has_swap_until_the_script_ends_or_an_agent_stands_in_that_needs_it() {
+    let Some(machine) = Machine::find() else { return };
+    let Some(swap) = Swap::of(&machine) else { return };
+    let mut world = World::new(&Kind::Served);
+    let script = script(&world, &[&MEMORY_IS_SHORT[..], &["--patience", "7"]].concat());
+    world.server().take().expect("a server").stop();
+    let mut running = Background::start(&mut machine.command("dash", &script), &machine.folder.path().join("log"));
+    eventually("it waits for the store", || running.words().contains("trying again").then_some(()));
+    assert!(swap_is_on(), "{}", running.words());
+    assert_eq!(running.wait().code(), Some(1), "{}", running.words());
+    assert!(!swap_is_on() && !swap.0.exists(), "it gave up");
+    world.serve_again();
+
+    // Where there is a systemd to start an agent, that is left the swap, unless the machine's own system has one.
+    let path = |name: &str| machine.folder.path().join(name);
+    let run = |programs: &str| {
+        let mut command = machine.command("dash", &script);
+        command.env("PATH", format!("{}:{}", path(programs).display(), std::env::var("PATH").expect("a path")));
+        Ended::of(&mut command).works();
+        assert!(machine.is_enrolled());
+        fs::remove_file(machine.state().join("enrolment.toml")).expect("removed");
+        (swap_is_on(), swap.0.exists())
+    };
+    assert_eq!(run("none"), (false, false), "nobody runs an agent");
+    fs::create_dir_all(path("run/systemd/system")).expect("created");
+    fs::create_dir(path("programs")).expect("created");
+    npc_core::files::write_atomically(&path("programs/systemctl"), b"#!/bin/sh\n", 0o755).expect("written");
+    assert_eq!(run("programs"), (true, true));
+    fs::create_dir_all(path("etc/system")).expect("created");
+    fs::write(path("etc/system/npc-agent.service"), "").expect("written");
+    assert_eq!(run("programs"), (false, false), "its own agent is at work");
+}
+
 #[test]
 fn an_agent_with_another_digest_is_never_run() {
     let Some(machine) = Machine::find() else { return };
@@ -374,6 +442,63 @@ fn a_machine_fetches_its_agent_from_a_bucket_by_signed_requests() {
     assert!(machine.is_enrolled());
     let commands = fs::read_to_string(commands).expect("what curl was told");
     assert!(commands.contains("binaries/") && !commands.contains(npc_tests::parts::SECRET_KEY), "{commands}");
+}
+
+/// What the host's report in the store tells of trouble: its kind, or `no trouble`. None where there is no report.
+fn reported_trouble(world: &World) -> Option<String> {
+    let status: Value = serde_json::from_str(&world.in_fleet(&["status", "--json"]).data).expect("JSON");
+    let hosts = status["hosts"].as_array().expect("hosts");
+    let report = &hosts.iter().find(|host| host["host"] == "web-1")?["report"];
+    let kind = report.pointer("/trouble/kind").and_then(Value::as_str);
+    report.is_object().then(|| kind.unwrap_or("no trouble").to_owned())
+}
+
+/// Has an installation fail, looks for its report in the store, and again once the machine could be enrolled after all.
+fn reports_failure_until_it_is_mended(world: &World, machine: &Machine, script: &str, give: impl Fn(&mut Command)) {
+    let run = |script: &str| {
+        let mut command = machine.command("dash", script);
+        give(&mut command);
+        command
+    };
+    let in_the_way = machine.folder.path().join("etc/system.attached");
+    fs::write(&in_the_way, "a file where a directory must be").expect("written");
+    assert_eq!(reported_trouble(world), None);
+    Ended::of(&mut run(script)).fails(1, &["cannot write units", "gave up"]);
+    assert!(!machine.is_enrolled());
+    assert_eq!(reported_trouble(world), Some("install-failed".to_owned()));
+    fs::remove_file(&in_the_way).expect("removed");
+    Ended::of(&mut run(script)).works();
+    assert!(machine.is_enrolled());
+    // Nobody starts the agent on a machine without systemd. It changes nothing here, and says so.
+    let agent = format!("/var/lib/npc-agent/bin/npc-agent-{}", digest());
+    let script = format!("{agent} pause && exec {agent} run");
+    let running = Background::start(&mut run(&script), &machine.folder.path().join("log"));
+    eventually("nothing is wrong any more", || (reported_trouble(world)? == "no trouble").then_some(()));
+    running.kill();
+}
+
+#[test]
+fn a_failed_installation_is_reported_to_a_served_store_until_it_is_mended() {
+    let Some(machine) = Machine::find() else { return };
+    let mut world = World::new(&Kind::Served);
+    let script = script(&world, &["--store-token-file", "/var/lib/token", "--patience", "0"]);
+    let token = "0123456789abcdef-of-web-1";
+    world.serve_hosts(&format!("web-1 {token}"));
+    let file = machine.folder.path().join("lib/token");
+    npc_core::files::write_atomically(&file, token.as_bytes(), 0o600).expect("written");
+    reports_failure_until_it_is_mended(&world, &machine, &script, |_| {});
+}
+
+#[test]
+fn a_failed_installation_is_reported_to_a_bucket_until_it_is_mended() {
+    let Some(garage) = Garage::find() else { return };
+    let Some(machine) = Machine::find() else { return };
+    let world = World::new(&Kind::Garage(garage));
+    let script = script(&world, &ONCE);
+    reports_failure_until_it_is_mended(&world, &machine, &script, |command| {
+        command.env("AWS_ACCESS_KEY_ID", npc_tests::parts::ACCESS_KEY);
+        command.env("AWS_SECRET_ACCESS_KEY", npc_tests::parts::SECRET_KEY);
+    });
 }
 
 #[test]

@@ -44,7 +44,7 @@ pub(crate) struct Bootstrap {
     /// Put the agents' files into the store, where they are not there yet
     #[arg(long)]
     pub(crate) upload: bool,
-    /// Below so many MiB of free memory, the script adds swap for as long as it runs
+    /// Below so many MiB of free memory, there is swap until the machine's own agent takes over
     #[arg(long, value_name = "MIB", default_value_t = SWAP_BELOW)]
     pub(crate) swap_below: u32,
     /// After pauses of so many seconds altogether the script gives up, until the next boot

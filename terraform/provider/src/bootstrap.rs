@@ -50,7 +50,7 @@ impl DataSource for BootstrapData {
             .with("minimum_serial", user(Type::Number, "The serial below which no release of the remote is believed."))
             .with(
                 "swap_below",
-                user(Type::Number, "Below so many MiB of free memory, swap is added for as long as the script runs. 400 unless said."),
+                user(Type::Number, "Below so many MiB of free memory, there is swap until its own agent takes over. 400 unless said."),
             )
             .with(
                 "patience",
