@@ -32,6 +32,7 @@ const WEAKENED: &[(&str, &[(&str, &str)])] = &[
             ("[ami, ", "["),
             ("associate_public_ip_address, user", "user"),
             ("{ assignment = var.assignment }", "{}"),
+            ("    kms_key_id  = var.root_disk.kms_key_id\n", ""),
         ],
     ),
     (
@@ -39,6 +40,8 @@ const WEAKENED: &[(&str, &[(&str, &str)])] = &[
         &[
             ("each.value.subnet_id : var.subnet_ids[0]", "var.subnet_ids[0] : var.subnet_ids[0]"),
             ("each.value.subnet_ids : var", "var.subnet_ids : var"),
+            ("in host.root_disk : field => value if value != null", "in host.root_disk : field => value"),
+            ("in group.root_disk : field => value if value != null", "in group.root_disk : field => value"),
             ("  assignment         = each.value.assignment\n", ""),
         ],
     ),
@@ -49,6 +52,7 @@ const WEAKENED: &[(&str, &[(&str, &str)])] = &[
             ("\"$Latest\"", "\"1\""),
             ("/dev/xvda", "/dev/sda1"),
             ("base64encode(", "("),
+            ("      kms_key_id            = var.root_disk.kms_key_id\n", ""),
         ],
     ),
     (
@@ -56,6 +60,7 @@ const WEAKENED: &[(&str, &[(&str, &str)])] = &[
         &[
             ("[\"427812963091\"]", "[\"self\"]"),
             ("nixos/${var.nixos_release}", "nixos/"),
+            ("policy_arn = each.value", "policy_arn = each.key"),
             ("\"ec2.amazonaws.com\"", "\"lambda.amazonaws.com\""),
             (
                 "name_prefix = \"${substr(\"npc-${var.name}\", 0, 37)}-\"\n  description",

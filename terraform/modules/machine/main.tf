@@ -49,12 +49,12 @@ resource "aws_iam_role_policy" "store" {
   policy = var.policy
 }
 
-# By number: the ARNs may be those of policies that are only just being made.
+# By name: the ARNs may be those of policies that are only just being made.
 resource "aws_iam_role_policy_attachment" "extra" {
-  count = length(var.extra_policy_arns)
+  for_each = var.extra_policy_arns
 
   role       = aws_iam_role.machine.name
-  policy_arn = var.extra_policy_arns[count.index]
+  policy_arn = each.value
 }
 
 resource "aws_iam_instance_profile" "machine" {

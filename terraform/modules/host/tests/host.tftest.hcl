@@ -69,6 +69,24 @@ run "the_machine_is_as_it_was_asked_for" {
   }
 }
 
+run "a_disk_is_encrypted_with_the_key_that_it_was_given" {
+  command = apply
+
+  variables {
+    root_disk = { kms_key_id = "arn:aws:kms:eu-central-1:123456789012:key/0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f" }
+  }
+
+  assert {
+    condition     = aws_instance.host.root_block_device[0].kms_key_id == "arn:aws:kms:eu-central-1:123456789012:key/0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f" && aws_instance.host.root_block_device[0].encrypted
+    error_message = "The key encrypts."
+  }
+
+  assert {
+    condition     = output.machine.root_disk == { size = 20, type = "gp3", encrypted = true, kms_key_id = "arn:aws:kms:eu-central-1:123456789012:key/0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f" }
+    error_message = "What is not said of the disk is as it is without a key."
+  }
+}
+
 run "it_may_do_what_the_host_must" {
   command = apply
 
@@ -182,6 +200,46 @@ run "a_disk_without_room_for_two_systems_is_refused" {
 
   variables {
     root_disk = { size = 4 }
+  }
+
+  expect_failures = [var.root_disk]
+}
+
+run "an_alias_of_a_key_is_refused" {
+  command = plan
+
+  variables {
+    root_disk = { kms_key_id = "alias/disks" }
+  }
+
+  expect_failures = [var.root_disk]
+}
+
+run "the_id_of_a_key_alone_is_refused" {
+  command = plan
+
+  variables {
+    root_disk = { kms_key_id = "0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f" }
+  }
+
+  expect_failures = [var.root_disk]
+}
+
+run "a_key_that_encrypts_nothing_is_refused" {
+  command = plan
+
+  variables {
+    root_disk = { encrypted = false, kms_key_id = "arn:aws:kms:eu-central-1:123456789012:key/0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f" }
+  }
+
+  expect_failures = [var.root_disk]
+}
+
+run "a_disk_that_no_machine_boots_from_is_refused" {
+  command = plan
+
+  variables {
+    root_disk = { type = "st1" }
   }
 
   expect_failures = [var.root_disk]

@@ -80,7 +80,7 @@ run "the_role_is_for_ec2_and_has_the_policy" {
 
   variables {
     policy            = "{\"Version\":\"2012-10-17\",\"Statement\":[]}"
-    extra_policy_arns = ["arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"]
+    extra_policy_arns = { sessions = "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore" }
   }
 
   assert {
@@ -94,7 +94,7 @@ run "the_role_is_for_ec2_and_has_the_policy" {
   }
 
   assert {
-    condition     = [for attached in aws_iam_role_policy_attachment.extra : attached.policy_arn] == ["arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"]
+    condition     = aws_iam_role_policy_attachment.extra["sessions"].policy_arn == "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore" && length(aws_iam_role_policy_attachment.extra) == 1
     error_message = "And what was given beside that."
   }
 
@@ -169,4 +169,54 @@ run "what_is_no_release_is_refused" {
   }
 
   expect_failures = [var.nixos_release]
+}
+
+run "what_is_no_managed_policy_is_refused" {
+  command = plan
+
+  variables {
+    extra_policy_arns = { sessions = "AmazonSSMManagedInstanceCore" }
+  }
+
+  expect_failures = [var.extra_policy_arns]
+}
+
+run "what_is_no_type_of_machine_is_refused" {
+  command = plan
+
+  variables {
+    instance_type = "medium"
+  }
+
+  expect_failures = [var.instance_type]
+}
+
+run "what_is_no_subnet_is_refused" {
+  command = plan
+
+  variables {
+    subnet_id = "vpc-0123"
+  }
+
+  expect_failures = [var.subnet_id]
+}
+
+run "what_is_no_security_group_is_refused" {
+  command = plan
+
+  variables {
+    security_group_ids = ["default"]
+  }
+
+  expect_failures = [var.security_group_ids]
+}
+
+run "no_security_group_at_all_is_refused" {
+  command = plan
+
+  variables {
+    security_group_ids = []
+  }
+
+  expect_failures = [var.security_group_ids]
 }
