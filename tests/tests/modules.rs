@@ -30,6 +30,7 @@ const WEAKENED: &[(&str, &[(&str, &str)])] = &[
             ("hop_limit = 1", "hop_limit = 2"),
             ("user_data, user_data_base64]", "user_data_base64]"),
             ("[ami, ", "["),
+            ("condition     = module.machine.has_image", "condition     = module.machine.ami != \"\""),
             ("associate_public_ip_address, user", "user"),
             ("{ assignment = var.assignment }", "{}"),
             ("    kms_key_id  = var.root_disk.kms_key_id\n", ""),
@@ -52,6 +53,7 @@ const WEAKENED: &[(&str, &[(&str, &str)])] = &[
             ("\"$Latest\"", "\"1\""),
             ("/dev/xvda", "/dev/sda1"),
             ("base64encode(", "("),
+            ("condition     = module.machine.has_image", "condition     = module.machine.ami != \"\""),
             ("      kms_key_id            = var.root_disk.kms_key_id\n", ""),
         ],
     ),
@@ -75,6 +77,7 @@ const WEAKENED: &[(&str, &[(&str, &str)])] = &[
     (
         "modules/store",
         &[
+            ("skip_destroy            = true\n", ""),
             ("block_public_policy     = true", "block_public_policy     = false"),
             ("\"Enabled\"\n  }", "\"Suspended\"\n  }"),
             ("expired_object_delete_marker = true", "days = 365"),

@@ -29,7 +29,7 @@ run "everything_fits_together" {
   }
 
   assert {
-    condition     = keys(data.npc_bootstrap.this["db-1"].agents) == ["aarch64", "x86_64"]
+    condition     = keys(data.npc_bootstrap.this["db-1"].agents) == tolist(["aarch64", "x86_64"])
     error_message = "Machines of either architecture find an agent."
   }
 

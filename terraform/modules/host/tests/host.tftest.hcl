@@ -1,8 +1,8 @@
 # How a host's machine is made, and what leaves it alone; over a provider that makes nothing.
 
 mock_provider "aws" {
-  mock_data "aws_ami" {
-    defaults = { id = "ami-0123456789abcdef0" }
+  mock_data "aws_ami_ids" {
+    defaults = { ids = ["ami-0123456789abcdef0", "ami-0000000000000000a"] }
   }
 
   mock_data "aws_ec2_instance_type" {
@@ -153,6 +153,28 @@ run "and_neither_user_data_nor_image_nor_address_touch_it_again" {
   assert {
     condition     = aws_instance.host.associate_public_ip_address == true && output.instance_id == run.a_machine_is_made.instance_id
     error_message = "Nor must the address that it gave back when it was stopped."
+  }
+}
+
+run "nor_does_it_when_there_is_no_image_left" {
+  command = apply
+
+  state_key = "changed"
+
+  variables {
+    public_ip = true
+  }
+
+  override_data {
+    target = module.machine.data.aws_ami_ids.nixos[0]
+    values = { ids = [] }
+  }
+
+  expect_failures = [check.image]
+
+  assert {
+    condition     = aws_instance.host.ami == "ami-0123456789abcdef0" && output.instance_id == run.a_machine_is_made.instance_id
+    error_message = "A machine that runs needs none."
   }
 }
 

@@ -1,8 +1,8 @@
 # Many hosts and groups at once, and what they have in common; over a provider that makes nothing.
 
 mock_provider "aws" {
-  mock_data "aws_ami" {
-    defaults = { id = "ami-0123456789abcdef0" }
+  mock_data "aws_ami_ids" {
+    defaults = { ids = ["ami-0123456789abcdef0", "ami-0000000000000000a"] }
   }
 
   mock_data "aws_ec2_instance_type" {

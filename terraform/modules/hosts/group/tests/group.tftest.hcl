@@ -100,6 +100,16 @@ run "its_machines_write_their_reports_and_read_their_assignment" {
   }
 }
 
+run "a_group_without_an_image_is_refused" {
+  command = plan
+
+  variables {
+    ami = null
+  }
+
+  expect_failures = [aws_launch_template.group]
+}
+
 run "fewer_than_at_least_are_refused" {
   command = plan
 
