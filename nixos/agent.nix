@@ -58,7 +58,7 @@ let
   };
 in
 {
-  imports = [ ./host.nix ];
+  imports = [ ./host.nix ./metadata.nix ];
 
   options.services.npc-agent = {
     enable = mkEnableOption "npc-agent, which keeps this host in the configuration that its fleet's operators published";
@@ -204,9 +204,10 @@ in
       # that host has ever been activated. Some NixOS make them in sshd-keygen.service, others before sshd.service starts. Neither
       # is wanted here: a host without an SSH server gets none, and what does not exist is not waited for.
       after = [ "network-online.target" "sshd-keygen.service" "sshd.service" ];
-      path = [ config.nix.package pkgs.gitMinimal ]
-        ++ lib.optional (cfg.settings.build.ssh_key_file != null) pkgs.openssh;
-      environment = lib.optionalAttrs (cfg.awsCredentialsFile != null) {
+      # What Nix calls: inputs come by git, and git's by ssh, also with keys that root's own configuration names.
+      path = [ config.nix.package pkgs.gitMinimal config.programs.ssh.package ];
+      # Nix runs here and not in nix-daemon: it needs what NixOS tells that one, and the way through a proxy.
+      environment = config.nix.envVars // config.networking.proxy.envVars // lib.optionalAttrs (cfg.awsCredentialsFile != null) {
         AWS_SHARED_CREDENTIALS_FILE = credential "aws-credentials";
       };
 
@@ -219,8 +220,14 @@ in
       serviceConfig = {
         Type = "notify";
         ExecStart = "${cfg.package}/bin/npc-agent run";
+        # After a switch the next agent starts at once; one that cannot start, such as before the host is enrolled, takes ever longer
+        # pauses (systemd 254 or newer; an older one takes the first for ever). systemd counts all restarts since the unit was
+        # last started by hand, so each start that succeeds has it begin anew.
         Restart = "always";
         RestartSec = 1;
+        RestartSteps = 6;
+        RestartMaxDelaySec = 60;
+        ExecStartPost = "-${config.systemd.package}/bin/systemctl reset-failed npc-agent.service";
         WatchdogSec = 60;
         # A host that is short of everything may take a while to say how it is.
         TimeoutStartSec = "5min";

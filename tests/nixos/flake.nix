@@ -21,7 +21,10 @@ let
         };
         config = {
           _module.freeformType = lib.types.lazyAttrsOf lib.types.anything;
-          nix.package = told "package" "nix" { };
+          networking.proxy.envVars = { };
+          nix = { package = told "package" "nix" { }; envVars = { }; };
+          programs.ssh.package = told "package" "openssh" { };
+          systemd.package = told "package" "systemd" { };
         };
       }
     ];

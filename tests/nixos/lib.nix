@@ -62,6 +62,7 @@ let
     mapAttrsToList = f: set: attrValues (mapAttrs f set);
     filterAttrs = keep: set:
       listToAttrs (map (name: { inherit name; value = set.${name}; }) (filter (name: keep name set.${name}) (attrNames set)));
+    concatMapStrings = f: list: builtins.concatStringsSep "" (map f list);
     optional = condition: value: if condition then [ value ] else [ ];
     optionalAttrs = condition: value: if condition then value else { };
     optionalString = condition: value: if condition then value else "";

@@ -42,7 +42,8 @@ pub fn denies(policy: &Value, asked: &Asked) -> bool {
 
 /// Whether all conditions hold: under every operator, for every key.
 fn holds(condition: &Value, asked: &Asked) -> bool {
-    condition.as_object().expect("conditions").iter().all(|(operator, keys)| {
+    // Without any, there is none that does not hold.
+    condition.as_object().into_iter().flatten().all(|(operator, keys)| {
         keys.as_object().expect("keys").iter().all(|(key, expected)| {
             let found = asked.keys.get(key.as_str());
             match operator.as_str() {
@@ -84,6 +85,7 @@ pub fn asked(head: &str) -> Option<Asked> {
         ("GET" | "HEAD", true) => "s3:GetObject",
         ("GET" | "HEAD", false) => "s3:ListBucket",
         ("PUT" | "POST", true) => "s3:PutObject",
+        ("DELETE", true) if query.contains("versionId=") => "s3:DeleteObjectVersion",
         ("DELETE", true) => "s3:DeleteObject",
         _ => return None,
     };
@@ -213,6 +215,20 @@ mod tests {
         let others = ["PUT /bucket/fleet/reports/web-1.json HTTP/1.1", "GET /bucket/fleet/remotes/prod.json HTTP/1.1"];
         for other in others {
             assert!(!denies(&policy, &asked(other).expect("a request")), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_statement_without_conditions_always_holds() {
+        let statement = |action| json!({ "Effect": "Deny", "Principal": "*", "Action": action, "Resource": "*" });
+        let policy = |action| json!({ "Statement": [statement(action)] });
+        let remove = asked("DELETE /bucket/fleet/trust/1.json HTTP/1.1").expect("a request");
+        let version = asked("DELETE /bucket/fleet/trust/1.json?versionId=7 HTTP/1.1").expect("a request");
+        for (action, removes, removes_version) in
+            [("s3:DeleteObject", true, false), ("s3:DeleteObjectVersion", false, true), ("s3:PutObject", false, false)]
+        {
+            assert_eq!(denies(&policy(action), &remove), removes, "{action}");
+            assert_eq!(denies(&policy(action), &version), removes_version, "{action}");
         }
     }
 }

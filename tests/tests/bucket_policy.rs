@@ -1,5 +1,5 @@
 //! The bucket's own policy that the Terraform module renders, at a gate before the store: npc does all its work under it, and whoever
-//! writes without a condition where npc writes under one is denied.
+//! writes without a condition where npc writes under one, or removes what is signed, is denied.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -112,6 +112,22 @@ fn pointers_are_not_overwritten_unseen() {
     }
     for free in ["archives/one.tar.gz", "binaries/one", "reports/web-1.json", "probe/one"] {
         assert_eq!(fleet.attempts(&[&format!("write:{free}"), &format!("write:{free}")]), ["ok", "ok"], "{free}");
+    }
+}
+
+#[test]
+fn what_is_signed_is_not_removed() {
+    let (Some(fleet), Some(policy)) = (Fleet::make(), rendered()) else { return };
+    fleet.world.publish();
+    fleet.world.in_fleet(&["repoint", "web-1", "--remote", "prod"]).works();
+    for signed in ["remotes/prod", "assignments/web-1", "trust/1", "releases/prod/1"] {
+        let attempts = [format!("remove:{signed}.json"), format!("read:{signed}.json")];
+        assert_eq!(fleet.attempts(&[&attempts[0], &attempts[1]]), ["denied", "ok"], "{signed}");
+        let version = format!("DELETE /{BUCKET}/{PREFIX}/{signed}.json?versionId=1 HTTP/1.1");
+        assert!(denies(&policy, &asked(&version).expect("a request")), "{version}");
+    }
+    for free in ["archives/one.tar.gz", "binaries/one", "reports/web-1.json", "probe/one"] {
+        assert_eq!(fleet.attempts(&[&format!("write:{free}"), &format!("remove:{free}")]), ["ok", "ok"], "{free}");
     }
 }
 

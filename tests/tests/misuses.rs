@@ -19,9 +19,9 @@ provider "aws" {
   region = "eu-central-1"
 }
 
-data "aws_ami" "nixos" {
-  owners      = ["427812963091"]
-  most_recent = true
+data "aws_ami_ids" "nixos" {
+  owners             = ["427812963091"]
+  include_deprecated = true
 
   filter {
     name   = "name"
@@ -48,7 +48,7 @@ resource "aws_s3_bucket_versioning" "store" {
 }
 
 resource "aws_instance" "host" {
-  ami           = data.aws_ami.nixos.id
+  ami           = data.aws_ami_ids.nixos.ids[0]
   instance_type = "t3.medium"
 
   metadata_options {
@@ -70,11 +70,11 @@ output "address" {
 const MISUSES: &[(&str, &str, &str, &str)] = &[
     ("a misspelled argument", "force_destroy ", "force_destory ", "Unsupported argument"),
     ("a misspelled argument of a block", "http_tokens  ", "http_token   ", "Unsupported argument"),
-    ("a misspelled argument of a data source", "most_recent", "newest     ", "Unsupported argument"),
+    ("a misspelled argument of a data source", "include_deprecated", "with_deprecated   ", "Unsupported argument"),
     ("a misspelled argument of the provider", "region =", "regoin =", "Unsupported argument"),
     ("a misspelled block", "metadata_options {", "metadata_option {", "Unsupported block type"),
     ("a misspelled resource", "\"aws_s3_bucket_policy\"", "\"aws_s3_buckets_policy\"", "Invalid resource type"),
-    ("a misspelled data source", "data \"aws_ami\"", "data \"aws_amis\"", "Invalid data source"),
+    ("a misspelled data source", "data \"aws_ami_ids\"", "data \"aws_amis_ids\"", "Invalid data source"),
     ("a misspelled attribute", "host.private_ip", "host.private_address", "Unsupported attribute"),
     ("a missing argument", "  policy = \"{}\"\n", "", "Missing required argument"),
     ("a missing argument of a block", "    status = \"Enabled\"\n", "", "Missing required argument"),
@@ -119,9 +119,9 @@ const MISUSES: &[(&str, &str, &str, &str)] = &[
         "This attribute cannot be set",
     ),
     (
-        "what only AWS says of an image",
-        "  most_recent = true",
-        "  most_recent = true\n  image_id = \"ami-1\"",
+        "what only AWS says of images",
+        "  include_deprecated = true",
+        "  include_deprecated = true\n  ids = [\"ami-1\"]",
         "This attribute cannot be set",
     ),
 ];

@@ -30,8 +30,10 @@ const WEAKENED: &[(&str, &[(&str, &str)])] = &[
             ("hop_limit = 1", "hop_limit = 2"),
             ("user_data, user_data_base64]", "user_data_base64]"),
             ("[ami, ", "["),
+            ("condition     = module.machine.has_image", "condition     = module.machine.ami != \"\""),
             ("associate_public_ip_address, user", "user"),
             ("{ assignment = var.assignment }", "{}"),
+            ("    kms_key_id  = var.root_disk.kms_key_id\n", ""),
         ],
     ),
     (
@@ -39,6 +41,8 @@ const WEAKENED: &[(&str, &[(&str, &str)])] = &[
         &[
             ("each.value.subnet_id : var.subnet_ids[0]", "var.subnet_ids[0] : var.subnet_ids[0]"),
             ("each.value.subnet_ids : var", "var.subnet_ids : var"),
+            ("in host.root_disk : field => value if value != null", "in host.root_disk : field => value"),
+            ("in group.root_disk : field => value if value != null", "in group.root_disk : field => value"),
             ("  assignment         = each.value.assignment\n", ""),
         ],
     ),
@@ -49,6 +53,8 @@ const WEAKENED: &[(&str, &[(&str, &str)])] = &[
             ("\"$Latest\"", "\"1\""),
             ("/dev/xvda", "/dev/sda1"),
             ("base64encode(", "("),
+            ("condition     = module.machine.has_image", "condition     = module.machine.ami != \"\""),
+            ("      kms_key_id            = var.root_disk.kms_key_id\n", ""),
         ],
     ),
     (
@@ -56,6 +62,7 @@ const WEAKENED: &[(&str, &[(&str, &str)])] = &[
         &[
             ("[\"427812963091\"]", "[\"self\"]"),
             ("nixos/${var.nixos_release}", "nixos/"),
+            ("policy_arn = each.value", "policy_arn = each.key"),
             ("\"ec2.amazonaws.com\"", "\"lambda.amazonaws.com\""),
             (
                 "name_prefix = \"${substr(\"npc-${var.name}\", 0, 37)}-\"\n  description",
@@ -70,6 +77,7 @@ const WEAKENED: &[(&str, &[(&str, &str)])] = &[
     (
         "modules/store",
         &[
+            ("skip_destroy            = true\n", ""),
             ("block_public_policy     = true", "block_public_policy     = false"),
             ("\"Enabled\"\n  }", "\"Suspended\"\n  }"),
             ("expired_object_delete_marker = true", "days = 365"),

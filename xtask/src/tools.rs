@@ -94,7 +94,7 @@ pub(crate) fn provide() -> Result<Tools, String> {
     if on_path("terraform").is_none() {
         tools
             .missing
-            .push("`terraform`, 1.9 or newer, which is in none of the places that tools are taken from".to_owned());
+            .push("`terraform`, 1.11 or newer, which is in none of the places that tools are taken from".to_owned());
     }
     if is_ci() && !tools.missing.is_empty() {
         return Err(format!("with CI=true everything must be there:\n  {}", tools.missing.join("\n  ")));

@@ -83,7 +83,7 @@ module "hosts" {
   hosts = {
     for name, host in local.hosts : name => {
       user_data = data.npc_bootstrap.host[name].script
-      root_disk = try(host.root_disk, {})
+      root_disk = try(host.root_disk, null)
     }
   }
 

@@ -23,6 +23,14 @@ module "machine" {
   tags               = var.tags
 }
 
+# A warning, and no more: a machine that runs needs none.
+check "image" {
+  assert {
+    condition     = module.machine.has_image
+    error_message = "No official image of NixOS ${var.nixos_release} is left to make ${var.name} from, should it be made anew: name a newer `nixos_release`, or an `ami`."
+  }
+}
+
 resource "aws_instance" "host" {
   ami                         = module.machine.ami
   instance_type               = var.instance_type

@@ -39,12 +39,12 @@ output "policy" {
 }
 
 output "machine" {
-  description = "What the machine is: ami, instance_type, subnet_id, root_disk_gib, tags."
+  description = "What the machine is: ami, instance_type, subnet_id, root_disk, tags."
   value = {
     ami           = aws_instance.host.ami
     instance_type = aws_instance.host.instance_type
     subnet_id     = aws_instance.host.subnet_id
-    root_disk_gib = one(aws_instance.host.root_block_device).volume_size
+    root_disk     = var.root_disk
     tags          = aws_instance.host.tags
   }
 }

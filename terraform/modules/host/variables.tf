@@ -76,7 +76,7 @@ variable "nixos_release" {
 }
 
 variable "root_disk" {
-  description = "Size in GiB, type and encryption of the root disk, where the Nix store is; `kms_key_id` null for the account's default key."
+  description = "Size in GiB, type and encryption of the root disk, where the Nix store is; `kms_key_id` is a key's ARN, or null for the account's default key."
   type = object({
     size       = optional(number, 20)
     type       = optional(string, "gp3")
@@ -90,12 +90,28 @@ variable "root_disk" {
     condition     = var.root_disk.size >= 8 && floor(var.root_disk.size) == var.root_disk.size
     error_message = "Two systems and what it takes to build one need 8 GiB at least, in whole GiB."
   }
+
+  validation {
+    condition     = contains(["gp2", "gp3", "standard"], var.root_disk.type)
+    error_message = "A root disk is of type gp3, gp2 or standard: io1 and io2 want IOPS, which this module does not set, and st1 and sc1 boot nothing."
+  }
+
+  # AWS answers with the key's ARN, and a disk whose key looks different is replaced, and its machine with it.
+  validation {
+    condition     = var.root_disk.kms_key_id == null || can(regex("^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$", var.root_disk.kms_key_id))
+    error_message = "`kms_key_id` is a key's ARN, arn:aws:kms:eu-central-1:123456789012:key/…; with an alias or a bare id, every plan would replace the machine."
+  }
+
+  validation {
+    condition     = var.root_disk.kms_key_id == null || var.root_disk.encrypted
+    error_message = "A disk with a key is encrypted."
+  }
 }
 
 variable "extra_policy_arns" {
-  description = "ARNs of managed policies that the host has beside the one for the store."
-  type        = list(string)
-  default     = []
+  description = "ARNs of managed policies that the host has beside the one for the store, by names of your choice."
+  type        = map(string)
+  default     = {}
   nullable    = false
 }
 

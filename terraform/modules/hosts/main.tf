@@ -1,5 +1,18 @@
 # Many hosts: each a machine of its own, or machines that come and go in an auto-scaling group.
 
+# Field by field, so that a larger disk still has the key of all disks.
+locals {
+  host_disks = {
+    for name, host in var.hosts : name =>
+    merge(var.root_disk, { for field, value in host.root_disk : field => value if value != null })
+  }
+
+  group_disks = {
+    for name, group in var.groups : name =>
+    merge(var.root_disk, { for field, value in group.root_disk : field => value if value != null })
+  }
+}
+
 module "host" {
   source   = "../host"
   for_each = var.hosts
@@ -14,7 +27,7 @@ module "host" {
   instance_type      = each.value.instance_type != null ? each.value.instance_type : var.instance_type
   ami                = each.value.ami != null ? each.value.ami : var.ami
   nixos_release      = each.value.nixos_release != null ? each.value.nixos_release : var.nixos_release
-  root_disk          = each.value.root_disk != null ? each.value.root_disk : var.root_disk
+  root_disk          = local.host_disks[each.key]
   extra_policy_arns  = each.value.extra_policy_arns != null ? each.value.extra_policy_arns : var.extra_policy_arns
   tags               = merge(var.tags, each.value.tags)
 }
@@ -34,7 +47,7 @@ module "group" {
   instance_type      = each.value.instance_type != null ? each.value.instance_type : var.instance_type
   ami                = each.value.ami != null ? each.value.ami : var.ami
   nixos_release      = each.value.nixos_release != null ? each.value.nixos_release : var.nixos_release
-  root_disk          = each.value.root_disk != null ? each.value.root_disk : var.root_disk
+  root_disk          = local.group_disks[each.key]
   extra_policy_arns  = each.value.extra_policy_arns != null ? each.value.extra_policy_arns : var.extra_policy_arns
   tags               = merge(var.tags, each.value.tags)
 }

@@ -9,7 +9,7 @@ variable "store" {
 }
 
 variable "hosts" {
-  description = "Hosts by name. What is null is what all of them have; tags are added."
+  description = "Hosts by name. What is null, in `root_disk` too, is what all of them have; tags are added."
   type = map(object({
     user_data          = string
     assignment         = optional(string)
@@ -20,12 +20,12 @@ variable "hosts" {
     ami                = optional(string)
     nixos_release      = optional(string)
     root_disk = optional(object({
-      size       = optional(number, 20)
-      type       = optional(string, "gp3")
-      encrypted  = optional(bool, true)
+      size       = optional(number)
+      type       = optional(string)
+      encrypted  = optional(bool)
       kms_key_id = optional(string)
-    }))
-    extra_policy_arns = optional(list(string))
+    }), {})
+    extra_policy_arns = optional(map(string))
     tags              = optional(map(string), {})
   }))
   default  = {}
@@ -33,7 +33,7 @@ variable "hosts" {
 }
 
 variable "groups" {
-  description = "Auto-scaling groups by name, which is also the assignment that their machines share. They report as GROUP-i-…. What is null is what all machines have; `max_size` is what `min_size` is unless said."
+  description = "Auto-scaling groups by name, which is also the assignment that their machines share. They report as GROUP-i-…. What is null, in `root_disk` too, is what all machines have; `max_size` is what `min_size` is unless said."
   type = map(object({
     user_data          = string
     min_size           = number
@@ -45,12 +45,12 @@ variable "groups" {
     ami                = optional(string)
     nixos_release      = optional(string)
     root_disk = optional(object({
-      size       = optional(number, 20)
-      type       = optional(string, "gp3")
-      encrypted  = optional(bool, true)
+      size       = optional(number)
+      type       = optional(string)
+      encrypted  = optional(bool)
       kms_key_id = optional(string)
-    }))
-    extra_policy_arns = optional(list(string))
+    }), {})
+    extra_policy_arns = optional(map(string))
     tags              = optional(map(string), {})
   }))
   default  = {}
@@ -76,7 +76,7 @@ variable "subnet_ids" {
   validation {
     condition = length(var.subnet_ids) > 0 || (
       alltrue([for host in values(var.hosts) : host.subnet_id != null])
-      && alltrue([for group in values(var.groups) : group.subnet_ids != null])
+      && alltrue([for group in values(var.groups) : try(length(group.subnet_ids) > 0, false)])
     )
     error_message = "Some host or group has no subnet: name subnets for all, or for each."
   }
@@ -115,7 +115,7 @@ variable "nixos_release" {
 }
 
 variable "root_disk" {
-  description = "Size in GiB, type and encryption of the root disks, where the Nix store is; `kms_key_id` null for the account's default key."
+  description = "Size in GiB, type and encryption of the root disks, where the Nix store is; `kms_key_id` is a key's ARN, or null for the account's default key."
   type = object({
     size       = optional(number, 20)
     type       = optional(string, "gp3")
@@ -127,9 +127,9 @@ variable "root_disk" {
 }
 
 variable "extra_policy_arns" {
-  description = "ARNs of managed policies that machines have beside the one for the store."
-  type        = list(string)
-  default     = []
+  description = "ARNs of managed policies that machines have beside the one for the store, by names of your choice."
+  type        = map(string)
+  default     = {}
   nullable    = false
 }
 

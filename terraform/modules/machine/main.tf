@@ -1,13 +1,11 @@
 # What a machine has before it starts, alone or in a group: an image, the credentials of its role, and a security group.
 
 # The NixOS project's account, whose images are replaced weekly, deprecated after 90 days and then deleted
-# (https://nixos.github.io/amis). A plan fails when no image of a release is left: name a newer release then; machines that run
-# take no notice.
-data "aws_ami" "nixos" {
+# (https://nixos.github.io/amis). The newest comes first. There may be none left, which is no concern of machines that run.
+data "aws_ami_ids" "nixos" {
   count = var.ami == null ? 1 : 0
 
   owners             = ["427812963091"]
-  most_recent        = true
   include_deprecated = true
 
   filter {
@@ -19,6 +17,14 @@ data "aws_ami" "nixos" {
     name   = "architecture"
     values = [contains(data.aws_ec2_instance_type.machine[0].supported_architectures, "arm64") ? "arm64" : "x86_64"]
   }
+}
+
+locals {
+  found     = try(data.aws_ami_ids.nixos[0].ids[0], null)
+  has_image = var.ami != null || local.found != null
+
+  # An instance must name some image, also one that takes no notice of it: this one EC2 refuses to start from, by its name.
+  ami = var.ami != null ? var.ami : local.found != null ? local.found : "ami-of-nixos-${var.nixos_release}-is-gone"
 }
 
 data "aws_ec2_instance_type" "machine" {
@@ -49,12 +55,12 @@ resource "aws_iam_role_policy" "store" {
   policy = var.policy
 }
 
-# By number: the ARNs may be those of policies that are only just being made.
+# By name: the ARNs may be those of policies that are only just being made.
 resource "aws_iam_role_policy_attachment" "extra" {
-  count = length(var.extra_policy_arns)
+  for_each = var.extra_policy_arns
 
   role       = aws_iam_role.machine.name
-  policy_arn = var.extra_policy_arns[count.index]
+  policy_arn = each.value
 }
 
 resource "aws_iam_instance_profile" "machine" {

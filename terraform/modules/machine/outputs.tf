@@ -1,6 +1,11 @@
 output "ami" {
-  description = "The image to start from."
-  value       = var.ami == null ? data.aws_ami.nixos[0].id : var.ami
+  description = "The image to start from; where none is left, one that EC2 refuses."
+  value       = local.ami
+}
+
+output "has_image" {
+  description = "Whether there is an image to start from."
+  value       = local.has_image
 }
 
 output "instance_profile" {

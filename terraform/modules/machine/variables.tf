@@ -11,16 +11,26 @@ variable "policy" {
 }
 
 variable "extra_policy_arns" {
-  description = "ARNs of managed policies that the role has beside the one for the store."
-  type        = list(string)
-  default     = []
+  description = "ARNs of managed policies that the role has beside the one for the store, by names of your choice."
+  type        = map(string)
+  default     = {}
   nullable    = false
+
+  validation {
+    condition     = alltrue([for arn in values(var.extra_policy_arns) : can(regex("^arn:[a-z-]+:iam::(aws|[0-9]{12}):policy/.+$", arn))])
+    error_message = "The ARN of a managed policy has the form arn:aws:iam::aws:policy/… or arn:aws:iam::123456789012:policy/…."
+  }
 }
 
 variable "instance_type" {
   description = "Type of the machine, which says its architecture."
   type        = string
   nullable    = false
+
+  validation {
+    condition     = can(regex("^[a-z0-9-]+\\.[a-z0-9-]+$", var.instance_type))
+    error_message = "A type of machine has the form t3.medium."
+  }
 }
 
 variable "ami" {
@@ -49,12 +59,23 @@ variable "subnet_id" {
   description = "A subnet of the network that the machine is in."
   type        = string
   nullable    = false
+
+  validation {
+    condition     = can(regex("^subnet-[0-9a-f]+$", var.subnet_id))
+    error_message = "A subnet's id has the form subnet-0123456789abcdef0."
+  }
 }
 
 variable "security_group_ids" {
   description = "Security groups; null to make one that lets nothing in and everything out."
   type        = list(string)
   default     = null
+
+  # AWS takes an empty list for the network's default group.
+  validation {
+    condition     = var.security_group_ids == null || try(length(var.security_group_ids) > 0 && alltrue([for id in var.security_group_ids : can(regex("^sg-[0-9a-f]+$", id))]), false)
+    error_message = "Name one security group at least, each in the form sg-0123456789abcdef0; or say null."
+  }
 }
 
 variable "tags" {

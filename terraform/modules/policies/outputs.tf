@@ -71,7 +71,7 @@ output "keeper" {
 }
 
 output "bucket" {
-  description = "JSON of the bucket's own policy: TLS only, pointers written only under a condition, documents with a history only created."
+  description = "JSON of the bucket's own policy: TLS only, pointers written only under a condition, documents with a history only created, neither removed."
   value = jsonencode({
     Version = "2012-10-17"
     Statement = [
@@ -106,6 +106,15 @@ output "bucket" {
           Null = { "s3:if-none-match" = "true" }
           Bool = { "s3:ObjectCreationOperation" = "true" }
         }
+      },
+      # npc writes tombstones in place of removing. Lifecycle rules are not held by a bucket's policy, and end old versions as ever
+      # (Amazon S3 User Guide, "Lifecycle and other bucket configurations").
+      {
+        Sid       = "RemoveNothingSigned"
+        Effect    = "Deny"
+        Principal = "*"
+        Action    = ["s3:DeleteObject", "s3:DeleteObjectVersion"]
+        Resource  = [for folder in ["remotes", "assignments", "rollouts", "trust", "releases"] : "${local.objects}/${folder}/*"]
       },
     ]
   })

@@ -37,7 +37,9 @@ resource "aws_s3_bucket" "store" {
 resource "aws_s3_bucket_public_access_block" "store" {
   count = var.create_bucket ? 1 : 0
 
-  bucket                  = aws_s3_bucket.store[0].bucket
+  bucket = aws_s3_bucket.store[0].bucket
+  # It goes with the bucket: a bucket that cannot be destroyed, as there is something in it, stays private.
+  skip_destroy            = true
   block_public_acls       = true
   block_public_policy     = true
   ignore_public_acls      = true

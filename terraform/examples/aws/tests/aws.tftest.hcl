@@ -1,6 +1,10 @@
 # The example, over providers that make nothing.
 
 mock_provider "aws" {
+  mock_data "aws_ami_ids" {
+    defaults = { ids = ["ami-0123456789abcdef0"] }
+  }
+
   mock_data "aws_partition" {
     defaults = { partition = "aws" }
   }

@@ -1,8 +1,8 @@
 # How a host's machine is made, and what leaves it alone; over a provider that makes nothing.
 
 mock_provider "aws" {
-  mock_data "aws_ami" {
-    defaults = { id = "ami-0123456789abcdef0" }
+  mock_data "aws_ami_ids" {
+    defaults = { ids = ["ami-0123456789abcdef0", "ami-0000000000000000a"] }
   }
 
   mock_data "aws_ec2_instance_type" {
@@ -66,6 +66,24 @@ run "the_machine_is_as_it_was_asked_for" {
   assert {
     condition     = aws_instance.host.iam_instance_profile != "" && tolist(aws_instance.host.vpc_security_group_ids) == tolist(output.security_group_ids)
     error_message = "It has credentials, and the security group that lets nothing in."
+  }
+}
+
+run "a_disk_is_encrypted_with_the_key_that_it_was_given" {
+  command = apply
+
+  variables {
+    root_disk = { kms_key_id = "arn:aws:kms:eu-central-1:123456789012:key/0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f" }
+  }
+
+  assert {
+    condition     = aws_instance.host.root_block_device[0].kms_key_id == "arn:aws:kms:eu-central-1:123456789012:key/0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f" && aws_instance.host.root_block_device[0].encrypted
+    error_message = "The key encrypts."
+  }
+
+  assert {
+    condition     = output.machine.root_disk == { size = 20, type = "gp3", encrypted = true, kms_key_id = "arn:aws:kms:eu-central-1:123456789012:key/0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f" }
+    error_message = "What is not said of the disk is as it is without a key."
   }
 }
 
@@ -138,6 +156,28 @@ run "and_neither_user_data_nor_image_nor_address_touch_it_again" {
   }
 }
 
+run "nor_does_it_when_there_is_no_image_left" {
+  command = apply
+
+  state_key = "changed"
+
+  variables {
+    public_ip = true
+  }
+
+  override_data {
+    target = module.machine.data.aws_ami_ids.nixos[0]
+    values = { ids = [] }
+  }
+
+  expect_failures = [check.image]
+
+  assert {
+    condition     = aws_instance.host.ami == "ami-0123456789abcdef0" && output.instance_id == run.a_machine_is_made.instance_id
+    error_message = "A machine that runs needs none."
+  }
+}
+
 run "the_most_that_ec2_takes" {
   command = plan
 
@@ -182,6 +222,46 @@ run "a_disk_without_room_for_two_systems_is_refused" {
 
   variables {
     root_disk = { size = 4 }
+  }
+
+  expect_failures = [var.root_disk]
+}
+
+run "an_alias_of_a_key_is_refused" {
+  command = plan
+
+  variables {
+    root_disk = { kms_key_id = "alias/disks" }
+  }
+
+  expect_failures = [var.root_disk]
+}
+
+run "the_id_of_a_key_alone_is_refused" {
+  command = plan
+
+  variables {
+    root_disk = { kms_key_id = "0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f" }
+  }
+
+  expect_failures = [var.root_disk]
+}
+
+run "a_key_that_encrypts_nothing_is_refused" {
+  command = plan
+
+  variables {
+    root_disk = { encrypted = false, kms_key_id = "arn:aws:kms:eu-central-1:123456789012:key/0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f" }
+  }
+
+  expect_failures = [var.root_disk]
+}
+
+run "a_disk_that_no_machine_boots_from_is_refused" {
+  command = plan
+
+  variables {
+    root_disk = { type = "st1" }
   }
 
   expect_failures = [var.root_disk]

@@ -61,6 +61,14 @@ resource "aws_launch_template" "group" {
     resource_type = "volume"
     tags          = merge(var.tags, { Name = var.name })
   }
+
+  # A group starts machines at any time.
+  lifecycle {
+    precondition {
+      condition     = module.machine.has_image
+      error_message = "No official image of NixOS ${var.nixos_release} is left to start the group's machines from: name a newer `nixos_release`, or an `ami`."
+    }
+  }
 }
 
 resource "aws_autoscaling_group" "group" {

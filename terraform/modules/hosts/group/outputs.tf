@@ -24,12 +24,12 @@ output "policy" {
 }
 
 output "machine" {
-  description = "What its machines are: ami, instance_type, subnet_ids, root_disk_gib, tags."
+  description = "What its machines are: ami, instance_type, subnet_ids, root_disk, tags."
   value = {
     ami           = aws_launch_template.group.image_id
     instance_type = aws_launch_template.group.instance_type
     subnet_ids    = aws_autoscaling_group.group.vpc_zone_identifier
-    root_disk_gib = one(one(aws_launch_template.group.block_device_mappings).ebs).volume_size
+    root_disk     = var.root_disk
     tags          = { for tag in aws_autoscaling_group.group.tag : tag.key => tag.value }
   }
 }

@@ -47,12 +47,22 @@ variable "desired_capacity" {
   description = "How many machines there are; null to leave that to scaling policies."
   type        = number
   default     = null
+
+  validation {
+    condition     = var.desired_capacity == null || try(var.min_size <= var.desired_capacity && var.desired_capacity <= var.max_size, false)
+    error_message = "`desired_capacity` is between `min_size` and `max_size`."
+  }
 }
 
 variable "subnet_ids" {
   description = "Subnets to be in."
   type        = list(string)
   nullable    = false
+
+  validation {
+    condition     = length(var.subnet_ids) > 0 && alltrue([for id in var.subnet_ids : can(regex("^subnet-[0-9a-f]+$", id))])
+    error_message = "Name one subnet at least, each in the form subnet-0123456789abcdef0."
+  }
 }
 
 variable "security_group_ids" {
@@ -80,25 +90,41 @@ variable "nixos_release" {
 }
 
 variable "root_disk" {
-  description = "Size in GiB, type and encryption of the root disk."
+  description = "Size in GiB, type and encryption of the root disk; `kms_key_id` is a key's ARN."
   type = object({
-    size       = number
-    type       = string
-    encrypted  = bool
+    size       = optional(number, 20)
+    type       = optional(string, "gp3")
+    encrypted  = optional(bool, true)
     kms_key_id = optional(string)
   })
+  default  = {}
   nullable = false
 
   validation {
     condition     = var.root_disk.size >= 8 && floor(var.root_disk.size) == var.root_disk.size
     error_message = "Two systems and what it takes to build one need 8 GiB at least, in whole GiB."
   }
+
+  validation {
+    condition     = contains(["gp2", "gp3", "standard"], var.root_disk.type)
+    error_message = "A root disk is of type gp3, gp2 or standard: io1 and io2 want IOPS, which this module does not set, and st1 and sc1 boot nothing."
+  }
+
+  validation {
+    condition     = var.root_disk.kms_key_id == null || can(regex("^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$", var.root_disk.kms_key_id))
+    error_message = "`kms_key_id` is a key's ARN, arn:aws:kms:eu-central-1:123456789012:key/…. Auto Scaling must be allowed to use it."
+  }
+
+  validation {
+    condition     = var.root_disk.kms_key_id == null || var.root_disk.encrypted
+    error_message = "A disk with a key is encrypted."
+  }
 }
 
 variable "extra_policy_arns" {
-  description = "ARNs of managed policies that machines have beside the one for the store."
-  type        = list(string)
-  default     = []
+  description = "ARNs of managed policies that machines have beside the one for the store, by names of your choice."
+  type        = map(string)
+  default     = {}
   nullable    = false
 }
 

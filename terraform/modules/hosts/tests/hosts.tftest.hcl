@@ -1,8 +1,8 @@
 # Many hosts and groups at once, and what they have in common; over a provider that makes nothing.
 
 mock_provider "aws" {
-  mock_data "aws_ami" {
-    defaults = { id = "ami-0123456789abcdef0" }
+  mock_data "aws_ami_ids" {
+    defaults = { ids = ["ami-0123456789abcdef0", "ami-0000000000000000a"] }
   }
 
   mock_data "aws_ec2_instance_type" {
@@ -53,7 +53,7 @@ run "every_host_is_a_machine_of_its_own" {
       ami           = "ami-0123456789abcdef0"
       instance_type = "t3.medium"
       subnet_id     = "subnet-a"
-      root_disk_gib = 20
+      root_disk     = { encrypted = true, kms_key_id = null, size = 20, type = "gp3" }
       tags          = { fleet = "ours", Name = "web-1" }
     })
     error_message = "A host has what all of them have."
@@ -64,10 +64,42 @@ run "every_host_is_a_machine_of_its_own" {
       ami           = "ami-0fedcba9876543210"
       instance_type = "r7i.large"
       subnet_id     = "subnet-c"
-      root_disk_gib = 100
+      root_disk     = { encrypted = true, kms_key_id = null, size = 100, type = "gp3" }
       tags          = { fleet = "ours", role = "db", Name = "db-1" }
     })
     error_message = "What is said of a host alone comes first."
+  }
+}
+
+run "what_is_said_of_a_disk_is_added_to_what_all_disks_have" {
+  command = apply
+
+  variables {
+    root_disk = { size = 50, kms_key_id = "arn:aws:kms:eu-central-1:123456789012:key/0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f" }
+
+    hosts = {
+      web-1 = { user_data = "one" }
+      db-1  = { user_data = "two", root_disk = { size = 100 } }
+      db-2  = { user_data = "three", root_disk = null }
+    }
+
+    groups = {
+      workers = { user_data = "worker", min_size = 1, root_disk = { type = "gp2" } }
+    }
+  }
+
+  assert {
+    condition = jsonencode({ for name, host in output.hosts : name => host.machine.root_disk }) == jsonencode({
+      web-1 = { encrypted = true, kms_key_id = var.root_disk.kms_key_id, size = 50, type = "gp3" }
+      db-1  = { encrypted = true, kms_key_id = var.root_disk.kms_key_id, size = 100, type = "gp3" }
+      db-2  = { encrypted = true, kms_key_id = var.root_disk.kms_key_id, size = 50, type = "gp3" }
+    })
+    error_message = "A host's larger disk has the key of all disks."
+  }
+
+  assert {
+    condition     = jsonencode(output.groups.workers.machine.root_disk) == jsonencode({ encrypted = true, kms_key_id = var.root_disk.kms_key_id, size = 50, type = "gp2" })
+    error_message = "So have a group's disks."
   }
 }
 
@@ -90,7 +122,7 @@ run "a_group_is_many_machines" {
       ami           = "ami-0123456789abcdef0"
       instance_type = "t3.medium"
       subnet_ids    = ["subnet-a", "subnet-b"]
-      root_disk_gib = 20
+      root_disk     = { encrypted = true, kms_key_id = null, size = 20, type = "gp3" }
       tags          = { Name = "workers" }
     })
     error_message = "It has what all machines have, in every subnet."
@@ -119,7 +151,7 @@ run "a_group_has_what_is_said_of_it_alone" {
       ami           = "ami-0fedcba9876543210"
       instance_type = "c7g.large"
       subnet_ids    = ["subnet-c"]
-      root_disk_gib = 50
+      root_disk     = { encrypted = true, kms_key_id = null, size = 50, type = "gp3" }
       tags          = { role = "worker", Name = "workers" }
     })
     error_message = "What is said of a group alone comes first."
@@ -157,4 +189,15 @@ run "a_host_and_a_group_of_one_name_are_refused" {
   }
 
   expect_failures = [var.groups]
+}
+
+run "a_group_without_subnets_is_refused" {
+  command = plan
+
+  variables {
+    subnet_ids = []
+    groups     = { workers = { user_data = "worker", min_size = 1, subnet_ids = [] } }
+  }
+
+  expect_failures = [var.subnet_ids]
 }

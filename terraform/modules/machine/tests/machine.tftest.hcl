@@ -1,8 +1,8 @@
 # Which image, whose credentials and what network a machine has before it starts; over a provider that makes nothing.
 
 mock_provider "aws" {
-  mock_data "aws_ami" {
-    defaults = { id = "ami-0123456789abcdef0" }
+  mock_data "aws_ami_ids" {
+    defaults = { ids = ["ami-0123456789abcdef0", "ami-0000000000000000a"] }
   }
 
   mock_data "aws_ec2_instance_type" {
@@ -26,12 +26,12 @@ run "the_image_is_the_newest_of_the_project_itself" {
   command = apply
 
   assert {
-    condition     = data.aws_ami.nixos[0].owners == tolist(["427812963091"]) && data.aws_ami.nixos[0].most_recent
+    condition     = data.aws_ami_ids.nixos[0].owners == tolist(["427812963091"]) && data.aws_ami_ids.nixos[0].sort_ascending != true
     error_message = "Whoever may name an image like NixOS's must not be believed."
   }
 
   assert {
-    condition = { for filter in data.aws_ami.nixos[0].filter : filter.name => filter.values } == {
+    condition = { for filter in data.aws_ami_ids.nixos[0].filter : filter.name => filter.values } == {
       name         = toset(["nixos/26.05*"])
       architecture = toset(["x86_64"])
     }
@@ -40,7 +40,7 @@ run "the_image_is_the_newest_of_the_project_itself" {
 
   assert {
     condition     = output.ami == "ami-0123456789abcdef0"
-    error_message = "It is the one that was found."
+    error_message = "It is the first of those that were found, the newest."
   }
 }
 
@@ -57,7 +57,7 @@ run "an_arm_machine_has_an_arm_image" {
   }
 
   assert {
-    condition     = toset(["arm64"]) == one([for filter in data.aws_ami.nixos[0].filter : filter.values if filter.name == "architecture"])
+    condition     = toset(["arm64"]) == one([for filter in data.aws_ami_ids.nixos[0].filter : filter.values if filter.name == "architecture"])
     error_message = "The architecture is that of the type."
   }
 }
@@ -70,8 +70,22 @@ run "a_given_image_is_not_looked_for" {
   }
 
   assert {
-    condition     = output.ami == "ami-0fedcba9876543210" && length(data.aws_ami.nixos) == 0 && length(data.aws_ec2_instance_type.machine) == 0
+    condition     = output.ami == "ami-0fedcba9876543210" && length(data.aws_ami_ids.nixos) == 0 && length(data.aws_ec2_instance_type.machine) == 0
     error_message = "It is taken as it is."
+  }
+}
+
+run "where_no_image_is_left_there_is_one_that_ec2_refuses" {
+  command = apply
+
+  override_data {
+    target = data.aws_ami_ids.nixos[0]
+    values = { ids = [] }
+  }
+
+  assert {
+    condition     = !output.has_image && output.ami == "ami-of-nixos-26.05-is-gone"
+    error_message = "What it would start from is an image that nobody has."
   }
 }
 
@@ -80,7 +94,7 @@ run "the_role_is_for_ec2_and_has_the_policy" {
 
   variables {
     policy            = "{\"Version\":\"2012-10-17\",\"Statement\":[]}"
-    extra_policy_arns = ["arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"]
+    extra_policy_arns = { sessions = "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore" }
   }
 
   assert {
@@ -94,7 +108,7 @@ run "the_role_is_for_ec2_and_has_the_policy" {
   }
 
   assert {
-    condition     = [for attached in aws_iam_role_policy_attachment.extra : attached.policy_arn] == ["arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"]
+    condition     = aws_iam_role_policy_attachment.extra["sessions"].policy_arn == "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore" && length(aws_iam_role_policy_attachment.extra) == 1
     error_message = "And what was given beside that."
   }
 
@@ -169,4 +183,54 @@ run "what_is_no_release_is_refused" {
   }
 
   expect_failures = [var.nixos_release]
+}
+
+run "what_is_no_managed_policy_is_refused" {
+  command = plan
+
+  variables {
+    extra_policy_arns = { sessions = "AmazonSSMManagedInstanceCore" }
+  }
+
+  expect_failures = [var.extra_policy_arns]
+}
+
+run "what_is_no_type_of_machine_is_refused" {
+  command = plan
+
+  variables {
+    instance_type = "medium"
+  }
+
+  expect_failures = [var.instance_type]
+}
+
+run "what_is_no_subnet_is_refused" {
+  command = plan
+
+  variables {
+    subnet_id = "vpc-0123"
+  }
+
+  expect_failures = [var.subnet_id]
+}
+
+run "what_is_no_security_group_is_refused" {
+  command = plan
+
+  variables {
+    security_group_ids = ["default"]
+  }
+
+  expect_failures = [var.security_group_ids]
+}
+
+run "no_security_group_at_all_is_refused" {
+  command = plan
+
+  variables {
+    security_group_ids = []
+  }
+
+  expect_failures = [var.security_group_ids]
 }

@@ -82,6 +82,21 @@ run "pointers_are_written_under_a_condition_and_releases_created_once" {
   }
 }
 
+run "what_is_signed_is_removed_by_nobody" {
+  command = apply
+
+  assert {
+    condition = jsondecode(output.bucket).Statement[3] == {
+      Sid       = "RemoveNothingSigned"
+      Effect    = "Deny"
+      Principal = "*"
+      Action    = ["s3:DeleteObject", "s3:DeleteObjectVersion"]
+      Resource  = [for folder in ["remotes", "assignments", "rollouts", "trust", "releases"] : "arn:aws:s3:::my-bucket/fleet/${folder}/*"]
+    }
+    error_message = "Neither a pointer nor what has a history is removed, nor any version of it."
+  }
+}
+
 run "a_key_is_used_by_way_of_the_bucket_alone" {
   command = apply
 

@@ -39,6 +39,11 @@ run "the_bucket_is_private_versioned_and_encrypted" {
   }
 
   assert {
+    condition     = aws_s3_bucket_public_access_block.store[0].skip_destroy
+    error_message = "Not even when what else it has was destroyed, and the bucket could not be."
+  }
+
+  assert {
     condition     = one(aws_s3_bucket_ownership_controls.store[0].rule).object_ownership == "BucketOwnerEnforced"
     error_message = "There are no ACLs."
   }
@@ -123,7 +128,7 @@ run "the_bucket_has_its_policy" {
 
   assert {
     condition = [for statement in jsondecode(aws_s3_bucket_policy.store[0].policy).Statement : statement.Sid] == [
-      "TlsOnly", "WritePointersOnlyUnderACondition", "CreateReleasesAndTrustOnce"
+      "TlsOnly", "WritePointersOnlyUnderACondition", "CreateReleasesAndTrustOnce", "RemoveNothingSigned"
     ]
     error_message = "Pointers are written under a condition."
   }
@@ -211,7 +216,7 @@ run "a_bucket_that_is_there_already_is_left_as_it_is" {
   }
 
   assert {
-    condition     = length(jsondecode(output.policies.bucket).Statement) == 3
+    condition     = length(jsondecode(output.policies.bucket).Statement) == 4
     error_message = "What the bucket's policy should hold is told."
   }
 }

@@ -16,7 +16,7 @@ variables {
   instance_type = "t3.medium"
   ami           = "ami-0fedcba9876543210"
   nixos_release = "26.05"
-  root_disk     = { size = 20, type = "gp3", encrypted = true }
+  root_disk     = { size = 20 }
   tags          = { fleet = "ours" }
 }
 
@@ -75,6 +75,19 @@ run "the_template_is_as_a_hosts_machine" {
   }
 }
 
+run "their_disks_are_encrypted_with_the_key_that_was_given" {
+  command = apply
+
+  variables {
+    root_disk = { kms_key_id = "arn:aws:kms:eu-central-1:123456789012:key/0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f" }
+  }
+
+  assert {
+    condition     = aws_launch_template.group.block_device_mappings[0].ebs[0].kms_key_id == "arn:aws:kms:eu-central-1:123456789012:key/0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f"
+    error_message = "The key encrypts."
+  }
+}
+
 run "its_machines_write_their_reports_and_read_their_assignment" {
   command = apply
 
@@ -85,6 +98,16 @@ run "its_machines_write_their_reports_and_read_their_assignment" {
     ]
     error_message = "They share an assignment, and report under their instance ids."
   }
+}
+
+run "a_group_without_an_image_is_refused" {
+  command = plan
+
+  variables {
+    ami = null
+  }
+
+  expect_failures = [aws_launch_template.group]
 }
 
 run "fewer_than_at_least_are_refused" {
@@ -111,8 +134,88 @@ run "a_disk_without_room_for_two_systems_is_refused" {
   command = plan
 
   variables {
-    root_disk = { size = 4, type = "gp3", encrypted = true }
+    root_disk = { size = 4 }
   }
 
   expect_failures = [var.root_disk]
+}
+
+run "an_alias_of_a_key_is_refused" {
+  command = plan
+
+  variables {
+    root_disk = { kms_key_id = "alias/disks" }
+  }
+
+  expect_failures = [var.root_disk]
+}
+
+run "the_id_of_a_key_alone_is_refused" {
+  command = plan
+
+  variables {
+    root_disk = { kms_key_id = "0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f" }
+  }
+
+  expect_failures = [var.root_disk]
+}
+
+run "a_key_that_encrypts_nothing_is_refused" {
+  command = plan
+
+  variables {
+    root_disk = { encrypted = false, kms_key_id = "arn:aws:kms:eu-central-1:123456789012:key/0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f" }
+  }
+
+  expect_failures = [var.root_disk]
+}
+
+run "a_disk_that_no_machine_boots_from_is_refused" {
+  command = plan
+
+  variables {
+    root_disk = { type = "st1" }
+  }
+
+  expect_failures = [var.root_disk]
+}
+
+run "more_than_at_most_are_refused" {
+  command = plan
+
+  variables {
+    desired_capacity = 11
+  }
+
+  expect_failures = [var.desired_capacity]
+}
+
+run "fewer_machines_than_at_least_are_refused" {
+  command = plan
+
+  variables {
+    desired_capacity = 1
+  }
+
+  expect_failures = [var.desired_capacity]
+}
+
+run "a_group_without_subnets_is_refused" {
+  command = plan
+
+  variables {
+    subnet_ids = []
+  }
+
+  expect_failures = [var.subnet_ids]
+}
+
+run "what_is_no_subnet_is_refused" {
+  command = plan
+
+  variables {
+    subnet_ids = ["subnet-a", "vpc-0123"]
+  }
+
+  expect_failures = [var.subnet_ids]
 }
