@@ -7,6 +7,7 @@ mod arguments;
 mod binary;
 mod bootstrap;
 mod fleet;
+mod foreign;
 mod host;
 mod mirror;
 mod operator;
