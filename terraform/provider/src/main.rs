@@ -11,6 +11,7 @@ mod foreign;
 mod host;
 mod mirror;
 mod operator;
+mod plan_file;
 mod planned;
 mod provider;
 mod remote;

@@ -30,7 +30,7 @@ use terraform_plugin::{
 use crate::arguments::{Given, check, list, needed, parsed, path};
 use crate::foreign::{CONFLICT, over, overwrites, refuse_to_end, refuse_to_undo, warn_of_ending, warn_of_undoing};
 use crate::operator::{Operator, check_place, with_place};
-use crate::planned::{Planned, changed};
+use crate::planned::{Planned, changed, is_same_content};
 use crate::told::{told, warning};
 
 pub(crate) struct Remote(pub(crate) Arc<Operator>);
@@ -129,15 +129,15 @@ impl Resource for Remote {
                 planned.set("published_serial", prior.get("serial").clone());
             }
             prior => {
-                if let Some(notes) = notes(&planned)? {
-                    notes.show(planned.text("archive").unwrap_or_default())?;
-                }
                 if let Some(prior) = prior {
                     warn_of_undoing(prior, &planned, warnings);
                 }
                 planned.set("serial", Value::Unknown);
                 planned.set("published_serial", Value::Unknown);
             }
+        }
+        if let Some(noted) = Planned::of(&planned) {
+            noted.show(&planned)?;
         }
         Ok(planned)
     }
@@ -249,12 +249,12 @@ impl Remote {
         let Some(flake) = pack(&planned)? else {
             return Err(Diagnostic::error("`flake` is missing").at(["flake"]).into());
         };
-        let seen = planned.clone();
+        let shown = planned.clone();
         describe(&mut planned, &flake)?;
-        if seen.get("archive").is_known() && seen.get("archive") != planned.get("archive") {
+        if shown.get("archive").is_known() && !is_same_content(&shown, &planned) {
             return Err(changed().into());
         }
-        let notes = notes(&planned)?;
+        let noted = Planned::of(&planned);
         let over = match prior {
             Some(prior) => {
                 refuse_to_undo(prior, &planned)?;
@@ -264,8 +264,8 @@ impl Remote {
             None => self.over_nothing(&session, &name)?,
         };
         let serial = self.release(&session, &name, flake, planned.text("message"), over)?;
-        if let Some(notes) = notes {
-            notes.forget();
+        if let Some(noted) = noted {
+            noted.forget();
         }
         Ok(planned.with("serial", serial.get()).with("published_serial", serial.get()))
     }
@@ -326,12 +326,6 @@ fn pack(object: &Object) -> Outcome<Option<PackedFlake>> {
     };
     let picking = Picking { selection: strategy(object)?, configurations, nix };
     pack_flake(&directory, picking).map(Some).map_err(|failure| told(&failure))
-}
-
-/// What was noted of plans to publish this flake to this remote; none, where either is not known yet.
-fn notes(object: &Object) -> Outcome<Option<Planned>> {
-    let (flake, remote) = (path(object, "flake").now(), parsed::<RemoteName>(object, "name")?.now());
-    Ok(flake.zip(remote).map(|(flake, remote)| Planned::of(&flake, &remote)))
 }
 
 /// What `npc-publish` evaluates with, evaluates here as well.
