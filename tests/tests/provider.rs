@@ -66,7 +66,8 @@ fn a_release_from_elsewhere_is_seen_and_not_undone_unless_that_is_said() {
     fleet.apply().works();
     fleet.world.edit("a colleague's\n");
     fleet.publisher(&["--remote", "prod"]).works();
-    // The same flake again: nothing to undo, and nothing to do.
+    // The same flake again: nothing to undo, and nothing to publish.
+    fleet.apply().works();
     fleet.plans_nothing();
     fleet.world.edit("another colleague's\n");
     fleet.publisher(&["--remote", "prod"]).works();

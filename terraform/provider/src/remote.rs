@@ -11,11 +11,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use npc_core::archive::{Manifest, MemberKind};
-use npc_core::document::{Release, RemoteState, Serial, System};
+use npc_core::document::{Release, RemoteState, Serial, Source, System};
 use npc_core::key::SecretKey;
 use npc_core::name::{ConfigurationName, RemoteName};
 use npc_core::publish::{Over, Publication, Published, Record, publish, remove};
-use npc_core::trust::Verified;
+use npc_core::trust::{Refusal, Verified};
 use npc_operator::flake::{PackedFlake, Picking, pack_flake};
 use npc_operator::fleet::amend::following;
 use npc_operator::fleet::trusting::check_followers;
@@ -28,14 +28,12 @@ use terraform_plugin::{
 };
 
 use crate::arguments::{Given, check, list, needed, parsed, path};
+use crate::foreign::{CONFLICT, over, overwrites, refuse_to_end, refuse_to_undo, warn_of_ending, warn_of_undoing};
 use crate::operator::{Operator, check_place, with_place};
-use crate::planned::{Planned, changed};
+use crate::planned::{Planned, changed, is_same_content};
 use crate::told::{told, warning};
 
 pub(crate) struct Remote(pub(crate) Arc<Operator>);
-
-/// What to do with a release that somebody else has published meanwhile.
-const CONFLICT: [&str; 2] = ["fail", "overwrite"];
 
 /// The variable that names the Nix to evaluate with.
 const NIX: &str = "NPC_NIX";
@@ -98,27 +96,20 @@ impl Resource for Remote {
 
     fn read(&self, state: Object, warnings: &mut Warnings) -> Outcome<Option<Object>> {
         let name: RemoteName = needed(&state, "name")?;
-        let session = self.0.session_now(&state)?;
-        let Some(held) = self.held(&session, &name)? else { return Ok(None) };
-        let Some(release) = believable(&held) else { return Ok(None) };
-        let archive = release.archive.sha256.to_string();
-        let serial = held.header().serial.get();
-        let is_ours = state.text("archive") == Some(&archive) || state.get("published_serial").is_null();
-        let mut seen = state.clone().with("systems", systems(&release.configurations)).with("serial", serial);
-        if is_ours {
-            seen.set("published_serial", serial);
-        }
-        if state.text("archive") != Some(&archive) {
-            seen.set("archive_size", release.archive.size);
-            seen.set("archive", archive);
-            let manifest = self.0.wait(archives::manifest(&session.fleet, &release.archive));
-            if manifest.is_err() {
-                let detail = format!("{name}@{serial}: which files differ cannot be told.");
-                warnings.tell("The archive of a remote's release cannot be read", detail);
+        let Some(session) = self.0.session(&state)? else { return Ok(Some(state)) };
+        let held = match self.pointer(&session, &name)? {
+            None => return Ok(None),
+            Some(Ok(held)) => held,
+            Some(Err(refusal)) => {
+                warnings.tell(
+                    format!("What the remote `{name}` holds cannot be believed"),
+                    format!("{refusal} ({}). The next apply publishes over it.", refusal.kind()),
+                );
+                return Ok(Some(state.with("archive", "").with("serial", Value::Null)));
             }
-            seen.set("files", files(&manifest.unwrap_or_default()));
-        }
-        Ok(Some(seen))
+        };
+        let Some(release) = believable(&held) else { return Ok(None) };
+        Ok(Some(self.seen(&session, state, held.header().serial, release, warnings)))
     }
 
     fn plan(&self, change: Change, warnings: &mut Warnings) -> Outcome<Object> {
@@ -134,18 +125,19 @@ impl Resource for Remote {
         match prior {
             Some(prior) if publishes_nothing(prior, &planned) => {
                 planned.set("systems", prior.get("systems").clone());
+                // Whoever has published it: it is what lies here.
+                planned.set("published_serial", prior.get("serial").clone());
             }
             prior => {
-                if let Some(notes) = notes(&planned)? {
-                    notes.show(planned.text("archive").unwrap_or_default())?;
-                }
-                if let Some(prior) = prior.filter(|prior| is_foreign(prior)) {
-                    let (summary, detail) = conflict(prior, &planned);
-                    warnings.tell(summary, detail);
+                if let Some(prior) = prior {
+                    warn_of_undoing(prior, &planned, warnings);
                 }
                 planned.set("serial", Value::Unknown);
                 planned.set("published_serial", Value::Unknown);
             }
+        }
+        if let Some(noted) = Planned::of(&planned) {
+            noted.show(&planned)?;
         }
         Ok(planned)
     }
@@ -153,13 +145,16 @@ impl Resource for Remote {
     fn apply(&self, change: Change, warnings: &mut Warnings) -> Result<Object, Unfinished> {
         let Change { prior, proposed: planned, .. } = change;
         if let Some(prior) = prior.as_ref().filter(|prior| publishes_nothing(prior, &planned)) {
-            return Ok(planned.with("serial", prior.get("serial").clone()));
+            let serial = prior.get("serial").clone();
+            return Ok(planned.with("serial", serial.clone()).with("published_serial", serial));
         }
         Ok(warning(warnings, || self.publish(prior.as_ref(), planned))?)
     }
 
     fn plan_removal(&self, state: &Object, warnings: &mut Warnings) -> Outcome<()> {
-        let (name, session) = (needed::<RemoteName>(state, "name")?, self.0.session_now(state)?);
+        let name: RemoteName = needed(state, "name")?;
+        warn_of_ending(state, warnings);
+        let Some(session) = self.0.session(state)? else { return Ok(()) };
         let followers = self.0.wait(async {
             let assigned = session.fleet.all_assignments().await?;
             let follows =
@@ -176,10 +171,11 @@ impl Resource for Remote {
     }
 
     fn remove(&self, state: Object, warnings: &mut Warnings) -> Outcome<()> {
+        refuse_to_end(&state)?;
         let (name, session) = (needed::<RemoteName>(&state, "name")?, self.0.session_now(&state)?);
         let keys = self.0.keys(&session)?;
         let keys: Vec<&SecretKey> = keys.iter().collect();
-        let over = if overwrites(&state) { Over::Anything } else { Over::Serial(serial(&state, "serial")) };
+        let over = over(&state, &state);
         warning(warnings, || {
             self.0.wait(async {
                 let writes = session.conditional_writes().await?;
@@ -197,71 +193,112 @@ impl Resource for Remote {
 }
 
 impl Remote {
-    fn held(&self, session: &Session, name: &RemoteName) -> Outcome<Option<Verified<RemoteState>>> {
-        self.0.wait(async {
-            let Some(pointer) = session.fleet.remote(name).await? else { return Ok(None) };
-            Ok(Some(pointer.state?))
-        })
+    /// What a remote's pointer says, or why that is not to be believed; none, where there is no pointer.
+    fn pointer(&self, session: &Session, name: &RemoteName) -> Outcome<Option<Result<Verified<RemoteState>, Refusal>>> {
+        self.0.wait(async { Ok(session.fleet.remote(name).await?.map(|pointer| pointer.state)) })
+    }
+
+    /// How a remote is that holds this release.
+    fn seen(
+        &self,
+        session: &Session,
+        state: Object,
+        serial: Serial,
+        release: &Release,
+        warnings: &mut Warnings,
+    ) -> Object {
+        let archive = release.archive.sha256.to_string();
+        let holds_the_same = state.text("archive") == Some(&archive);
+        // Terraform keeps what a refresh has seen, also of somebody else's release, and comes with it the next time.
+        let was_ours = state.get("serial") == state.get("published_serial");
+        let is_imported = state.get("published_serial").is_null();
+        let mut seen = state.with("systems", systems(&release.configurations)).with("serial", serial.get());
+        if is_imported || (was_ours && holds_the_same) {
+            seen.set("published_serial", serial.get());
+        }
+        if !holds_the_same {
+            seen.set("archive_size", release.archive.size);
+            seen.set("archive", archive);
+            let manifest = self.0.wait(archives::manifest(&session.fleet, &release.archive));
+            if manifest.is_err() {
+                let name = seen.text("name").unwrap_or_default();
+                let detail = format!("{name}@{serial}: which files differ cannot be told.");
+                warnings.tell("The archive of a remote's release cannot be read", detail);
+            }
+            seen.set("files", files(&manifest.unwrap_or_default()));
+        }
+        seen
+    }
+
+    /// What a remote that is new here has to hold: nothing, or its end, above which it may begin again.
+    fn over_nothing(&self, session: &Session, name: &RemoteName) -> Outcome<Over> {
+        let Some(Ok(held)) = self.pointer(session, name)? else { return Ok(Over::Serial(None)) };
+        if believable(&held).is_none() {
+            return Ok(Over::Serial(Some(held.header().serial)));
+        }
+        let detail = format!(
+            "It holds serial {}. Import it with `terraform import … {name}`, or say `on_conflict = \"overwrite\"`.",
+            held.header().serial
+        );
+        Err(Diagnostic::error(format!("There is a remote `{name}` already")).detail(detail).at(["name"]).into())
     }
 
     fn publish(&self, prior: Option<&Object>, mut planned: Object) -> Outcome<Object> {
         let name: RemoteName = needed(&planned, "name")?;
         let session = self.0.session_now(&planned)?;
-        let keys = self.0.keys(&session)?;
-        let keys: Vec<&SecretKey> = keys.iter().collect();
         let Some(flake) = pack(&planned)? else {
             return Err(Diagnostic::error("`flake` is missing").at(["flake"]).into());
         };
-        let digest = flake.packed().archive.sha256.to_string();
-        if planned.text("archive").is_some_and(|planned| planned != digest) {
+        let shown = planned.clone();
+        describe(&mut planned, &flake)?;
+        if shown.get("archive").is_known() && !is_same_content(&shown, &planned) {
             return Err(changed().into());
         }
-        let over = match (overwrites(&planned), prior) {
-            (true, _) => Over::Anything,
-            (false, Some(prior)) if is_foreign(prior) => {
-                let (summary, detail) = conflict(prior, &planned);
-                return Err(Diagnostic::error(summary).detail(detail).at(["on_conflict"]).into());
+        let noted = Planned::of(&planned);
+        let over = match prior {
+            Some(prior) => {
+                refuse_to_undo(prior, &planned)?;
+                over(prior, &planned)
             }
-            (false, Some(prior)) => Over::Serial(serial(prior, "serial")),
-            // A remote that was removed may begin again.
-            (false, None) => Over::Serial(match self.held(&session, &name)? {
-                Some(held) if believable(&held).is_some() => {
-                    let detail = format!(
-                        "It holds serial {}. Import it with `terraform import … {name}`, or say `on_conflict = \"overwrite\"`.",
-                        held.header().serial
-                    );
-                    return Err(Diagnostic::error(format!("There is a remote `{name}` already"))
-                        .detail(detail)
-                        .at(["name"])
-                        .into());
-                }
-                held => held.map(|held| held.header().serial),
-            }),
+            None if overwrites(&planned) => Over::Anything,
+            None => self.over_nothing(&session, &name)?,
         };
-        let mut source = flake.source.clone();
-        source.message = planned.text("message").map(str::to_owned);
-        let systems = flake.selection.configurations.clone();
+        let serial = self.release(&session, &name, flake, planned.text("message"), over)?;
+        if let Some(noted) = noted {
+            noted.forget();
+        }
+        Ok(planned.with("serial", serial.get()).with("published_serial", serial.get()))
+    }
+
+    /// Publishes what was packed, and gives the serial under which the remote holds it.
+    fn release(
+        &self,
+        session: &Session,
+        name: &RemoteName,
+        flake: PackedFlake,
+        message: Option<&str>,
+        over: Over,
+    ) -> Outcome<Serial> {
+        let keys = self.0.keys(session)?;
+        let keys: Vec<&SecretKey> = keys.iter().collect();
+        let archive = flake.packed().archive;
+        let source = Source { message: message.map(str::to_owned), ..flake.source };
+        let publication = Publication {
+            remote: name,
+            release: Release::new(archive, source, flake.selection.configurations),
+            file: flake.selection.archived.file.path(),
+            expires: None,
+            record: Record::Changes,
+            over,
+        };
         let published = self.0.wait(async {
-            check_followers(&session, &name).await?;
-            let publication = Publication {
-                remote: &name,
-                release: Release::new(flake.packed().archive, source, systems),
-                file: flake.selection.archived.file.path(),
-                expires: None,
-                record: Record::Changes,
-                over,
-            };
+            check_followers(session, name).await?;
             let writes = session.conditional_writes().await?;
             Ok(publish(&session.fleet, publication, &keys, writes, Timestamp::now()).await?)
         })?;
-        let serial = match published {
-            Published::Unchanged(serial) | Published::Released { serial, .. } => serial.get(),
-        };
-        describe(&mut planned, &flake)?;
-        if let Some(notes) = notes(&planned)? {
-            notes.forget();
-        }
-        Ok(planned.with("serial", serial).with("published_serial", serial))
+        Ok(match published {
+            Published::Unchanged(serial) | Published::Released { serial, .. } => serial,
+        })
     }
 }
 
@@ -289,12 +326,6 @@ fn pack(object: &Object) -> Outcome<Option<PackedFlake>> {
     };
     let picking = Picking { selection: strategy(object)?, configurations, nix };
     pack_flake(&directory, picking).map(Some).map_err(|failure| told(&failure))
-}
-
-/// What was noted of plans to publish this flake to this remote; none, where either is not known yet.
-fn notes(object: &Object) -> Outcome<Option<Planned>> {
-    let (flake, remote) = (path(object, "flake").now(), parsed::<RemoteName>(object, "name")?.now());
-    Ok(flake.zip(remote).map(|(flake, remote)| Planned::of(&flake, &remote)))
 }
 
 /// What `npc-publish` evaluates with, evaluates here as well.
@@ -338,37 +369,4 @@ fn publishes_nothing(prior: &Object, planned: &Object) -> bool {
     let is_empty = |value: &Value| value.as_object().is_none_or(|systems| systems.iter().next().is_none());
     let knows = prior.get("systems") == planned.get("systems") || is_empty(planned.get("systems"));
     prior.text("archive").is_some() && prior.get("archive") == planned.get("archive") && knows
-}
-
-/// Whether the remote holds somebody else's release.
-fn is_foreign(prior: &Object) -> bool {
-    prior.get("serial") != prior.get("published_serial")
-}
-
-fn overwrites(object: &Object) -> bool {
-    object.text("on_conflict") == Some("overwrite")
-}
-
-fn serial(object: &Object, name: &str) -> Option<Serial> {
-    object.get(name).as_u64().and_then(Serial::new)
-}
-
-/// How it is told that somebody else's release would be undone.
-fn conflict(prior: &Object, planned: &Object) -> (String, String) {
-    let number = |name| prior.get(name).as_u64().unwrap_or_default();
-    let (name, now, before) = (prior.text("name").unwrap_or_default(), number("serial"), number("published_serial"));
-    let summary = format!("Somebody else has changed the remote `{name}`");
-    let short = |object: &Object| object.text("archive").unwrap_or_default().chars().take(12).collect::<String>();
-    let consequence = if overwrites(planned) {
-        "This is about to replace it, as `on_conflict` says."
-    } else {
-        "An apply refuses to undo that: bring the flake to what the remote holds, or say `on_conflict = \"overwrite\"`."
-    };
-    let detail = format!(
-        "It holds serial {now} (archive {}), and serial {before} was published from here last; the flake packs into {}. \
-         {consequence}",
-        short(prior),
-        short(planned),
-    );
-    (summary, detail)
 }
