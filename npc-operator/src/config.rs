@@ -80,9 +80,13 @@ impl Config {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Failure::usage(format!("cannot read `{}`: {error}", path.display()))),
         };
-        let parsed = toml::from_str(&text);
-        parsed.map(Some).map_err(|error| {
-            Failure::usage(format!("`{}` is not in order: {error}", path.display()))
+        Self::parse(&text, &path.display().to_string()).map(Some)
+    }
+
+    /// Reads the text of a file that is called so.
+    pub fn parse(text: &str, called: &str) -> Result<Self, Failure> {
+        toml::from_str(text).map_err(|error| {
+            Failure::usage(format!("`{called}` is not in order: {error}"))
                 .hint("the README says what may stand in it; `npc-publish init` wrote the rest")
         })
     }
@@ -131,7 +135,7 @@ fn globs(setting: &str, patterns: &[String]) -> Result<GlobSet, Failure> {
 }
 
 /// The path as colleagues can share it: below `~/` where it lies in the home directory.
-pub(crate) fn portable(path: &Path) -> PathBuf {
+pub fn portable(path: &Path) -> PathBuf {
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let home = std::env::var_os("HOME").and_then(|home| fs::canonicalize(home).ok());
     match home.as_ref().and_then(|home| path.strip_prefix(home).ok()) {

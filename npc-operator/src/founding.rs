@@ -1,7 +1,7 @@
 //! Making a fleet: its id, its keys, its first trust.
 //!
-//! Keys come before the trust that names them, and are removed again if that cannot be written: what fails leaves nothing behind that
-//! would be mistaken for a fleet, and no key without its fleet.
+//! Keys come before the trust that names them, and are removed again once it is certain that it was not written: what fails leaves
+//! neither a key without its fleet, nor a fleet without its keys.
 
 use std::cell::RefCell;
 use std::fs;
@@ -14,7 +14,7 @@ use npc_core::key::{PublicKey, SecretKey};
 use npc_core::layout;
 use npc_core::name::FleetId;
 use npc_core::publish::trust::first;
-use npc_core::store::{ConditionalWrites, Precondition, Store, StoreUrl, read_if_present, write_document};
+use npc_core::store::{ConditionalWrites, Precondition, Store, StoreError, StoreUrl, read_if_present, write_document};
 
 use crate::config::{self, Config};
 use crate::failure::Failure;
@@ -79,7 +79,9 @@ impl Foundation {
         let keys = NewKeys::create(directory)?;
         let trust = first(self.fleet.clone(), &keys.root, &keys.publishing, now);
         let key = layout::trust(Serial::FIRST);
-        write_document(&*self.store, &key, &trust.bytes, Precondition::Absent, self.writes).await?;
+        if let Err(error) = write_document(&*self.store, &key, &trust.bytes, Precondition::Absent, self.writes).await {
+            self.despite(error, &trust.bytes, &keys, directory).await?;
+        }
         Ok(Founded {
             fleet: self.fleet,
             root_key: keys.root.public(),
@@ -87,6 +89,35 @@ impl Foundation {
             publishing_key_file: keys.keep(),
         })
     }
+
+    /// Whether the trust is there although writing it has failed: the answer may be what was lost. As long as nobody can tell, its
+    /// keys are kept.
+    async fn despite(&self, error: StoreError, trust: &[u8], keys: &NewKeys, directory: &Path) -> Result<(), Failure> {
+        match read_if_present(&*self.store, &layout::trust(Serial::FIRST)).await {
+            Ok(Some((found, _))) if found == trust => Ok(()),
+            Ok(_) => Err(error.into()),
+            Err(_) => {
+                keys.keep();
+                let hint = format!(
+                    "the fleet {} may have been made all the same: its keys are kept in `{}`; remove them if the store holds no \
+                     {}, and remove that as well to begin anew",
+                    self.fleet,
+                    directory.display(),
+                    layout::trust(Serial::FIRST)
+                );
+                Err(Failure::from(error).hint(hint))
+            }
+        }
+    }
+}
+
+/// Whether a fleet lives in a store.
+pub async fn is_founded(url: &StoreUrl) -> Result<bool, Failure> {
+    lives_in(&*open_store(url).await?).await
+}
+
+async fn lives_in(store: &dyn Store) -> Result<bool, Failure> {
+    Ok(read_if_present(store, &layout::trust(Serial::FIRST)).await?.is_some())
 }
 
 fn random_fleet() -> Result<FleetId, Failure> {
@@ -101,7 +132,7 @@ async fn open_empty_store(url: &StoreUrl) -> Result<Arc<dyn Store>, Failure> {
             .map_err(|error| Failure::usage(format!("cannot make the store `{}`: {error}", root.display())))?;
     }
     let store = open_store(url).await?;
-    if read_if_present(&*store, &layout::trust(Serial::FIRST)).await?.is_some() {
+    if lives_in(&*store).await? {
         return Err(Failure::usage(format!("a fleet lives at {url} already"))
             .hint("copy its npc.toml, or take another prefix or directory for the new fleet"));
     }

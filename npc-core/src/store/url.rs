@@ -8,11 +8,11 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use thiserror::Error;
 use url::{Host, Url};
 
-/// An address that makes no sense.
+/// An address that makes no sense. It is told without what may be a secret in it.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("`{address}` is not the address of a store: {reason}")]
+#[error("`{shown}` is not the address of a store: {reason}")]
 pub struct StoreUrlError {
-    address: String,
+    shown: String,
     reason: String,
 }
 
@@ -44,7 +44,36 @@ impl FromStr for StoreUrl {
     type Err = StoreUrlError;
 
     fn from_str(address: &str) -> Result<Self, StoreUrlError> {
-        parse(address).map_err(|reason| StoreUrlError { address: address.to_owned(), reason })
+        parse(address).map_err(|reason| StoreUrlError { shown: without_secrets(address), reason })
+    }
+}
+
+/// As much of an address as can hold neither a password nor a parameter with one, however it is written.
+fn without_secrets(address: &str) -> String {
+    let (before, after) = address.split_at(address.find(['?', '#']).unwrap_or(address.len()));
+    let shown = match before.split_once(':') {
+        _ if !before.contains('@') => before,
+        Some((scheme, _)) if !scheme.contains('@') => scheme,
+        _ => "",
+    };
+    if shown == before && after.is_empty() { shown.to_owned() } else { format!("{shown}…") }
+}
+
+/// Whether it names a user, or holds a password.
+fn has_credentials(url: &Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
+}
+
+const NO_CREDENTIALS: &str = "must not hold a user name or a password";
+
+impl StoreUrl {
+    /// Whether the same objects lie at both addresses: a bucket's region only says how it is reached.
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        let anywhere = |address: &Self| match address {
+            Self::S3(address) => Self::S3(S3Url { region: None, ..address.clone() }),
+            address => address.clone(),
+        };
+        anywhere(self) == anywhere(other)
     }
 }
 
@@ -52,8 +81,8 @@ const FORMS: &str = "it has the form s3://bucket/prefix?region=…, https://host
 
 fn parse(address: &str) -> Result<StoreUrl, String> {
     let url = Url::parse(address).map_err(|error| format!("{error}; {FORMS}"))?;
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("it must not hold a user name or a password".to_owned());
+    if has_credentials(&url) {
+        return Err(format!("it {NO_CREDENTIALS}"));
     }
     if url.fragment().is_some() {
         return Err("nothing can follow `#`".to_owned());
@@ -97,9 +126,13 @@ fn s3(url: &Url) -> Result<S3Url, String> {
             "region" if !value.is_empty() => parsed.region = Some(value.into_owned()),
             "endpoint" => {
                 let endpoint = Url::parse(&value).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-                parsed.endpoint = Some(endpoint.ok_or_else(|| format!("`{value}` is not an http or https endpoint"))?);
+                let endpoint = endpoint.ok_or("its endpoint is not an http or https address")?;
+                if has_credentials(&endpoint) {
+                    return Err(format!("its endpoint {NO_CREDENTIALS}"));
+                }
+                parsed.endpoint = Some(endpoint);
             }
-            other => return Err(format!("`{other}={value}` is no parameter of it: there are region and endpoint")),
+            other => return Err(format!("`{other}` is no parameter of it: there are region and endpoint")),
         }
     }
     Ok(parsed)
@@ -168,6 +201,40 @@ mod tests {
     fn a_slash_at_the_end_makes_no_difference() {
         for (one, two) in [("https://x/a", "https://x/a/"), ("s3://b/p", "s3://b/p/")] {
             assert_eq!(one.parse::<StoreUrl>(), two.parse());
+        }
+    }
+
+    #[test]
+    fn a_region_says_how_a_bucket_is_reached_and_not_which_it_is() {
+        for (one, two, same) in [
+            ("s3://b/p", "s3://b/p/?region=eu-west-1", true),
+            ("s3://b/p", "s3://b/q", false),
+            ("s3://b/p", "s3://b/p?endpoint=http://127.0.0.1:3900", false),
+            ("file:///srv/npc", "file:///srv/npc/", true),
+            ("file:///srv/npc", "s3://b/p", false),
+        ] {
+            let parsed = |address: &str| address.parse::<StoreUrl>().expect(address);
+            assert_eq!(parsed(one).is_same_place(&parsed(two)), same, "{one} {two}");
+        }
+    }
+
+    #[test]
+    fn no_password_is_told_or_kept() {
+        for address in [
+            "https://me:hunter2@host/x",
+            "https://me:hunter2@host:port/x",
+            "https://hunter2@host/x",
+            "hunter2@host",
+            "https://host/x#hunter2",
+            "s3://me:hunter2@b/p",
+            "s3://b/p?endpoint=https://me:hunter2@host",
+            "s3://b/p?endpoint=https%3A%2F%2Fme%3Ahunter2%40host",
+            "s3://b/p?endpoint=ftp://me:hunter2@host",
+            "s3://b/p?secret=hunter2",
+            "https://host/x?token=hunter2",
+        ] {
+            let error = address.parse::<StoreUrl>().expect_err(address).to_string();
+            assert!(!error.contains("hunter2"), "{error}");
         }
     }
 

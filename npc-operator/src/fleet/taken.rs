@@ -85,7 +85,7 @@ impl Taken {
         match self.takes(name, before) {
             None => Ok(()),
             Some((id, wave)) => Err(Failure::usage(format!("`{name}` is in wave {wave} of rollout `{id}`"))
-                .hint("end the rollout first, or take the host out of it with --force")),
+                .hint("end the rollout first, or take the host out of it with `npc-publish repoint --force`")),
         }
     }
 

@@ -48,6 +48,12 @@ pub trait Resource: Send + Sync {
     /// What a thing will be. What the provider decides, and cannot tell yet, is unknown.
     fn plan(&self, change: Change, warnings: &mut Warnings) -> Outcome<Object>;
 
+    /// The attributes by which what is planned is another thing than this one, beside those that always make another of it.
+    fn replacing(&self, prior: &Object, planned: &Object) -> Outcome<Vec<&'static str>> {
+        let _ = (prior, planned);
+        Ok(Vec::new())
+    }
+
     /// Makes or changes a thing as planned, and says how it is then.
     fn apply(&self, change: Change, warnings: &mut Warnings) -> Result<Object, Unfinished>;
 

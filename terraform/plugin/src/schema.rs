@@ -1,6 +1,6 @@
 //! What a provider, a resource or a data source has: attributes, their types, and who sets them; and blocks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value as Json, json};
 
@@ -90,12 +90,14 @@ pub struct Attribute {
     description: String,
     is_sensitive: bool,
     replaces: bool,
+    optional: BTreeSet<&'static str>,
 }
 
 impl Attribute {
     /// An attribute, with a description in Markdown.
     pub fn new(set_by: SetBy, kind: Type, description: impl Into<String>) -> Self {
-        Self { kind, set_by, description: description.into(), is_sensitive: false, replaces: false }
+        let description = description.into();
+        Self { kind, set_by, description, is_sensitive: false, replaces: false, optional: BTreeSet::new() }
     }
 
     /// The same, not to be shown.
@@ -110,10 +112,25 @@ impl Attribute {
         Self { replaces: true, ..self }
     }
 
+    /// The same, an object that may lack these of its own attributes: they are null then.
+    #[must_use]
+    pub fn lacking(self, optional: impl IntoIterator<Item = &'static str>) -> Self {
+        Self { optional: optional.into_iter().collect(), ..self }
+    }
+
+    /// The type, with what an object may lack as a third element.
+    fn json(&self) -> Json {
+        let mut json = self.kind.json();
+        if let (Json::Array(parts), false) = (&mut json, self.optional.is_empty()) {
+            parts.push(json!(self.optional));
+        }
+        json
+    }
+
     fn into_message(self, name: String) -> messages::schema::Attribute {
         messages::schema::Attribute {
             name,
-            r#type: self.kind.json().to_string().into_bytes(),
+            r#type: self.json().to_string().into_bytes(),
             description: self.description,
             required: self.set_by == SetBy::User,
             optional: matches!(self.set_by, SetBy::UserOrNobody | SetBy::UserOrProvider),
@@ -212,6 +229,13 @@ mod tests {
         let kind = Type::object([("names", Type::String.set()), ("by_name", Type::list(Type::Bool).map())]);
         let expected = json!(["object", { "by_name": ["map", ["list", "bool"]], "names": ["set", "string"] }]);
         assert_eq!(kind.json(), expected);
+    }
+
+    #[test]
+    fn what_an_object_may_lack_is_said_beside_its_type() {
+        let kind = Type::object([("id", Type::String), ("place", Type::String)]);
+        let attribute = Attribute::new(SetBy::UserOrNobody, kind, "A thing").lacking(["place"]);
+        assert_eq!(attribute.json(), json!(["object", { "id": "string", "place": "string" }, ["place"]]));
     }
 
     fn schema() -> Schema {

@@ -310,8 +310,12 @@ fn planned(
     };
     let change = Change { prior: prior.clone(), proposed, config: object(request.config)? };
     let planned = kind.it.plan(change, warnings)?;
-    let replacing = prior.iter().flat_map(|prior| kind.schema.replacing(prior, &planned));
-    let requires_replace = replacing.map(|name| path([Step::from(name)])).collect();
+    let mut replacing = Vec::new();
+    if let Some(prior) = &prior {
+        replacing = kind.it.replacing(prior, &planned)?;
+        replacing.extend(kind.schema.replacing(prior, &planned));
+    }
+    let requires_replace = replacing.into_iter().map(|name| path([Step::from(name)])).collect();
     Ok((written(&kind.schema, Some(&planned)), requires_replace))
 }
 

@@ -88,6 +88,10 @@ impl Resource for Host {
         Ok(planned)
     }
 
+    fn replacing(&self, prior: &Object, planned: &Object) -> Outcome<Vec<&'static str>> {
+        self.0.moving(prior, planned)
+    }
+
     fn apply(&self, change: Change, warnings: &mut Warnings) -> Result<Object, Unfinished> {
         let planned = change.proposed;
         warning(warnings, || self.assign(&planned, change.prior.is_none()))?;

@@ -1,4 +1,4 @@
-//! An operator at a fleet, as configurations describe one: by `fleet` and `store` of a resource, else of the provider, else by `npc.toml`.
+//! An operator at a fleet, as configurations describe one: by `store` and `fleet` of a resource, else of the provider, else by `npc.toml`.
 //!
 //! In a first apply the bucket and the fleet do not exist yet. What depends on them is planned as "known after apply", and nothing is
 //! asked of a store that nobody has made.
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use npc_core::key::{PublicKey, SecretKey};
 use npc_core::name::FleetId;
-use npc_core::store::StoreUrl;
+use npc_core::store::{StoreUrl, StoreUrlError};
 use npc_operator::config::{Config, resolve};
 use npc_operator::failure::Failure;
 use npc_operator::founding::{PUBLISHING, key_directory};
@@ -19,7 +19,7 @@ use npc_operator::session::Session;
 use terraform_plugin::{Attribute, Diagnostic, Object, Outcome, Schema, SetBy, Type, Value};
 use tokio::runtime::Runtime;
 
-use crate::arguments::{Given, parsed, path};
+use crate::arguments::{Given, path};
 use crate::told::told;
 
 /// Where the text of a secret key may stand instead of in a file: for machines that keep secrets in their environment alone.
@@ -27,6 +27,9 @@ const SECRET_KEY: &str = "NPC_SECRET_KEY";
 
 /// The file of a secret key, as `npc-publish` has it.
 const KEY: &str = "NPC_KEY";
+
+/// The attribute of a fleet that says where its keys are.
+const KEY_DIRECTORY: &str = "key_directory";
 
 /// What the provider's block says.
 #[derive(Debug, Clone, Default)]
@@ -54,13 +57,26 @@ struct Described {
     root_keys: Vec<PublicKey>,
     root_threshold: usize,
     store: Option<StoreUrl>,
+    key_directory: Option<PathBuf>,
+}
+
+impl Given<Described> {
+    /// The store that the fleet itself names.
+    fn store(&self) -> Given<StoreUrl> {
+        match self {
+            Self::Nothing => Given::Nothing,
+            Self::Later => Given::Later,
+            Self::Now(fleet) => fleet.store.clone().map_or(Given::Nothing, Given::Now),
+        }
+    }
 }
 
 /// What all resources of a provider share.
 pub(crate) struct Operator {
     runtime: Runtime,
     defaults: Mutex<Defaults>,
-    sessions: Mutex<BTreeMap<(String, FleetId), Arc<Session>>>,
+    /// By all that describes their fleets: one that is described otherwise is not believed because another was.
+    sessions: Mutex<BTreeMap<String, Arc<Session>>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -69,29 +85,51 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// What describes a fleet to a resource.
-pub(crate) fn fleet_type() -> Type {
+fn fleet_type() -> Type {
     Type::object([
         ("id", Type::String),
         ("root_keys", Type::String.list()),
         ("root_threshold", Type::Number),
         ("store", Type::String),
+        (KEY_DIRECTORY, Type::String),
     ])
+}
+
+/// What describes a fleet to a resource or to the provider.
+fn fleet_attribute(description: &str) -> Attribute {
+    Attribute::new(SetBy::UserOrNobody, fleet_type(), description).lacking([KEY_DIRECTORY])
 }
 
 /// Adds to a schema where its thing lives.
 pub(crate) fn with_place(schema: Schema) -> Schema {
     let fleet = "The fleet: an `npc_fleet`, or an object with its `id`, `root_keys`, `root_threshold` and `store`. Unless said, the \
                  provider's, or the one that `npc.toml` describes.";
-    let store = "The store's address. Unless said, the provider's, the fleet's, or the one in `npc.toml`.";
-    schema
-        .with("fleet", Attribute::new(SetBy::UserOrNobody, fleet_type(), fleet))
-        .with("store", Attribute::new(SetBy::UserOrNobody, Type::String, store))
+    let store = "The store's address. Unless said, the one of `fleet`, the provider's, or the one in `npc.toml`.";
+    schema.with("fleet", fleet_attribute(fleet)).with("store", Attribute::new(SetBy::UserOrNobody, Type::String, store))
 }
 
 /// Checks what says where a thing lives, as far as it is known.
 pub(crate) fn check_place(config: &Object) -> Outcome<()> {
-    parsed::<StoreUrl>(config, "store")?;
+    address(config)?;
     described(config.get("fleet")).map(drop)
+}
+
+/// The address of a store. What is wrong with one may be a secret in it, so that no more is told of it than it tells itself.
+pub(crate) fn address(object: &Object) -> Outcome<Given<StoreUrl>> {
+    let wrong =
+        |error: StoreUrlError| Diagnostic::error("`store` is not in order").detail(error.to_string()).at(["store"]);
+    match object.get("store") {
+        Value::Unknown => Ok(Given::Later),
+        Value::String(text) => Ok(Given::Now(text.parse().map_err(wrong)?)),
+        _ => Ok(Given::Nothing),
+    }
+}
+
+/// The file of the key to publish with in such a directory, which may begin with `~/`, or be relative to the current one.
+pub(crate) fn publishing_key(directory: &Path) -> PathBuf {
+    let directory = resolve(directory, Path::new(""));
+    let directory = std::path::absolute(&directory).unwrap_or(directory);
+    directory.join(format!("{PUBLISHING}.secret"))
 }
 
 fn described(fleet: &Value) -> Outcome<Given<Described>> {
@@ -114,7 +152,8 @@ fn described(fleet: &Value) -> Outcome<Given<Described>> {
         return Err(wrong("root_threshold", &error).into());
     }
     let store = fleet.text("store").map(str::parse).transpose().map_err(|error| wrong("store", &error))?;
-    Ok(Given::Now(Described { id, root_keys, root_threshold, store }))
+    let key_directory = fleet.text(KEY_DIRECTORY).map(PathBuf::from);
+    Ok(Given::Now(Described { id, root_keys, root_threshold, store, key_directory }))
 }
 
 impl Operator {
@@ -137,7 +176,7 @@ impl Operator {
     pub(crate) fn configure(&self, config: &Object) -> Outcome<()> {
         let key_files = config.get("key_files").as_list().unwrap_or_default();
         *lock(&self.defaults) = Defaults {
-            store: parsed(config, "store")?,
+            store: address(config)?,
             fleet: described(config.get("fleet"))?,
             flake: path(config, "flake"),
             key_files: key_files.iter().filter_map(Value::as_str).map(PathBuf::from).collect(),
@@ -150,33 +189,35 @@ impl Operator {
         self.runtime.block_on(work).map_err(|failure| told(&failure))
     }
 
+    /// The fleet and the store that a thing names; else those of the provider.
+    fn place(&self, object: &Object) -> Outcome<(Given<Described>, Given<StoreUrl>)> {
+        let defaults = lock(&self.defaults).clone();
+        let own = described(object.get("fleet"))?;
+        let store = address(object)?.or(|| own.store()).or(|| defaults.store).or(|| defaults.fleet.store());
+        Ok((own.or(|| defaults.fleet), store))
+    }
+
     /// The address of the store that a thing lives in; none, as long as it is not known.
     pub(crate) fn store(&self, object: &Object) -> Outcome<Option<StoreUrl>> {
-        let given = parsed(object, "store")?.or(|| lock(&self.defaults).store.clone());
-        match given {
-            Given::Nothing => Ok(self.config(object)?.map(|config| config.store)),
-            given => Ok(given.now()),
+        match self.place(object)? {
+            (_, Given::Nothing) => Ok(self.config(object)?.map(|config| config.store)),
+            (_, store) => Ok(store.now()),
         }
     }
 
     /// What is known of the fleet that a thing belongs to; none, as long as that is not known.
     pub(crate) fn config(&self, object: &Object) -> Outcome<Option<Config>> {
-        let defaults = lock(&self.defaults).clone();
-        let fleet = described(object.get("fleet"))?.or(|| defaults.fleet.clone());
-        let store = parsed(object, "store")?.or(|| defaults.store.clone());
-        let config = match (fleet, &store) {
+        let config = match self.place(object)? {
             (Given::Later, _) | (_, Given::Later) => return Ok(None),
-            (Given::Now(fleet), store) => {
-                let Some(store) = store.clone().now().or(fleet.store) else {
-                    return Err(Diagnostic::error("Nobody says where the store is").at(["store"]).into());
-                };
-                described_config(fleet.id, fleet.root_keys, fleet.root_threshold, store)
+            (Given::Now(fleet), Given::Now(store)) => described_config(fleet, store),
+            (Given::Now(_), Given::Nothing) => {
+                return Err(Diagnostic::error("Nobody says where the store is").at(["store"]).into());
             }
             (Given::Nothing, store) => {
-                let Some(directory) = defaults.directory() else { return Ok(None) };
+                let Some(directory) = lock(&self.defaults).directory() else { return Ok(None) };
                 let mut config = Config::read(&directory).map_err(|failure| told(&failure).or_at("fleet"))?;
                 if let Given::Now(store) = store {
-                    config.store = store.clone();
+                    config.store = store;
                 }
                 config
             }
@@ -184,17 +225,37 @@ impl Operator {
         Ok(Some(config))
     }
 
+    /// The attributes by which a thing is about to be in another fleet or another store than it is. What names the same place in
+    /// other words, or for the first time, moves nothing.
+    pub(crate) fn moving(&self, prior: &Object, planned: &Object) -> Outcome<Vec<&'static str>> {
+        let mut changed = vec!["fleet", "store"];
+        changed.retain(|name| prior.get(name) != planned.get(name));
+        if changed.is_empty() {
+            return Ok(changed);
+        }
+        let stays = match (self.config(prior)?, self.config(planned)?) {
+            (Some(before), Some(after)) => before.fleet == after.fleet && before.store.is_same_place(&after.store),
+            _ => false,
+        };
+        Ok(if stays { Vec::new() } else { changed })
+    }
+
     /// The session at the fleet that a thing belongs to; none, as long as that is not known.
     pub(crate) fn session(&self, object: &Object) -> Outcome<Option<Arc<Session>>> {
         let Some(config) = self.config(object)? else { return Ok(None) };
-        let key = (config.store.to_string(), config.fleet.clone());
+        self.session_at(config).map(Some).map_err(|failure| told(&failure))
+    }
+
+    /// The session at a fleet that is described so.
+    pub(crate) fn session_at(&self, config: Config) -> Result<Arc<Session>, Failure> {
+        let key = config.to_text()?;
         if let Some(session) = lock(&self.sessions).get(&key) {
-            return Ok(Some(Arc::clone(session)));
+            return Ok(Arc::clone(session));
         }
         let directory = lock(&self.defaults).directory().unwrap_or_default();
-        let session = Arc::new(self.wait(Session::at(config, directory))?);
+        let session = Arc::new(self.runtime.block_on(Session::at(config, directory))?);
         lock(&self.sessions).insert(key, Arc::clone(&session));
-        Ok(Some(session))
+        Ok(session)
     }
 
     /// Likewise, where something is about to be done.
@@ -217,24 +278,29 @@ impl Operator {
                 Failure::usage(format!("{SECRET_KEY} holds no secret key of npc's"))
                     .hint("it is the content of a file that `npc-publish key generate` makes")
             })
-        } else if let Some(path) = &session.config.key {
-            read(&resolve(path, &session.directory))
         } else {
-            key_directory(&session.config.fleet)
-                .and_then(|directory| read(&directory.join(format!("{PUBLISHING}.secret"))))
+            let named = session.config.key.as_ref().map(|path| resolve(path, &session.directory));
+            let made = key_directory(&session.config.fleet).map(|directory| publishing_key(&directory)).ok();
+            // Where it was made is said in the state, for whoever applies on that machine.
+            let there = named.iter().chain(&made).find(|path| path.exists());
+            there.or(named.as_ref()).or(made.as_ref()).map_or_else(|| Err(no_key()), |path| read(path))
         };
-        found.map_err(|failure| told(&failure))
+        found.map_err(|failure| told(&failure).or_at("fleet"))
     }
 }
 
+fn no_key() -> Failure {
+    Failure::usage("there is no key to sign with")
+}
+
 /// What `npc.toml` would say.
-fn described_config(fleet: FleetId, root_keys: Vec<PublicKey>, root_threshold: usize, store: StoreUrl) -> Config {
+fn described_config(fleet: Described, store: StoreUrl) -> Config {
     Config {
-        fleet,
+        fleet: fleet.id,
         store,
-        root_keys,
-        root_threshold,
-        key: None,
+        root_keys: fleet.root_keys,
+        root_threshold: fleet.root_threshold,
+        key: fleet.key_directory.as_deref().map(publishing_key),
         selection: Strategy::default(),
         include: Vec::new(),
         exclude: Vec::new(),

@@ -142,6 +142,10 @@ impl Resource for Remote {
         Ok(planned)
     }
 
+    fn replacing(&self, prior: &Object, planned: &Object) -> Outcome<Vec<&'static str>> {
+        self.0.moving(prior, planned)
+    }
+
     fn apply(&self, change: Change, warnings: &mut Warnings) -> Result<Object, Unfinished> {
         let Change { prior, proposed: planned, .. } = change;
         if let Some(prior) = prior.as_ref().filter(|prior| publishes_nothing(prior, &planned)) {

@@ -51,6 +51,11 @@ pub(crate) fn warning<T>(warnings: &mut Warnings, work: impl FnOnce() -> T) -> T
 
 /// A failure, as Terraform tells it. Where no attribute is at fault for certain, the kind of the failure says which one it is.
 pub(crate) fn told(failure: &Failure) -> Diagnostics {
+    told_of(failure, "fleet")
+}
+
+/// Likewise, where another attribute says what is to be believed.
+pub(crate) fn told_of(failure: &Failure, fleet: &str) -> Diagnostics {
     // What fails from then on does so for that reason.
     if interrupt::exit_code().is_some() {
         let error = Diagnostic::error("The provider was interrupted");
@@ -59,16 +64,39 @@ pub(crate) fn told(failure: &Failure) -> Diagnostics {
     let (summary, attribute) = match failure.exit() {
         Exit::Usage => ("This cannot be done", None),
         Exit::Store => ("The store does not do its part", Some("store")),
-        Exit::Trust => ("This would not be believed", Some("fleet")),
+        Exit::Trust => ("This would not be believed", Some(fleet)),
         Exit::Raced => ("Somebody else was there first", None),
         Exit::Flake => ("The flake cannot be packed", Some("flake")),
         Exit::Unwell => ("Hosts are not well", None),
         Exit::Other => ("npc failed", None),
     };
-    let advice = failure.advice().map(|advice| format!("\n\nHint: {advice}")).unwrap_or_default();
+    let advice = failure.advice().and_then(advice).map(|advice| format!("\n\nHint: {advice}")).unwrap_or_default();
     let diagnostic = Diagnostic::error(summary).detail(format!("{}{advice}", failure.words()));
     match attribute {
         Some(attribute) => diagnostic.at([attribute]).into(),
         None => diagnostic.into(),
+    }
+}
+
+/// What to do about it, as far as it can be done here: options outside of whole commands are those of another program.
+fn advice(words: &str) -> Option<String> {
+    let names_option = |part: &str| part.split('`').step_by(2).any(|text| text.contains(" --"));
+    let kept: Vec<_> = words.split("; ").filter(|part| !names_option(part)).collect();
+    (!kept.is_empty()).then(|| kept.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::advice;
+
+    #[test]
+    fn options_of_another_program_are_no_advice() {
+        assert_eq!(advice("name it with --key, NPC_KEY or `key` in npc.toml"), None);
+        assert_eq!(
+            advice("`npc-publish log` tells more; say --force").as_deref(),
+            Some("`npc-publish log` tells more")
+        );
+        let command = "end the rollout, or take the host out of it with `npc-publish repoint --force`";
+        assert_eq!(advice(command).as_deref(), Some(command));
     }
 }
