@@ -29,7 +29,7 @@ const SLOW: &str = "  outputs = { self }:
 
 /// A fleet, and what Terraform's provider evaluates it with.
 struct Fleet {
-    fleet: Infrastructure,
+    described: Infrastructure,
     nix: PathBuf,
     /// Where the provider remembers evaluations.
     cache: PathBuf,
@@ -38,15 +38,15 @@ struct Fleet {
 impl Fleet {
     fn new() -> Option<Self> {
         let nix = Nix::find()?.program();
-        let fleet = Infrastructure::beside(|| World::new(&Kind::Directory), REMOTE)?;
-        fs::create_dir(fleet.world.path("scratch")).expect("created");
-        let cache = fleet.world.path("cache");
-        Some(Self { fleet, nix, cache })
+        let described = Infrastructure::beside(|| World::new(&Kind::Directory), REMOTE)?;
+        fs::create_dir(described.world.path("scratch")).expect("created");
+        let cache = described.world.path("cache");
+        Some(Self { described, nix, cache })
     }
 
     /// From now on, Nix never comes to an end once it is asked to evaluate.
     fn hang(&mut self) {
-        let hanging = self.fleet.world.path("nix-that-hangs");
+        let hanging = self.described.world.path("nix-that-hangs");
         let nix = self.nix.display();
         let script = format!("#!/bin/sh\ncase \" $* \" in *' eval '*) sleep 1000;; esac\nexec {nix} \"$@\"\n");
         npc_core::files::write_atomically(&hanging, script.as_bytes(), 0o755).expect("written");
@@ -54,9 +54,9 @@ impl Fleet {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.fleet.command(arguments);
+        let mut command = self.described.command(arguments);
         command.env("NPC_NIX", &self.nix).env("XDG_CACHE_HOME", &self.cache);
-        command.env("TMPDIR", self.fleet.world.path("scratch"));
+        command.env("TMPDIR", self.described.world.path("scratch"));
         command
     }
 
@@ -67,12 +67,12 @@ impl Fleet {
     /// Starts Terraform as a shell does: whoever presses Ctrl-C means it and all that it has started.
     fn starts(&self, arguments: &[&str]) -> Background {
         let mut command = self.command(arguments);
-        Background::start(command.process_group(0), &self.fleet.world.path("terraform.log"))
+        Background::start(command.process_group(0), &self.described.world.path("terraform.log"))
     }
 
     /// What of all that was started still runs: processes that write temporary files where only these do, and their command lines.
     fn processes(&self) -> Vec<(u32, String)> {
-        let mark = format!("TMPDIR={}", self.fleet.world.path("scratch").display());
+        let mark = format!("TMPDIR={}", self.described.world.path("scratch").display());
         let process = |entry: fs::DirEntry| {
             let id = entry.file_name().to_str()?.parse().ok()?;
             let environment = fs::read(entry.path().join("environ")).ok()?;
@@ -103,20 +103,20 @@ impl Fleet {
     #[track_caller]
     fn left_nothing(&self) {
         eventually("all that was started has ended", || self.processes().is_empty().then_some(()));
-        let scratch = fs::read_dir(self.fleet.world.path("scratch")).expect("listed").flatten();
+        let scratch = fs::read_dir(self.described.world.path("scratch")).expect("listed").flatten();
         let left: Vec<_> = scratch.map(|entry| entry.file_name()).collect();
         assert!(left.is_empty(), "{left:?}");
-        let beside = fs::read_dir(self.fleet.world.path("infrastructure")).expect("listed").flatten();
+        let beside = fs::read_dir(self.described.world.path("infrastructure")).expect("listed").flatten();
         assert!(!beside.into_iter().any(|entry| entry.file_name().to_string_lossy().contains("lock.info")));
-        assert_eq!(self.fleet.publisher(&["remotes", "--json"]).works().trim(), "[]", "nothing is published");
-        assert!(!self.fleet.world.path("store/archives").exists(), "no archive is uploaded");
+        assert_eq!(self.described.publisher(&["remotes", "--json"]).works().trim(), "[]", "nothing is published");
+        assert!(!self.described.world.path("store/archives").exists(), "no archive is uploaded");
     }
 }
 
 #[test]
 fn an_interrupted_plan_ends_what_evaluates() {
     let Some(fleet) = Fleet::new() else { return };
-    let flake = fleet.fleet.world.path("fleet/flake.nix");
+    let flake = fleet.described.world.path("fleet/flake.nix");
     let text = fs::read_to_string(&flake).expect("read");
     let slow = text.replacen("  outputs = { self }:", SLOW, 1);
     assert_ne!(text, slow, "the example has outputs");
@@ -135,7 +135,7 @@ fn an_interrupted_apply_publishes_nothing() {
     fleet.works(&["plan", "-out", "planned"]);
     // As on another machine, where nothing is remembered of what was evaluated for the plan.
     let nix = fleet.nix.clone();
-    fleet.cache = fleet.fleet.world.path("another-cache");
+    fleet.cache = fleet.described.world.path("another-cache");
     fleet.hang();
     let mut terraform = fleet.starts(&["apply", "planned"]);
     fleet.evaluates(&mut terraform);
@@ -148,7 +148,7 @@ fn an_interrupted_apply_publishes_nothing() {
 #[test]
 fn an_interrupt_ends_waiting_for_a_host() {
     let Some(fleet) = Fleet::new() else { return };
-    fleet.fleet.says("data \"npc_report\" \"web_1\" {\n  host     = \"web-1\"\n  wait_for = \"report\"\n}\n");
+    fleet.described.says("data \"npc_report\" \"web_1\" {\n  host     = \"web-1\"\n  wait_for = \"report\"\n}\n");
     let mut terraform = fleet.starts(&["plan"]);
     eventually("it waits", || {
         assert!(terraform.runs(), "Terraform ended: {} {}", terraform.data(), terraform.words());

@@ -4,14 +4,15 @@
 
 use std::io::{self, Write as _};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::process::{PidfdFlags, getppid, pidfd_open};
 use thiserror::Error;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tonic::transport::Server;
@@ -78,7 +79,7 @@ async fn until_told_to_end(provider: Arc<dyn Provider>) -> Result<(), ServeError
     let (door, callers) = Door::open()?;
     announce(&door)?;
     let end = Arc::new(Notify::new());
-    tokio::spawn(end_with_terraform(Arc::clone(&provider), Arc::clone(&end)));
+    end_with_terraform(Arc::clone(&provider), Arc::clone(&end));
     let service = ProviderServer::new(Service::new(provider)).max_decoding_message_size(MESSAGE);
     Server::builder()
         .add_service(service)
@@ -108,17 +109,21 @@ fn stop_at_interrupts(provider: Arc<dyn Provider>) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits for the end of the process that started this one. Where the kernel cannot tell it, the provider waits to be told.
-async fn end_with_terraform(provider: Arc<dyn Provider>, end: Arc<Notify>) {
+/// Waits for the end of the process that started this one, on a thread that nobody waits for. Where the kernel cannot tell it, the
+/// provider waits to be told.
+fn end_with_terraform(provider: Arc<dyn Provider>, end: Arc<Notify>) {
     let Some(terraform) = getppid() else { return };
     let Ok(process) = pidfd_open(terraform, PidfdFlags::empty()) else { return };
-    let Ok(watched) = AsyncFd::with_interest(process, Interest::READABLE) else { return };
-    // It may have ended, and its id be another's, before it was watched.
-    if getppid() == Some(terraform) && watched.readable().await.is_err() {
-        return;
-    }
-    provider.stop();
-    end.notify_one();
+    thread::spawn(move || {
+        // It may have ended, and its id be another's, before it was watched.
+        while getppid() == Some(terraform) {
+            if poll(&mut [PollFd::new(&process, PollFlags::IN)], None).is_err_and(|error| error != Errno::INTR) {
+                return;
+            }
+        }
+        provider.stop();
+        end.notify_one();
+    });
 }
 
 struct Controller(Arc<Notify>);
