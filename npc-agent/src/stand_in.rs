@@ -54,8 +54,8 @@ pub struct StandIn<'a> {
     pub config: &'a Path,
     /// Its state directory.
     pub state: &'a StateDirectory,
-    /// The directory that Nix is found in, if that is none of the usual ones.
-    pub nix: Option<PathBuf>,
+    /// Directories in which Nix and what it calls are found, beside the usual ones.
+    pub places: Vec<PathBuf>,
 }
 
 /// Puts a copy of a program into the state directory, by its digest, unless it is there.
@@ -70,12 +70,32 @@ pub fn keep_program(program: &Path, state: &StateDirectory) -> io::Result<PathBu
     Ok(copy)
 }
 
-/// The directory of `nix`, where that is on this process's path and would not be on the unit's.
-pub fn unusual_nix() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    let directory = std::env::split_paths(&path).find(|directory| directory.join("nix").exists())?;
-    let is_usual = std::env::split_paths(PATH).any(|usual| usual == directory);
-    (!is_usual && directory.is_absolute()).then_some(directory)
+/// Where this process, or the unit that is in `units` already, finds what the unit would find in none of the usual places: an image
+/// for a cloud may have git for its user data alone, and Nix fetches private inputs with it.
+pub fn unusual_places(units: &Path) -> Vec<PathBuf> {
+    let known = fs::read_to_string(units.join(UNIT)).unwrap_or_default();
+    let own = std::env::var_os("PATH").unwrap_or_default();
+    let searched: Vec<_> = path_of(&known).map(PathBuf::from).chain(std::env::split_paths(&own)).collect();
+    let usual: Vec<_> = std::env::split_paths(PATH).collect();
+    unusual(&searched, &usual)
+}
+
+/// The directories that a unit searches.
+fn path_of(unit: &str) -> impl Iterator<Item = &str> {
+    let path = unit.lines().find_map(|line| line.strip_prefix("Environment=\"PATH=")?.strip_suffix('"'));
+    path.into_iter().flat_map(|path| path.split(':'))
+}
+
+fn unusual(searched: &[PathBuf], usual: &[PathBuf]) -> Vec<PathBuf> {
+    let mut places = Vec::new();
+    for program in ["nix", "git", "ssh"] {
+        let has = |directory: &&PathBuf| directory.is_absolute() && directory.join(program).exists();
+        if !usual.iter().any(|directory| has(&directory)) {
+            places.extend(searched.iter().find(has).cloned());
+        }
+    }
+    places.dedup();
+    places
 }
 
 impl StandIn<'_> {
@@ -103,7 +123,7 @@ impl StandIn<'_> {
     }
 
     fn unit(&self) -> String {
-        let nix = self.nix.as_ref().map(|nix| format!("{}:", nix.display())).unwrap_or_default();
+        let places: String = self.places.iter().map(|place| format!("{}:", place.display())).collect();
         let (program, config) = (self.program.display(), self.config.display());
         let swap = Swap::of(self.state);
         let (swap_begins, swap_ends) = (swap.begin(), swap.end());
@@ -125,7 +145,7 @@ impl StandIn<'_> {
              \n\
              [Service]\n\
              Type=notify\n\
-             Environment=\"PATH={nix}{PATH}\"\n\
+             Environment=\"PATH={places}{PATH}\"\n\
              ExecStartPre=-/bin/sh -c \"{swap_begins}\"\n\
              ExecStart=\"{program}\" --config \"{config}\" --state \"{state}\" run\n\
              ExecStopPost=-/bin/sh -c \"{swap_ends}\"\n\
@@ -211,13 +231,34 @@ mod tests {
     }
 
     #[test]
+    fn what_is_in_none_of_the_usual_places_is_found_where_it_was_found_before() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = |name: &str, programs: &[&str]| {
+            let place = folder.path().join(name);
+            fs::create_dir(&place).expect("created");
+            for program in programs {
+                fs::write(place.join(program), "").expect("written");
+            }
+            place
+        };
+        let usual = [place("usual", &["ssh"])];
+        let (none, git, all) = (place("none", &[]), place("git", &["git"]), place("all", &["nix", "git", "ssh"]));
+        assert_eq!(unusual(&[none.clone(), git.clone(), all.clone()], &usual), [all.clone(), git.clone()]);
+        assert_eq!(unusual(&[all.clone(), git], &usual).len(), 1, "one place that has both");
+        assert!(unusual(&[none, "relative".into()], &usual).is_empty());
+        assert!(unusual(&usual, &[all]).is_empty(), "what the unit finds anyway is no other place's to tell");
+        assert_eq!(path_of("[Service]\nEnvironment=\"PATH=/a:/b\"\n").collect::<Vec<_>>(), ["/a", "/b"]);
+        assert_eq!(path_of("").count(), 0);
+    }
+
+    #[test]
     fn units_are_written_once_and_are_what_systemd_takes_for_units() {
         let (folder, state) = state();
         let stand_in = StandIn {
             program: "/bin/true".into(),
             config: Path::new("/etc/npc-agent/config.toml"),
             state: &state,
-            nix: Some("/opt/nix/bin".into()),
+            places: vec!["/opt/nix/bin".into()],
         };
         let units = folder.path().join("units");
         assert!(stand_in.write_units(&units).expect("written"));

@@ -102,8 +102,9 @@ impl Steps<'_> {
         let own = std::env::current_exe().map_err(Failure::other)?;
         let program = stand_in::keep_program(&own, self.state)
             .map_err(|error| Failure::other(format!("cannot keep a copy of `{}`: {error}", own.display())))?;
-        let stand_in = StandIn { program, config: self.config, state: self.state, nix: stand_in::unusual_nix() };
         let units = &self.told.units;
+        let places = stand_in::unusual_places(units);
+        let stand_in = StandIn { program, config: self.config, state: self.state, places };
         let units_are_new = stand_in
             .write_units(units)
             .map_err(|error| Failure::other(format!("cannot write units to `{}`: {error}", units.display())))?;
