@@ -123,7 +123,10 @@ impl StandIn<'_> {
     }
 
     fn unit(&self) -> String {
-        let places: String = self.places.iter().map(|place| format!("{}:", place.display())).collect();
+        let usual = std::env::split_paths(PATH);
+        let path = std::env::join_paths(self.places.iter().cloned().chain(usual));
+        let path = path.expect("what was split off a path can be joined again");
+        let path = path.display();
         let (program, config) = (self.program.display(), self.config.display());
         let swap = Swap::of(self.state);
         let (swap_begins, swap_ends) = (swap.begin(), swap.end());
@@ -145,7 +148,7 @@ impl StandIn<'_> {
              \n\
              [Service]\n\
              Type=notify\n\
-             Environment=\"PATH={places}{PATH}\"\n\
+             Environment=\"PATH={path}\"\n\
              ExecStartPre=-/bin/sh -c \"{swap_begins}\"\n\
              ExecStart=\"{program}\" --config \"{config}\" --state \"{state}\" run\n\
              ExecStopPost=-/bin/sh -c \"{swap_ends}\"\n\
