@@ -190,3 +190,106 @@ impl Drop for NewKeys {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use npc_core::layout::ObjectKey;
+    use npc_core::store::{Answer, Content, ETag, Fault, Listed, Opened, Operation, Read};
+
+    use super::*;
+
+    /// A store whose connection ends in the middle of writing the trust.
+    #[derive(Debug)]
+    struct Breaking {
+        store: Arc<dyn Store>,
+        /// Whether what was sent arrives.
+        arrives: bool,
+        /// Whether it answers again afterwards.
+        recovers: bool,
+    }
+
+    impl Breaking {
+        fn error(&self, key: &ObjectKey, operation: Operation) -> StoreError {
+            let (object, store) = (key.to_string(), self.store.url().to_string());
+            StoreError { fault: Fault::Unavailable, operation, object, store, source: "the connection is gone".into() }
+        }
+    }
+
+    #[async_trait]
+    impl Store for Breaking {
+        fn url(&self) -> &StoreUrl {
+            self.store.url()
+        }
+
+        async fn read(&self, key: &ObjectKey, read: Read<'_>) -> Result<Answer, StoreError> {
+            if !self.recovers {
+                return Err(self.error(key, Operation::Read));
+            }
+            self.store.read(key, read).await
+        }
+
+        async fn open(&self, key: &ObjectKey, start: u64, version: Option<&ETag>) -> Result<Opened, StoreError> {
+            self.store.open(key, start, version).await
+        }
+
+        async fn write(
+            &self,
+            key: &ObjectKey,
+            content: Content<'_>,
+            precondition: Precondition,
+        ) -> Result<Option<ETag>, StoreError> {
+            if self.arrives {
+                self.store.write(key, content, precondition).await?;
+            }
+            Err(self.error(key, Operation::Write))
+        }
+
+        async fn remove(&self, key: &ObjectKey) -> Result<(), StoreError> {
+            self.store.remove(key).await
+        }
+
+        async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+            self.store.list(prefix).await
+        }
+    }
+
+    /// What came of making a fleet in such a store: the outcome, and whether there are its trust and its keys.
+    fn made(arrives: bool, recovers: bool) -> (Result<Founded, Failure>, bool, bool) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let url = StoreUrl::Directory(folder.path().join("store"));
+        fs::create_dir(folder.path().join("store")).expect("created");
+        let keys = folder.path().join("keys");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let outcome = runtime.block_on(async {
+            let store = Arc::new(Breaking { store: open_store(&url).await.expect("a store"), arrives, recovers });
+            let fleet = random_fleet().expect("an id");
+            let foundation = Foundation { fleet, store, writes: ConditionalWrites::Enforced };
+            foundation.lay(&keys, Timestamp::now()).await
+        });
+        let trust = folder.path().join("store/trust/1.json").exists();
+        (outcome, trust, keys.join(format!("{ROOT}.secret")).exists())
+    }
+
+    #[test]
+    fn a_fleet_whose_trust_arrives_has_its_keys_though_the_answer_is_lost() {
+        let (outcome, trust, keys) = made(true, true);
+        assert!(outcome.is_ok() && trust && keys, "{outcome:?}");
+    }
+
+    #[test]
+    fn keys_of_no_fleet_are_removed() {
+        let (outcome, trust, keys) = made(false, true);
+        assert!(outcome.is_err() && !trust && !keys, "{outcome:?}");
+    }
+
+    #[test]
+    fn keys_are_kept_and_named_as_long_as_nobody_can_tell_whether_there_is_a_fleet() {
+        for arrives in [true, false] {
+            let (outcome, trust, keys) = made(arrives, false);
+            let failure = outcome.expect_err("the store is gone");
+            assert!(keys && trust == arrives, "{failure:?}");
+            assert!(failure.advice().is_some_and(|advice| advice.contains("its keys are kept in `")), "{failure:?}");
+        }
+    }
+}

@@ -41,5 +41,5 @@ pub fn holds_all<'a>(
     }
     let missing: Vec<_> = missing.into_iter().map(|name| format!("`{name}`")).collect();
     Err(Failure::usage(format!("{remote}@{serial} holds no configuration {}", missing.join(", ")))
-        .hint("name one that it holds with --configuration; `npc-publish remotes --json` lists them"))
+        .hint("`npc-publish remotes --json` lists those that it holds; say which with repoint --configuration"))
 }

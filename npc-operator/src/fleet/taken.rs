@@ -90,7 +90,7 @@ impl Taken {
     }
 
     /// The rollout and the wave that an assignment is in, which says this.
-    fn takes<'a>(&'a self, name: &AssignmentName, said: Option<&'a Following>) -> Option<(&'a RolloutName, u32)> {
+    pub fn takes<'a>(&'a self, name: &AssignmentName, said: Option<&'a Following>) -> Option<(&'a RolloutName, u32)> {
         // One that cannot be read may still be under way.
         let placed = said.and_then(|following| following.rollout.as_ref());
         if let Some(placed) = placed.filter(|placed| !placed.left && !self.ended.contains(&placed.id)) {

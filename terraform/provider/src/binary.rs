@@ -15,7 +15,7 @@ use terraform_plugin::{
 
 use crate::arguments::{check, needed, parsed, path};
 use crate::operator::{Operator, check_place, with_place};
-use crate::told::told;
+use crate::told::{told, warning};
 
 pub(crate) struct AgentBinary(pub(crate) Arc<Operator>);
 
@@ -46,13 +46,13 @@ impl Resource for AgentBinary {
         Ok(is_there.then_some(state))
     }
 
-    fn plan(&self, change: Change, _: &mut Warnings) -> Outcome<Object> {
+    fn plan(&self, change: Change, warnings: &mut Warnings) -> Outcome<Object> {
         let mut planned = change.proposed;
         let architecture = parsed::<Architecture>(&planned, "architecture")?.now();
         let Some((source, architecture)) = path(&planned, "source").now().zip(architecture) else {
             return Ok(planned.with("sha256", Value::Unknown).with("size", Value::Unknown));
         };
-        let binary = read(&source, architecture)?;
+        let binary = warning(warnings, || read(&source, architecture))?;
         planned.set("sha256", binary.sha256.to_string());
         planned.set("size", binary.size);
         Ok(planned)

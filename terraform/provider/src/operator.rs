@@ -28,6 +28,9 @@ const SECRET_KEY: &str = "NPC_SECRET_KEY";
 /// The file of a secret key, as `npc-publish` has it.
 const KEY: &str = "NPC_KEY";
 
+const NAME_A_KEY: &str = "name its file with `key_files` in the provider's block, `key_directory` of the fleet or NPC_KEY, or give it as \
+                          NPC_SECRET_KEY";
+
 /// The attribute of a fleet that says where its keys are.
 const KEY_DIRECTORY: &str = "key_directory";
 
@@ -283,14 +286,14 @@ impl Operator {
             let made = key_directory(&session.config.fleet).map(|directory| publishing_key(&directory)).ok();
             // Where it was made is said in the state, for whoever applies on that machine.
             let there = named.iter().chain(&made).find(|path| path.exists());
-            there.or(named.as_ref()).or(made.as_ref()).map_or_else(|| Err(no_key()), |path| read(path))
+            match (there, named.as_ref().or(made.as_ref())) {
+                (Some(path), _) => read(path),
+                (None, Some(path)) => read(path).map_err(|failure| failure.hint(NAME_A_KEY)),
+                (None, None) => Err(Failure::usage("there is no key to sign with").hint(NAME_A_KEY)),
+            }
         };
         found.map_err(|failure| told(&failure).or_at("fleet"))
     }
-}
-
-fn no_key() -> Failure {
-    Failure::usage("there is no key to sign with")
 }
 
 /// What `npc.toml` would say.
