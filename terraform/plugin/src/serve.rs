@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
-use crate::listen::Door;
+use crate::listen::Socket;
 use crate::messages::plugin::grpc_controller_server::{GrpcController, GrpcControllerServer};
 use crate::messages::plugin::grpc_stdio_server::{GrpcStdio, GrpcStdioServer};
 use crate::messages::plugin::{Empty, StdioData};
@@ -27,7 +27,7 @@ const COOKIE: (&str, &str) =
 const CORE_PROTOCOL: u32 = 1;
 const PROTOCOL: u32 = 6;
 
-/// No message is longer, in bytes: Terraform itself sends at most four times as much.
+/// No message is longer, in bytes: configurations and states of one resource are far smaller.
 const MESSAGE: usize = 64 << 20;
 
 /// Why a provider cannot be served.
@@ -67,8 +67,8 @@ pub fn serve(provider: impl Provider) -> Result<(), ServeError> {
 
 async fn until_told_to_end(provider: Arc<dyn Provider>) -> Result<(), ServeError> {
     ignore_interrupts()?;
-    let (door, callers) = Door::open()?;
-    announce(&door)?;
+    let (socket, callers) = Socket::open()?;
+    announce(&socket)?;
     let end = Arc::new(Notify::new());
     let service = ProviderServer::new(Service::new(provider)).max_decoding_message_size(MESSAGE);
     Server::builder()
@@ -81,8 +81,8 @@ async fn until_told_to_end(provider: Arc<dyn Provider>) -> Result<(), ServeError
 }
 
 /// The one line that a provider writes: versions, where it listens, how it is called, and what it is known by.
-fn announce(door: &Door) -> io::Result<()> {
-    let (path, certificate) = (door.path(), STANDARD_NO_PAD.encode(door.certificate()));
+fn announce(socket: &Socket) -> io::Result<()> {
+    let (path, certificate) = (socket.path(), STANDARD_NO_PAD.encode(socket.certificate()));
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{CORE_PROTOCOL}|{PROTOCOL}|unix|{}|grpc|{certificate}", path.display())?;
     stdout.flush()

@@ -14,11 +14,9 @@ use npc_operator::fleet::amend::{self, Amending, following};
 use npc_operator::fleet::host::Heard;
 use npc_operator::held::{believable, holds_all, removed, unknown};
 use npc_operator::session::Session;
-use terraform_plugin::{
-    Attribute, Change, Diagnostic, Object, Outcome, Resource, Schema, SetBy, Type, Unfinished, Value, Warnings,
-};
+use terraform_plugin::{Attribute, Change, Object, Outcome, Resource, Schema, SetBy, Type, Unfinished, Warnings};
 
-use crate::arguments::{check, needed};
+use crate::arguments::{check, needed, whole_number};
 use crate::operator::{Operator, check_place, with_place};
 use crate::told::warning;
 
@@ -51,13 +49,7 @@ impl Resource for Host {
         check::<AssignmentName>(config, "name")?;
         check::<RemoteName>(config, "remote")?;
         check::<ConfigurationName>(config, "configuration")?;
-        match config.get("poll_interval") {
-            interval @ Value::Number(_) if !interval.as_u64().is_some_and(|seconds| (10..=3600).contains(&seconds)) => {
-                let error = Diagnostic::error("`poll_interval` is not in order");
-                Err(error.detail("It lies between 10 and 3600 seconds.").at(["poll_interval"]).into())
-            }
-            _ => Ok(()),
-        }
+        whole_number(config, "poll_interval", 10..=3600).map(drop)
     }
 
     fn read(&self, state: Object, warnings: &mut Warnings) -> Outcome<Option<Object>> {
