@@ -86,11 +86,11 @@ fn a_store_that_is_silent_for_a_while_does_not_end_a_wait() {
 fn ctrl_c_ends_a_wait() {
     let Some(fleet) = Infrastructure::beside(|| World::new(&Kind::Directory), "") else { return };
     fleet.says(&waiting(&fleet.world.url().to_string()));
-    let mut applying =
-        Background::start(&mut fleet.command(&["apply", "-auto-approve"]), &fleet.world.path("applying"));
-    eventually("it waits", || applying.data().contains("Still reading...").then_some(()));
-    applying.signal(Signal::INT);
-    let ended = applying.wait();
+    // While an apply plans, Terraform tells no provider to stop.
+    let mut planning = Background::start(&mut fleet.command(&["plan"]), &fleet.world.path("planning"));
+    eventually("it waits", || planning.data().contains("Reading...").then_some(()));
+    planning.signal(Signal::INT);
+    let ended = planning.wait();
     assert!(!ended.success());
-    assert!(applying.words().contains("npc was told to stop"), "{}{}", applying.data(), applying.words());
+    assert!(planning.words().contains("npc was told to stop"), "{}{}", planning.data(), planning.words());
 }
