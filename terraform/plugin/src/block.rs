@@ -46,10 +46,21 @@ impl Block {
         Self { most: Some(most), ..self }
     }
 
-    pub(crate) fn meddled(&self, value: &Value, at: &[Step]) -> Vec<Diagnostic> {
+    /// What a user has set in blocks that only the provider sets.
+    pub(crate) fn wrongly_set(&self, value: &Value, at: &[Step]) -> Vec<Diagnostic> {
+        self.each(value, at, |block, at| self.schema.wrongly_set_at(block, at))
+    }
+
+    /// Numbers in blocks that are not read.
+    pub(crate) fn inexact(&self, value: &Value, at: &[Step]) -> Vec<Diagnostic> {
+        self.each(value, at, |block, at| self.schema.inexact_at(block, at))
+    }
+
+    /// What is told of all blocks of this name.
+    fn each(&self, value: &Value, at: &[Step], told: impl Fn(&Object, &[Step]) -> Vec<Diagnostic>) -> Vec<Diagnostic> {
         let one = |value: &Value, step: Option<Step>| {
             let at: Vec<_> = at.iter().cloned().chain(step).collect();
-            value.as_object().map(|object| self.schema.meddled_at(object, &at)).unwrap_or_default()
+            value.as_object().map(|object| told(object, &at)).unwrap_or_default()
         };
         match (self.nesting, value) {
             (Nesting::Map, Value::Object(blocks)) => {
@@ -124,7 +135,7 @@ mod tests {
             (Nesting::Map, Object::default().with("a", disk()).into(), Object::default().with("a", set).into()),
         ];
         for (nesting, right, wrong) in written {
-            let told = |value: Value| schema(nesting).meddled(&Object::default().with("disk", value)).len();
+            let told = |value: Value| schema(nesting).wrongly_set(&Object::default().with("disk", value)).len();
             assert_eq!((told(right), told(wrong)), (0, 1), "{nesting:?}");
             assert_eq!(told(Value::Unknown), 0, "{nesting:?}");
         }

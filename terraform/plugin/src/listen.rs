@@ -26,30 +26,30 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// A provider's socket, removed when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Door {
+pub(crate) struct Socket {
     directory: TempDir,
     certificate: CertificateDer<'static>,
 }
 
-impl Door {
-    /// Opens it; gives those who come in.
+impl Socket {
+    /// Opens it; gives those who call.
     pub(crate) fn open() -> io::Result<(Self, Callers)> {
         let owner_alone = Permissions::from_mode(0o700);
         let directory = tempfile::Builder::new().prefix("terraform-provider-").permissions(owner_alone).tempdir()?;
-        let listener = UnixListener::bind(Self::socket(directory.path()))?;
+        let listener = UnixListener::bind(Self::path_in(directory.path()))?;
         let (certificate, acceptor) = tls()?;
-        let (come, callers) = mpsc::channel(1);
-        tokio::spawn(accept(listener, acceptor, come));
+        let (accepted, callers) = mpsc::channel(1);
+        tokio::spawn(accept(listener, acceptor, accepted));
         Ok((Self { directory, certificate }, Callers(callers)))
     }
 
-    fn socket(directory: &Path) -> PathBuf {
+    fn path_in(directory: &Path) -> PathBuf {
         directory.join("provider.sock")
     }
 
     /// The socket's path.
     pub(crate) fn path(&self) -> PathBuf {
-        Self::socket(self.directory.path())
+        Self::path_in(self.directory.path())
     }
 
     /// The certificate that callers are to expect.
@@ -75,7 +75,11 @@ fn tls() -> io::Result<(CertificateDer<'static>, TlsAcceptor)> {
 }
 
 /// A caller that hangs, or is somebody else, keeps nobody out.
-async fn accept(listener: UnixListener, acceptor: TlsAcceptor, come: mpsc::Sender<io::Result<TlsStream<UnixStream>>>) {
+async fn accept(
+    listener: UnixListener,
+    acceptor: TlsAcceptor,
+    accepted: mpsc::Sender<io::Result<TlsStream<UnixStream>>>,
+) {
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             // Out of file descriptors, for one, which passes.
@@ -85,11 +89,11 @@ async fn accept(listener: UnixListener, acceptor: TlsAcceptor, come: mpsc::Sende
         if !is_our_users(&stream) {
             continue;
         }
-        let (acceptor, come) = (acceptor.clone(), come.clone());
+        let (acceptor, accepted) = (acceptor.clone(), accepted.clone());
         tokio::spawn(async move {
             if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
                 // Nobody waits for callers once the provider has ended.
-                let _ = come.send(Ok(stream)).await;
+                let _ = accepted.send(Ok(stream)).await;
             }
         });
     }
@@ -99,7 +103,7 @@ fn is_our_users(stream: &UnixStream) -> bool {
     stream.peer_cred().is_ok_and(|peer| peer.uid() == rustix::process::geteuid().as_raw())
 }
 
-/// Those who come in.
+/// Those who call.
 pub(crate) struct Callers(mpsc::Receiver<io::Result<TlsStream<UnixStream>>>);
 
 impl Stream for Callers {

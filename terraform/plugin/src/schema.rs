@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use crate::block::Block;
 use crate::diagnostic::{Diagnostic, Step};
 use crate::messages;
-use crate::value::Object;
+use crate::value::{Object, Value};
 
 /// The type of a value, as Terraform's language has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +50,35 @@ impl Type {
     /// An object with these attributes.
     pub fn object<'a>(attributes: impl IntoIterator<Item = (&'a str, Self)>) -> Self {
         Self::Object(attributes.into_iter().map(|(name, kind)| (name.to_owned(), kind)).collect())
+    }
+
+    /// Numbers in a value of this type that came as texts.
+    fn inexact(&self, value: &Value, at: &[Step]) -> Vec<Diagnostic> {
+        let below = |step: Step| at.iter().cloned().chain([step]).collect::<Vec<_>>();
+        match (self, value) {
+            (Self::Number, Value::String(number)) => {
+                let detail = format!("{number} is held exactly by neither an integer nor a float of 64 bits.");
+                vec![Diagnostic::error("This number cannot be used").detail(detail).at(at.iter().cloned())]
+            }
+            (Self::List(inner), Value::List(values)) => {
+                let values = values.iter().enumerate();
+                values.flat_map(|(number, value)| inner.inexact(value, &below(number.into()))).collect()
+            }
+            // The elements of a set have no place that could be pointed at.
+            (Self::Set(inner), Value::List(values)) => {
+                values.iter().flat_map(|value| inner.inexact(value, at)).collect()
+            }
+            (Self::Map(inner), Value::Object(values)) => {
+                values.iter().flat_map(|(name, value)| inner.inexact(value, &below(name.into()))).collect()
+            }
+            (Self::Object(attributes), Value::Object(object)) => {
+                let attributes = attributes.iter();
+                attributes
+                    .flat_map(|(name, kind)| kind.inexact(object.get(name), &below(name.as_str().into())))
+                    .collect()
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// `"string"`, `["list", "string"]`, `["object", {"name": "string"}]`.
@@ -171,11 +200,11 @@ impl Schema {
     }
 
     /// What a user has set that only the provider sets: Terraform itself lets that pass.
-    pub(crate) fn meddled(&self, config: &Object) -> Vec<Diagnostic> {
-        self.meddled_at(config, &[])
+    pub(crate) fn wrongly_set(&self, config: &Object) -> Vec<Diagnostic> {
+        self.wrongly_set_at(config, &[])
     }
 
-    pub(crate) fn meddled_at(&self, config: &Object, at: &[Step]) -> Vec<Diagnostic> {
+    pub(crate) fn wrongly_set_at(&self, config: &Object, at: &[Step]) -> Vec<Diagnostic> {
         let below = |name: &String| at.iter().cloned().chain([name.as_str().into()]).collect::<Vec<_>>();
         let own = self.attributes.iter().filter(|(_, attribute)| attribute.set_by == SetBy::Provider);
         let set = own.filter(|(name, _)| !config.get(name).is_null());
@@ -184,8 +213,22 @@ impl Schema {
                 .detail(format!("`{name}` is decided by the provider: remove it from the configuration."))
                 .at(below(name))
         };
-        let blocks = self.blocks.iter().flat_map(|(name, block)| block.meddled(config.get(name), &below(name)));
+        let blocks = self.blocks.iter().flat_map(|(name, block)| block.wrongly_set(config.get(name), &below(name)));
         set.map(told).chain(blocks).collect()
+    }
+
+    /// Numbers that are not read: Terraform sends one as a text where neither 64 bits of an integer nor of a float hold it exactly.
+    pub(crate) fn inexact(&self, object: &Object) -> Vec<Diagnostic> {
+        self.inexact_at(object, &[])
+    }
+
+    pub(crate) fn inexact_at(&self, object: &Object, at: &[Step]) -> Vec<Diagnostic> {
+        let below = |name: &String| at.iter().cloned().chain([name.as_str().into()]).collect::<Vec<_>>();
+        let attributes = self.attributes.iter();
+        let attributes =
+            attributes.flat_map(|(name, attribute)| attribute.kind.inexact(object.get(name), &below(name)));
+        let blocks = self.blocks.iter().flat_map(|(name, block)| block.inexact(object.get(name), &below(name)));
+        attributes.chain(blocks).collect()
     }
 
     /// The attributes that make another resource of this one, where they change.
@@ -222,7 +265,6 @@ impl Schema {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::value::Value;
 
     #[test]
     fn types_are_written_as_terraform_reads_them() {
@@ -248,9 +290,23 @@ mod tests {
     #[test]
     fn what_the_provider_decides_is_not_for_users_to_set() {
         let config = Object::default().with("name", "one").with("text", "two");
-        assert!(schema().meddled(&config).is_empty());
-        assert_eq!(schema().meddled(&config.clone().with("digest", "three")).len(), 1);
-        assert_eq!(schema().meddled(&config.with("digest", Value::Unknown)).len(), 1);
+        assert!(schema().wrongly_set(&config).is_empty());
+        assert_eq!(schema().wrongly_set(&config.clone().with("digest", "three")).len(), 1);
+        assert_eq!(schema().wrongly_set(&config.with("digest", Value::Unknown)).len(), 1);
+    }
+
+    #[test]
+    fn numbers_that_came_as_texts_are_refused_wherever_they_are() {
+        let deep = Type::object([("counts", Type::list(Type::Number).map())]);
+        let schema = schema()
+            .with("size", Attribute::new(SetBy::User, Type::Number, "How large"))
+            .with("deep", Attribute::new(SetBy::User, deep, "Where numbers hide"));
+        let counted = |value: Value| Object::default().with("counts", Object::default().with("all", vec![value]));
+        let right = Object::default().with("size", 7).with("text", "0.1").with("deep", counted(3.into()));
+        assert!(schema.inexact(&right).is_empty());
+        assert!(schema.inexact(&right.clone().with("size", Value::Unknown)).is_empty());
+        assert_eq!(schema.inexact(&right.clone().with("size", "0.1")).len(), 1);
+        assert_eq!(schema.inexact(&right.with("deep", counted("0.1".into()))).len(), 1);
     }
 
     #[test]

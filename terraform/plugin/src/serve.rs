@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
-use crate::listen::Door;
+use crate::listen::Socket;
 use crate::messages::plugin::grpc_controller_server::{GrpcController, GrpcControllerServer};
 use crate::messages::plugin::grpc_stdio_server::{GrpcStdio, GrpcStdioServer};
 use crate::messages::plugin::{Empty, StdioData};
@@ -34,7 +34,7 @@ const COOKIE: (&str, &str) =
 const CORE_PROTOCOL: u32 = 1;
 const PROTOCOL: u32 = 6;
 
-/// No message is longer, in bytes: Terraform itself sends at most four times as much.
+/// No message is longer, in bytes: configurations and states of one resource are far smaller.
 const MESSAGE: usize = 64 << 20;
 
 /// How long calls that nobody waits for any more may clean up behind themselves.
@@ -76,8 +76,8 @@ pub fn serve(provider: impl Provider) -> Result<(), ServeError> {
 
 async fn until_told_to_end(provider: Arc<dyn Provider>) -> Result<(), ServeError> {
     stop_at_interrupts(Arc::clone(&provider))?;
-    let (door, callers) = Door::open()?;
-    announce(&door)?;
+    let (socket, callers) = Socket::open()?;
+    announce(&socket)?;
     let end = Arc::new(Notify::new());
     end_with_terraform(Arc::clone(&provider), Arc::clone(&end));
     let service = ProviderServer::new(Service::new(provider)).max_decoding_message_size(MESSAGE);
@@ -91,8 +91,8 @@ async fn until_told_to_end(provider: Arc<dyn Provider>) -> Result<(), ServeError
 }
 
 /// The one line that a provider writes: versions, where it listens, how it is called, and what it is known by.
-fn announce(door: &Door) -> io::Result<()> {
-    let (path, certificate) = (door.path(), STANDARD_NO_PAD.encode(door.certificate()));
+fn announce(socket: &Socket) -> io::Result<()> {
+    let (path, certificate) = (socket.path(), STANDARD_NO_PAD.encode(socket.certificate()));
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{CORE_PROTOCOL}|{PROTOCOL}|unix|{}|grpc|{certificate}", path.display())?;
     stdout.flush()

@@ -79,7 +79,7 @@ fn panicked(error: tokio::task::JoinError) -> Diagnostic {
     Diagnostic::error("The provider has a bug").detail(text.unwrap_or("It ended what it was doing without a word."))
 }
 
-/// Likewise, where there is nothing beside errors.
+/// Does what may block, where nothing comes of it beside what failed.
 async fn outcome<T: Send + 'static>(
     what: impl FnOnce(&mut Warnings) -> Outcome<T> + Send + 'static,
 ) -> (Option<T>, Vec<m::Diagnostic>) {
@@ -100,20 +100,23 @@ impl From<ValueError> for Diagnostics {
     }
 }
 
-fn optional(value: Option<m::DynamicValue>) -> Outcome<Option<Object>> {
+fn optional(schema: &Schema, value: Option<m::DynamicValue>) -> Outcome<Option<Object>> {
     let value = value.unwrap_or_default();
-    if value.msgpack.is_empty() && !value.json.is_empty() {
-        return match Value::from_json(&value.json)? {
-            Value::Null => Ok(None),
-            Value::Object(object) => Ok(Some(object)),
-            _ => Err(ValueError::NoObject.into()),
-        };
-    }
-    Ok(Object::read(&value.msgpack)?)
+    let object = if value.msgpack.is_empty() && !value.json.is_empty() {
+        match Value::from_json(&value.json)? {
+            Value::Null => None,
+            Value::Object(object) => Some(object),
+            _ => return Err(ValueError::NoObject.into()),
+        }
+    } else {
+        Object::read(&value.msgpack)?
+    };
+    Diagnostics::none_of(object.iter().flat_map(|object| schema.inexact(object)))?;
+    Ok(object)
 }
 
-fn object(value: Option<m::DynamicValue>) -> Outcome<Object> {
-    Ok(optional(value)?.ok_or(ValueError::NoObject)?)
+fn object(schema: &Schema, value: Option<m::DynamicValue>) -> Outcome<Object> {
+    Ok(optional(schema, value)?.ok_or(ValueError::NoObject)?)
 }
 
 fn written(schema: &Schema, object: Option<&Object>) -> m::DynamicValue {
@@ -123,7 +126,7 @@ fn written(schema: &Schema, object: Option<&Object>) -> m::DynamicValue {
 
 /// First what only the provider may set, then what the provider itself has to say.
 fn validated(schema: &Schema, config: &Object, own: Outcome<()>) -> Outcome<()> {
-    Diagnostics::none_of(schema.meddled(config))?;
+    Diagnostics::none_of(schema.wrongly_set(config))?;
     own
 }
 
@@ -149,7 +152,7 @@ impl m::provider_server::Provider for Service {
     ) -> Result<Response<m::validate_provider_config::Response>, Status> {
         let (provider, schema) = (Arc::clone(&self.provider), self.schema.clone());
         let (_, diagnostics) = outcome(move |_| {
-            let config = object(request.into_inner().config)?;
+            let config = object(&schema, request.into_inner().config)?;
             validated(&schema, &config, provider.validate(&config))
         })
         .await;
@@ -163,7 +166,7 @@ impl m::provider_server::Provider for Service {
         let request = request.into_inner();
         let kind = self.resource(&request.type_name)?;
         let (_, diagnostics) = outcome(move |_| {
-            let config = object(request.config)?;
+            let config = object(&kind.schema, request.config)?;
             validated(&kind.schema, &config, kind.it.validate(&config))
         })
         .await;
@@ -177,7 +180,7 @@ impl m::provider_server::Provider for Service {
         let request = request.into_inner();
         let kind = self.data_source(&request.type_name)?;
         let (_, diagnostics) = outcome(move |_| {
-            let config = object(request.config)?;
+            let config = object(&kind.schema, request.config)?;
             validated(&kind.schema, &config, kind.it.validate(&config))
         })
         .await;
@@ -192,7 +195,7 @@ impl m::provider_server::Provider for Service {
         let kind = self.resource(&request.type_name)?;
         let (upgraded_state, diagnostics) = outcome(move |_| {
             let json = request.raw_state.unwrap_or_default().json;
-            let state = optional(Some(m::DynamicValue { json, msgpack: Vec::new() }))?;
+            let state = optional(&kind.schema, Some(m::DynamicValue { json, msgpack: Vec::new() }))?;
             Ok(written(&kind.schema, state.as_ref()))
         })
         .await;
@@ -203,9 +206,9 @@ impl m::provider_server::Provider for Service {
         &self,
         request: Request<m::configure_provider::Request>,
     ) -> Result<Response<m::configure_provider::Response>, Status> {
-        let provider = Arc::clone(&self.provider);
+        let (provider, schema) = (Arc::clone(&self.provider), self.schema.clone());
         let (_, diagnostics) =
-            outcome(move |warnings| provider.configure(&object(request.into_inner().config)?, warnings)).await;
+            outcome(move |warnings| provider.configure(&object(&schema, request.into_inner().config)?, warnings)).await;
         Ok(Response::new(m::configure_provider::Response { diagnostics }))
     }
 
@@ -216,7 +219,8 @@ impl m::provider_server::Provider for Service {
         let request = request.into_inner();
         let kind = self.resource(&request.type_name)?;
         let (new_state, diagnostics) = outcome(move |warnings| {
-            let state = optional(request.current_state)?.map(|state| kind.it.read(state, warnings)).transpose()?;
+            let state = optional(&kind.schema, request.current_state)?;
+            let state = state.map(|state| kind.it.read(state, warnings)).transpose()?;
             Ok(written(&kind.schema, state.flatten().as_ref()))
         })
         .await;
@@ -281,9 +285,11 @@ impl m::provider_server::Provider for Service {
     ) -> Result<Response<m::read_data_source::Response>, Status> {
         let request = request.into_inner();
         let kind = self.data_source(&request.type_name)?;
-        let (state, diagnostics) =
-            outcome(move |warnings| Ok(written(&kind.schema, Some(&kind.it.read(object(request.config)?, warnings)?))))
-                .await;
+        let (state, diagnostics) = outcome(move |warnings| {
+            let config = object(&kind.schema, request.config)?;
+            Ok(written(&kind.schema, Some(&kind.it.read(config, warnings)?)))
+        })
+        .await;
         Ok(Response::new(m::read_data_source::Response { state, diagnostics }))
     }
 
@@ -301,14 +307,15 @@ fn planned(
     request: m::plan_resource_change::Request,
     warnings: &mut Warnings,
 ) -> Outcome<(m::DynamicValue, Vec<m::AttributePath>)> {
-    let (prior, proposed) = (optional(request.prior_state)?, optional(request.proposed_new_state)?);
+    let prior = optional(&kind.schema, request.prior_state)?;
+    let proposed = optional(&kind.schema, request.proposed_new_state)?;
     let Some(proposed) = proposed else {
         if let Some(prior) = &prior {
             kind.it.plan_removal(prior, warnings)?;
         }
         return Ok((written(&kind.schema, None), Vec::new()));
     };
-    let change = Change { prior: prior.clone(), proposed, config: object(request.config)? };
+    let change = Change { prior: prior.clone(), proposed, config: object(&kind.schema, request.config)? };
     let planned = kind.it.plan(change, warnings)?;
     let mut replacing = Vec::new();
     if let Some(prior) = &prior {
@@ -324,13 +331,13 @@ fn applied(
     request: m::apply_resource_change::Request,
     warnings: &mut Warnings,
 ) -> Result<m::DynamicValue, Unfinished> {
-    let prior = optional(request.prior_state)?;
-    let Some(proposed) = optional(request.planned_state)? else {
+    let prior = optional(&kind.schema, request.prior_state)?;
+    let Some(proposed) = optional(&kind.schema, request.planned_state)? else {
         if let Some(prior) = prior {
             kind.it.remove(prior, warnings)?;
         }
         return Ok(written(&kind.schema, None));
     };
-    let state = kind.it.apply(Change { prior, proposed, config: object(request.config)? }, warnings)?;
+    let state = kind.it.apply(Change { prior, proposed, config: object(&kind.schema, request.config)? }, warnings)?;
     Ok(written(&kind.schema, Some(&state)))
 }

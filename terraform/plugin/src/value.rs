@@ -1,7 +1,9 @@
 //! The values of Terraform's language, as configurations, plans and states have them, and how they travel: as `MessagePack` between
 //! Terraform and a provider, as JSON in a state.
 //!
-//! Numbers are JSON's: what a provider counts fits. Terraform's own are wider, and a wider one is refused, not rounded.
+//! Numbers are JSON's: what a provider counts fits. Terraform's own are wider. One that no 64 bits hold exactly, such as 0.1, travels as
+//! a text, and only who knows that a number belongs there can tell: objects are held against their schemas, and it is refused, not
+//! rounded.
 
 use std::collections::BTreeMap;
 

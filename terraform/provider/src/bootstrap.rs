@@ -16,7 +16,7 @@ use terraform_plugin::{
     Attribute, DataSource, Diagnostic, Diagnostics, Object, Outcome, Schema, SetBy, Type, Value, Warnings,
 };
 
-use crate::arguments::{check, needed, parsed};
+use crate::arguments::{Given, check, needed, not_in_order, parsed, whole_number};
 use crate::operator::{Operator, check_place, with_place};
 
 pub(crate) struct BootstrapData(pub(crate) Arc<Operator>);
@@ -77,6 +77,9 @@ impl DataSource for BootstrapData {
         if let Value::Object(agents) = config.get("agents") {
             agents_of(agents)?;
         }
+        minimum_serial(config)?;
+        number(config, "swap_below")?;
+        number(config, "patience")?;
         match (config.get("agents").is_null(), config.get("agent_flake").is_null()) {
             (true, true) => Err(Diagnostic::error("Nobody says where the machine gets its agent")
                 .detail("Say either `agents`, such as `{ x86_64 = npc_agent_binary.x86_64.sha256 }`, or `agent_flake`.")
@@ -93,7 +96,7 @@ impl DataSource for BootstrapData {
     fn read(&self, config: Object, _: &mut Warnings) -> Outcome<Object> {
         let session = self.0.session_now(&config)?;
         let remote: RemoteName = needed(&config, "remote")?;
-        let minimum = config.get("minimum_serial").as_u64().and_then(Serial::new);
+        let minimum = minimum_serial(&config)?.now().and_then(Serial::new);
         let enrolment = Enrolment {
             fleet: session.config.fleet.clone(),
             store: session.config.store.clone(),
@@ -112,17 +115,16 @@ impl DataSource for BootstrapData {
             Value::Object(agents) => Agent::Store(agents_of(agents)?),
             _ => Agent::Flake(config.text("agent_flake").unwrap_or_default().to_owned()),
         };
-        let swap_below = number(&config, "swap_below", SWAP_BELOW)?;
-        let patience = number(&config, "patience", PATIENCE)?;
+        let swap_below = number(&config, "swap_below")?.unwrap_or(SWAP_BELOW);
+        let patience = number(&config, "patience")?.unwrap_or(PATIENCE);
         let group = parsed(&config, "group")?.now();
         let script = Bootstrap { enrolment, group, agent, swap_below, patience }.render();
-        Ok(config.with("script", script.map_err(|error| told(&error))?))
+        Ok(config.with("script", script.map_err(|error| not_rendered(&error))?))
     }
 }
 
 fn agents_of(agents: &Object) -> Outcome<BTreeMap<Architecture, Digest>> {
-    let wrong =
-        |error: String| Diagnostics::from(Diagnostic::error("`agents` is not in order").detail(error).at(["agents"]));
+    let wrong = |error: String| not_in_order("agents", error);
     let known = agents.iter().filter_map(|(architecture, digest)| Some((architecture, digest.as_str()?)));
     let agent = |(architecture, digest): (&str, &str)| {
         let architecture = architecture.parse().map_err(wrong)?;
@@ -132,16 +134,17 @@ fn agents_of(agents: &Object) -> Outcome<BTreeMap<Architecture, Digest>> {
     known.map(agent).collect()
 }
 
-fn number(config: &Object, name: &str, usual: u32) -> Outcome<u32> {
-    match config.get(name) {
-        Value::Null => Ok(usual),
-        value => value.as_u64().and_then(|number| u32::try_from(number).ok()).ok_or_else(|| {
-            Diagnostic::error(format!("`{name}` is not in order")).detail("It is a whole number.").at([name]).into()
-        }),
-    }
+/// A floor that were not understood would be none.
+fn minimum_serial(config: &Object) -> Outcome<Given<u64>> {
+    whole_number(config, "minimum_serial", 1..=u64::MAX)
 }
 
-fn told(error: &BootstrapError) -> Diagnostics {
+fn number(config: &Object, name: &str) -> Outcome<Option<u32>> {
+    let number = whole_number(config, name, 0..=u32::MAX.into())?.now();
+    Ok(number.and_then(|number| u32::try_from(number).ok()))
+}
+
+fn not_rendered(error: &BootstrapError) -> Diagnostics {
     let attribute = match error {
         BootstrapError::Store(_) => "store",
         BootstrapError::NoAgent => "agents",

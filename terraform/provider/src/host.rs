@@ -23,7 +23,7 @@ use terraform_plugin::{
     Warnings,
 };
 
-use crate::arguments::{check, needed};
+use crate::arguments::{check, needed, whole_number};
 use crate::operator::{Operator, check_place, with_place};
 use crate::told::{told, warning};
 
@@ -64,13 +64,7 @@ impl Resource for Host {
         check::<AssignmentName>(config, "name")?;
         check::<RemoteName>(config, "remote")?;
         check::<ConfigurationName>(config, "configuration")?;
-        match config.get("poll_interval") {
-            interval @ Value::Number(_) if !interval.as_u64().is_some_and(|seconds| (10..=3600).contains(&seconds)) => {
-                let error = Diagnostic::error("`poll_interval` is not in order");
-                Err(error.detail("It lies between 10 and 3600 seconds.").at(["poll_interval"]).into())
-            }
-            _ => Ok(()),
-        }
+        whole_number(config, "poll_interval", 10..=3600).map(drop)
     }
 
     fn read(&self, state: Object, warnings: &mut Warnings) -> Outcome<Option<Object>> {

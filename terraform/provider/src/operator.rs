@@ -13,11 +13,12 @@ use npc_core::store::{StoreUrl, StoreUrlError};
 use npc_operator::config::{Config, resolve};
 use npc_operator::failure::Failure;
 use npc_operator::founding::{PUBLISHING, key_directory};
-use npc_operator::keys;
 use npc_operator::selection::Strategy;
 use npc_operator::session::Session;
+use npc_operator::{interrupt, keys};
 use terraform_plugin::{Attribute, Diagnostic, Object, Outcome, Schema, SetBy, Type, Value};
 use tokio::runtime::Runtime;
+use tokio::sync::watch;
 
 use crate::arguments::{Given, path};
 use crate::told::told;
@@ -80,6 +81,8 @@ pub(crate) struct Operator {
     defaults: Mutex<Defaults>,
     /// By all that describes their fleets: one that is described otherwise is not believed because another was.
     sessions: Mutex<BTreeMap<String, Arc<Session>>>,
+    /// Whether the user has asked to end what is under way.
+    is_stopped: watch::Sender<bool>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -148,8 +151,10 @@ fn described(fleet: &Value) -> Outcome<Given<Described>> {
     let keys = fleet.get("root_keys").as_list().unwrap_or_default().iter().filter_map(Value::as_str);
     let root_keys: Vec<_> =
         keys.map(str::parse).collect::<Result<_, _>>().map_err(|error| wrong("root_keys", &error))?;
-    let root_threshold = fleet.get("root_threshold").as_u64().and_then(|number| usize::try_from(number).ok());
-    let root_threshold = root_threshold.unwrap_or(1);
+    let root_threshold = fleet.get("root_threshold");
+    let whole = || root_threshold.as_u64().and_then(|number| usize::try_from(number).ok());
+    let root_threshold = if root_threshold.is_null() { Some(1) } else { whole() };
+    let root_threshold = root_threshold.ok_or_else(|| wrong("root_threshold", &"it is a whole number"))?;
     if root_threshold == 0 || root_threshold > root_keys.len() {
         let error = format!("{root_threshold} of {} root keys", root_keys.len());
         return Err(wrong("root_threshold", &error).into());
@@ -162,7 +167,12 @@ fn described(fleet: &Value) -> Outcome<Given<Described>> {
 impl Operator {
     pub(crate) fn new() -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        Ok(Self { runtime, defaults: Mutex::default(), sessions: Mutex::default() })
+        Ok(Self {
+            runtime,
+            defaults: Mutex::default(),
+            sessions: Mutex::default(),
+            is_stopped: watch::Sender::new(false),
+        })
     }
 
     /// The provider's own arguments.
@@ -187,9 +197,25 @@ impl Operator {
         Ok(())
     }
 
-    /// Waits for what is done with a store.
+    /// Waits for what is done with a store, unless the user asks to end that.
     pub(crate) fn wait<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Outcome<T> {
-        self.runtime.block_on(work).map_err(|failure| told(&failure))
+        let mut stopped = self.is_stopped.subscribe();
+        let done = self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                _ = stopped.wait_for(|is_stopped| *is_stopped) => {
+                    Err(Failure::other("npc was told to stop before this was done"))
+                }
+                done = work => done,
+            }
+        });
+        done.map_err(|failure| told(&failure))
+    }
+
+    /// Ends what is under way, and begins nothing more.
+    pub(crate) fn stop(&self) {
+        self.is_stopped.send_replace(true);
+        interrupt::end_what_is_waited_for();
     }
 
     /// The fleet and the store that a thing names; else those of the provider.

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use npc_operator::interrupt;
 use terraform_plugin::{DataSource, Object, Outcome, Provider, Resource, Schema, ServeError, Warnings};
 
 use crate::binary::AgentBinary;
@@ -59,6 +58,6 @@ impl Provider for Npc {
     }
 
     fn stop(&self) {
-        interrupt::end_what_is_waited_for();
+        self.0.stop();
     }
 }

@@ -27,7 +27,7 @@ use terraform_plugin::{
     Attribute, Change, Diagnostic, Object, Outcome, Resource, Schema, SetBy, Type, Unfinished, Value, Warnings,
 };
 
-use crate::arguments::{Given, check, list, needed, parsed, path};
+use crate::arguments::{Given, check, list, needed, not_in_order, parsed, path};
 use crate::foreign::{CONFLICT, over, overwrites, refuse_to_end, refuse_to_undo, warn_of_ending, warn_of_undoing};
 use crate::operator::{Operator, check_place, with_place};
 use crate::planned::{Planned, changed, is_same_content};
@@ -88,7 +88,7 @@ impl Resource for Remote {
         match config.text("on_conflict") {
             Some(word) if !CONFLICT.contains(&word) => {
                 let detail = format!("\"{word}\" is neither `fail` nor `overwrite`.");
-                Err(Diagnostic::error("`on_conflict` is not in order").detail(detail).at(["on_conflict"]).into())
+                Err(not_in_order("on_conflict", detail))
             }
             _ => Ok(()),
         }
@@ -310,7 +310,7 @@ fn strategy(object: &Object) -> Outcome<Option<Strategy>> {
     let Some(word) = object.text("selection") else { return Ok(None) };
     serde_json::from_value(word.into()).map(Some).map_err(|_| {
         let detail = format!("\"{word}\" is none of `auto`, `evaluated`, `static` and `tracked`.");
-        Diagnostic::error("`selection` is not in order").detail(detail).at(["selection"]).into()
+        not_in_order("selection", detail)
     })
 }
 

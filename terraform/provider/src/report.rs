@@ -12,10 +12,10 @@ use npc_operator::fleet::{Host, Standing, View};
 use npc_operator::interrupt;
 use npc_operator::session::Session;
 use serde_json::json;
-use terraform_plugin::{Attribute, DataSource, Diagnostic, Object, Outcome, Schema, SetBy, Type, Value, Warnings};
+use terraform_plugin::{Attribute, DataSource, Diagnostic, Object, Outcome, Schema, SetBy, Type, Warnings};
 use tokio::time::Instant;
 
-use crate::arguments::{check, needed};
+use crate::arguments::{Given, check, needed, not_in_order, whole_number};
 use crate::operator::{Operator, check_place, with_place};
 
 pub(crate) struct Report(pub(crate) Arc<Operator>);
@@ -45,7 +45,7 @@ impl Until {
             Some("current") => Ok(Self::Current),
             Some(word) => {
                 let detail = format!("\"{word}\" is neither `report` nor `current`.");
-                Err(Diagnostic::error("`wait_for` is not in order").detail(detail).at(["wait_for"]).into())
+                Err(not_in_order("wait_for", detail))
             }
         }
     }
@@ -96,19 +96,13 @@ impl DataSource for Report {
         check_place(config)?;
         check::<HostName>(config, "host")?;
         Until::of(config)?;
-        match config.get("timeout") {
-            timeout @ Value::Number(_) if timeout.as_u64().is_none_or(|seconds| seconds > LONGEST) => {
-                let detail = format!("It is a number of seconds, and at most {LONGEST}.");
-                Err(Diagnostic::error("`timeout` is not in order").detail(detail).at(["timeout"]).into())
-            }
-            _ => Ok(()),
-        }
+        patience(config).map(drop)
     }
 
     fn read(&self, config: Object, _: &mut Warnings) -> Outcome<Object> {
         let name: HostName = needed(&config, "host")?;
         let until = Until::of(&config)?;
-        let patience = Duration::from_secs(config.get("timeout").as_u64().unwrap_or(600));
+        let patience = Duration::from_secs(patience(&config)?.now().unwrap_or(600));
         let session = self.0.session_now(&config)?;
         let host = self.0.wait(look(&session, &name, until, patience))?;
         if !until.is_reached(host.as_ref()) {
@@ -124,14 +118,26 @@ impl DataSource for Report {
     }
 }
 
-/// Looks at a host until it is as it should be, or will not be.
+/// How long to wait, in seconds.
+fn patience(config: &Object) -> Outcome<Given<u64>> {
+    whole_number(config, "timeout", 0..=LONGEST)
+}
+
+/// Looks at a host until it is as it should be, or will not be. A store that is silent for a moment does not end a wait.
 async fn look(session: &Session, name: &HostName, until: Until, patience: Duration) -> Result<Option<Host>, Failure> {
     let end = Instant::now() + patience;
     loop {
-        let host = View::read(&session.fleet, Timestamp::now()).await?.hosts.remove(name);
-        let is_done = until.is_reached(host.as_ref()) || until.is_hopeless(host.as_ref());
+        let view = View::read(&session.fleet, Timestamp::now()).await.map_err(Failure::from);
+        let seen = view.map(|mut view| view.hosts.remove(name));
+        let is_done = match &seen {
+            Ok(host) => until.is_reached(host.as_ref()) || until.is_hopeless(host.as_ref()),
+            Err(failure) => until == Until::Now || !failure.may_pass(),
+        };
         if is_done || Instant::now() + LOOKS > end {
-            return Ok(host);
+            return seen;
+        }
+        if let Err(failure) = seen {
+            tracing::warn!("trying again: {}", failure.words());
         }
         tokio::time::sleep(LOOKS).await;
         if interrupt::exit_code().is_some() {
