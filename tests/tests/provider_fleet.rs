@@ -124,13 +124,9 @@ fn a_fleet_that_another_apply_has_made_is_imported_by_what_describes_it() {
     let made = fleet_output(&fleet);
     fs::remove_file(fleet.world.path("infrastructure/terraform.tfstate")).expect("removed");
     // To make it again would be to make another, where one lives already.
-    fleet.plans(&["1 to add"]);
-    fleet.apply().fails(1, &["a fleet lives at", "main.tf line"]);
+    fleet.apply().fails(1, &["A fleet lives there already", "terraform import", "main.tf line"]);
 
-    let described = format!(
-        "fleet = {}\nstore = {}\nroot_keys = {}\nroot_threshold = {}\n",
-        made["id"], made["store"], made["root_keys"], made["root_threshold"]
-    );
+    let described = made["npc_toml"].as_str().expect("a description").to_owned();
     fs::create_dir(fleet.world.path("described")).expect("created");
     fleet.terraform(&["import", "npc_fleet.main", "../described"]).fails(1, &["there is no npc.toml"]);
     fs::write(fleet.world.path("described/npc.toml"), &described).expect("written");

@@ -21,7 +21,7 @@ fn serial(object: &Object) -> Option<Serial> {
 }
 
 /// Whether the remote holds somebody else's release. What nobody believes is nobody's.
-fn is_foreign(seen: &Object) -> bool {
+pub(crate) fn is_foreign(seen: &Object) -> bool {
     !seen.get("serial").is_null() && seen.get("serial") != seen.get("published_serial")
 }
 

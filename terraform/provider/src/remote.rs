@@ -28,7 +28,9 @@ use terraform_plugin::{
 };
 
 use crate::arguments::{Given, check, list, needed, not_in_order, parsed, path};
-use crate::foreign::{CONFLICT, over, overwrites, refuse_to_end, refuse_to_undo, warn_of_ending, warn_of_undoing};
+use crate::foreign::{
+    CONFLICT, is_foreign, over, overwrites, refuse_to_end, refuse_to_undo, warn_of_ending, warn_of_undoing,
+};
 use crate::operator::{Operator, check_place, with_place};
 use crate::planned::{Planned, changed, is_same_content};
 use crate::told::{told, warning};
@@ -231,6 +233,10 @@ impl Remote {
             }
             seen.set("files", files(&manifest.unwrap_or_default()));
         }
+        // Whoever has published it: where it is what lies here, there is nothing to plan.
+        if is_foreign(&seen) && is_in_flake(&seen) {
+            seen.set("published_serial", serial.get());
+        }
         seen
     }
 
@@ -304,6 +310,12 @@ impl Remote {
             Published::Unchanged(serial) | Published::Released { serial, .. } => serial,
         })
     }
+}
+
+/// Whether the flake packs into what the remote holds. What keeps it from being packed, the plan tells.
+fn is_in_flake(seen: &Object) -> bool {
+    let flake = warning(&mut Warnings::default(), || pack(seen));
+    flake.ok().flatten().is_some_and(|flake| seen.text("archive") == Some(&flake.packed().archive.sha256.to_string()))
 }
 
 fn strategy(object: &Object) -> Outcome<Option<Strategy>> {

@@ -9,7 +9,6 @@ use npc_core::name::HostName;
 use npc_operator::failure::Failure;
 use npc_operator::fleet::host::Heard;
 use npc_operator::fleet::{Host, Standing, View};
-use npc_operator::interrupt;
 use npc_operator::session::Session;
 use serde_json::json;
 use terraform_plugin::{Attribute, DataSource, Diagnostic, Object, Outcome, Schema, SetBy, Type, Warnings};
@@ -136,13 +135,11 @@ async fn look(session: &Session, name: &HostName, until: Until, patience: Durati
         if is_done || Instant::now() + LOOKS > end {
             return seen;
         }
-        if let Err(failure) = seen {
-            tracing::warn!("trying again: {}", failure.words());
+        match seen {
+            Ok(_) => tracing::info!("waiting for `{name}`"),
+            Err(failure) => tracing::warn!("trying again: {}", failure.words()),
         }
         tokio::time::sleep(LOOKS).await;
-        if interrupt::exit_code().is_some() {
-            return Err(Failure::other("npc was interrupted"));
-        }
     }
 }
 
