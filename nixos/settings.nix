@@ -52,6 +52,10 @@ in
     The configuration in the remote's flake to follow until the host is assigned one: an attribute of `nixosConfigurations`. The
     machine's name unless it is said.
   '';
+  initial_configuration = setting types.str "small" ''
+    The configuration to build and activate before any other, whatever the host is told, until it has committed a release. What an
+    image with this module may say, and a machine's enrolment.
+  '';
   # The module checks the name by an assertion: it comes from networking.hostName, and the message says so.
   host = setting types.str "web-1" ''
     The host's name in the store. `null` means the name under which the machine was enrolled, or what it was called when its first

@@ -20,7 +20,7 @@ use npc_agent::dead_man::DeadMan;
 use npc_agent::driver::{Driver, Parts, Signals};
 use npc_agent::health::Probation;
 use npc_agent::machine::{Attempt, Baseline, Built, Ended, Failed, Found, Policy, Target};
-use npc_agent::poll::{Names, Pace, Poller, Told};
+use npc_agent::poll::{Initial, Names, Pace, Poller, Told};
 use npc_agent::settings::{Hooks, Settings};
 use npc_agent::state::{Local, Replay, StateDirectory};
 use npc_agent::supervisor::Supervisor;
@@ -159,7 +159,7 @@ fn main() {
         let store = Arc::new(Counting { inner, reads, polls, begun });
         let pace = Pace { interval: Duration::ZERO, shortest: Duration::ZERO };
         let configured = settings.following.clone();
-        let told = Told::open(&state, &replay.floors, settings.assignment.clone(), configured.clone());
+        let told = Told::open(&state, &replay.floors, settings.assignment.clone(), configured.clone(), Initial::None);
         let poller = Poller::new(store.clone(), settings.anchor.clone(), told, Names::Anything, pace);
         let journal = state.recover_journal().expect("a journal");
         let parts = Parts {

@@ -12,7 +12,7 @@ use crate::driver::Parts;
 use crate::failure::Failure;
 use crate::machine::Journal;
 use crate::metrics::Metrics;
-use crate::poll::{Names, Pace, Poller, Told};
+use crate::poll::{Initial, Names, Pace, Poller, Told};
 use crate::report::{Account, Identity, Machine, Reporter, Signer};
 use crate::settings::{Activation, Settings};
 use crate::state::{Instance, Local, Place, Replay, StateDirectory};
@@ -42,7 +42,6 @@ impl Assembly<'_> {
         let Self { settings, state, replay, instance, store, machine, supervisor } = self;
         let local = Local::read(state)?;
         let own = local.following(&settings.following);
-        let told = Told::open(state, &replay.floors, settings.assignment.clone(), own);
         let names = match settings.activation {
             Activation::NixOs { .. } => Names::Configuration,
             Activation::Command(_) => Names::Anything,
@@ -51,6 +50,8 @@ impl Assembly<'_> {
         let kept = state.recover_journal()?;
         let recovered = if kept.is_none() { state.newest_attempt() } else { None };
         let journal = kept.unwrap_or_default();
+        let initial = Initial::of_host(state, settings.initial_configuration.as_ref(), &journal);
+        let told = Told::open(state, &replay.floors, settings.assignment.clone(), own, initial);
         let it_was = Place::of_host(state, &told.instructions().place, &journal);
         let poller = Poller::new(Arc::clone(&store), settings.anchor.clone(), told, names, pace);
         let poller = poller.from_where(it_was, state);

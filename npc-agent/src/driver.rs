@@ -130,6 +130,9 @@ impl<P: Platform> Driver<P> {
         let mut next_poll = Instant::now();
         self.tell_status(None);
         loop {
+            if self.parts.poller.goes_on(&self.parts.journal) {
+                next_poll = Instant::now();
+            }
             let wake = self.until_wake();
             let occurred = tokio::select! {
                 told = signals.next() => Occurred::Told(told),

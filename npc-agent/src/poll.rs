@@ -9,6 +9,7 @@ mod archive;
 mod assigned;
 mod bench;
 mod error;
+mod initial;
 mod judge;
 mod pace;
 mod told;
@@ -27,13 +28,14 @@ use self::ahead::Ahead;
 pub use self::ahead::Stays;
 use self::bench::Bench;
 pub use self::error::PollError;
+pub use self::initial::Initial;
 use self::judge::refused;
 pub use self::pace::Pace;
 pub use self::told::{Instructions, Ruler, Told};
 use self::watched::Watched;
 use crate::clock::Clock;
 use crate::jitter::jitter;
-use crate::machine::Target;
+use crate::machine::{Journal, Target};
 use crate::settings::Following;
 use crate::state::{Place, Replay, StateDirectory};
 
@@ -123,6 +125,16 @@ impl Poller {
     pub fn set_own(&mut self, own: Following) -> bool {
         self.told.set_own(own);
         self.heed()
+    }
+
+    /// Has the host follow what it is told once the initial configuration, or anything else, is committed. Returns whether it
+    /// does so only now.
+    pub fn goes_on(&mut self, journal: &Journal) -> bool {
+        let goes_on = journal.committed.is_some() && self.told.end_initial();
+        if goes_on {
+            self.heed();
+        }
+        goes_on
     }
 
     /// Has the next poll see everything as if for the first time.
@@ -246,7 +258,7 @@ impl Poller {
         Obeyed {
             assignment: self.instructions().assignment(),
             remote: self.followed.remote.clone(),
-            configuration: self.followed.configuration.clone(),
+            configuration: self.told.in_the_end(&self.followed.configuration).clone(),
             release: self.believed,
         }
     }

@@ -55,6 +55,7 @@ struct File {
     minimum_serials: BTreeMap<RemoteName, Serial>,
     remote: Option<RemoteName>,
     configuration: Option<ConfigurationName>,
+    initial_configuration: Option<ConfigurationName>,
     host: Option<HostName>,
     assignment: Option<AssignmentName>,
     #[serde(default = "minute")]
@@ -113,6 +114,8 @@ pub struct Settings {
     pub assignment: AssignmentName,
     /// What to follow until then.
     pub following: Following,
+    /// The configuration to follow before any other, until something is committed.
+    pub initial_configuration: Option<ConfigurationName>,
     /// How long between polls, on the average.
     pub poll_interval: Duration,
     /// How to activate.
@@ -254,6 +257,7 @@ impl Settings {
             host,
             assignment,
             following: Following { remote, configuration },
+            initial_configuration: file.initial_configuration,
             poll_interval: Duration::from_secs(file.poll_interval),
             activation,
             platform: tables.platform,

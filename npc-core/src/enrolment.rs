@@ -40,6 +40,9 @@ pub struct Enrolment {
     /// The configuration, unless it is called what the machine is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configuration: Option<ConfigurationName>,
+    /// The configuration to build and activate before that, until the machine has committed a release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial_configuration: Option<ConfigurationName>,
     /// The host's name, unless it is what the machine is called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostName>,
@@ -74,7 +77,7 @@ impl Reported {
 
 impl Enrolment {
     /// The names of all fields.
-    pub const FIELDS: [&str; 12] = [
+    pub const FIELDS: [&str; 13] = [
         "fleet",
         "store",
         "store_token_file",
@@ -83,6 +86,7 @@ impl Enrolment {
         "minimum_trust",
         "remote",
         "configuration",
+        "initial_configuration",
         "host",
         "assignment",
         "minimum_serials",

@@ -239,7 +239,8 @@ mod tests {
 
     #[test]
     fn what_a_machine_is_told_is_what_the_script_has() {
-        let told = bootstrap("s3://my-bucket/fleet?region=eu-central-1", "[minimum_serials]\nprod = 7\n");
+        let more = "initial_configuration = \"small\"\n[minimum_serials]\nprod = 7\n";
+        let told = bootstrap("s3://my-bucket/fleet?region=eu-central-1", more);
         let script = told.render().expect("a script");
         let read: Enrolment = toml::from_str(&value(&script, "NPC_ENROLMENT")).expect("an enrolment");
         assert_eq!(read, told.enrolment);

@@ -102,6 +102,90 @@ fn an_enrolled_machine_reports_its_ssh_host_keys_before_it_activates_anything() 
     eventually("it reports what it runs", || (runs()?.get() == serial).then_some(()));
 }
 
+/// Has the fleet's flake have a configuration for machines that have nothing yet.
+fn write_small(world: &World, unit: &str) {
+    let text = "[Service]\\nType=oneshot\\nRemainAfterExit=true\\nExecStart=";
+    let module = format!(
+        "{{ ... }}: {{\n  networking.hostName = \"small\";\n  systemd.units.\"small.service\" = {{\n    text = \"{text}{unit}\\n\";\n    \
+         wantedBy = [ \"multi-user.target\" ];\n  }};\n}}\n"
+    );
+    fs::write(world.path("fleet/hosts/small.nix"), module).expect("written");
+}
+
+/// The enrolment of a machine whose system is to be built in another one.
+fn enrol_with_small(world: &World, host: &Host) {
+    let told = format!("initial_configuration = \"small\"\nstore_token_file = \"{TOKEN_FILE}\"\n{}", enrolment(world));
+    host.write("/root/enrolment.toml", &told);
+    host.run(["/opt/npc/npc-agent", "install", "--enrolment", "/root/enrolment.toml"]).works();
+}
+
+/// What was committed, and what was rolled back, the first first.
+fn outcomes(host: &Host) -> Vec<String> {
+    let journal = host.journal().expect("a journal");
+    let outcomes = journal["outcomes"].as_array().expect("outcomes").iter().rev();
+    outcomes.map(|one| one["kind"].as_str().expect("a kind").to_owned()).collect()
+}
+
+/// What the agent has committed, once it has nothing under way.
+fn comes_to_run(host: &Host, configuration: &str, serial: u64) {
+    eventually(&format!("it runs {configuration}@{serial}"), || {
+        let journal = host.journal()?;
+        let target = &journal["committed"]["target"];
+        let is_there = target["configuration"] == configuration && target["serial"] == serial;
+        (is_there && journal["phase"] == "steady").then_some(())
+    });
+}
+
+#[test]
+fn a_machine_goes_to_its_own_system_by_way_of_the_initial_configuration() {
+    let Some((mut world, mut host)) = bare_machine() else { return };
+    give_token(&mut world, &host);
+    write_small(&world, "/bin/true");
+    let before = host.activations().len();
+    let serial = world.publish_system(|system| system.unit("good.service", GOOD));
+    enrol_with_small(&world, &host);
+    comes_to_run(&host, "host", serial);
+    comes_to(&host, ["active", "inactive"]);
+    assert_eq!(outcomes(&host), ["committed", "committed"]);
+    let activations = host.activations().split_off(before);
+    let switches: Vec<_> = activations.iter().filter(|line| !line.starts_with("boot ")).collect();
+    assert_eq!(switches.len(), 2, "{activations:?}");
+    assert!(switches[0].contains("-small-") && switches[1].contains("-host-"), "{activations:?}");
+    assert_eq!(
+        (host.unit_state("small.service"), host.unit_state("good.service")),
+        ("inactive".into(), "active".into())
+    );
+    let runs = || report(&world)?.runs?.configuration;
+    eventually("it reports what it runs", || (runs()?.as_str() == "host").then_some(()));
+    assert_eq!(report(&world).and_then(|report| report.obeys).expect("it obeys").configuration.as_str(), "host");
+
+    // It never goes back there, whatever becomes of its journal.
+    host.run(["systemctl", "stop", AGENT]).works();
+    host.run(["sh", "-c", "rm /var/lib/npc-agent/journal*.json"]).works();
+    host.power_cycle();
+    comes_to_run(&host, "host", serial);
+    let since = host.activations().split_off(before + activations.len());
+    assert!(!since.iter().any(|line| line.contains("-small-")), "{since:?}");
+}
+
+#[test]
+fn an_initial_configuration_that_fails_leaves_the_bare_machine_until_a_release_mends_it() {
+    let Some((mut world, host)) = bare_machine() else { return };
+    let bare = host.systems();
+    give_token(&mut world, &host);
+    write_small(&world, "/bin/false");
+    world.publish_system(|system| system.unit("good.service", GOOD));
+    enrol_with_small(&world, &host);
+    host.comes_to("rolled-back units-failed");
+    assert_eq!(host.systems(), bare);
+    comes_to(&host, ["inactive", "active"]);
+    write_small(&world, "/bin/true");
+    let serial = world.publish_system(|system| system.unit("good.service", GOOD));
+    host.run(["systemctl", "restart", STAND_IN]).works();
+    comes_to_run(&host, "host", serial);
+    assert_eq!(outcomes(&host), ["rolled-back", "committed", "committed"]);
+}
+
 #[test]
 fn a_first_system_that_fails_leaves_the_bare_machine_and_an_agent_that_goes_on() {
     let Some((world, mut host)) = bare_machine() else { return };

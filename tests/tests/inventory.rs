@@ -53,6 +53,7 @@ fn hostile() -> Report {
         ],
         runs: Some(Running {
             archive: None,
+            configuration: None,
             system: "/nix/store/\u{1b}[2Jsystem\u{9b}31m".to_owned(),
             rev: Some("0123456789\u{200b}abcdef".to_owned()),
             remote: None,

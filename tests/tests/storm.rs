@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use npc_agent::clock::SystemClock;
-use npc_agent::poll::{Names, News, Pace, Poller, Told};
+use npc_agent::poll::{Initial, Names, News, Pace, Poller, Told};
 use npc_agent::settings::Settings;
 use npc_agent::state::{Replay, StateDirectory};
 use npc_core::Timestamp;
@@ -140,7 +140,8 @@ impl Host {
         let state = StateDirectory::create(&folder.join(format!("state-{number}"))).expect("a state directory");
         let (replay, _) = Replay::open(&state, settings).expect("a memory");
         let store = open(&settings.store, hasty()).await.expect("a store");
-        let told = Told::open(&state, &replay.floors, settings.assignment.clone(), settings.following.clone());
+        let told =
+            Told::open(&state, &replay.floors, settings.assignment.clone(), settings.following.clone(), Initial::None);
         let poller = Poller::new(store, settings.anchor.clone(), told, Names::Anything, PACE);
         Self { poller, replay, state, known: 0 }
     }

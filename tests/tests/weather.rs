@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use npc_agent::clock::SystemClock;
 use npc_agent::machine::Target;
-use npc_agent::poll::{Names, News, Pace, PollError, Poller, Told};
+use npc_agent::poll::{Initial, Names, News, Pace, PollError, Poller, Told};
 use npc_agent::settings::Settings;
 use npc_agent::state::{Replay, StateDirectory};
 use npc_core::store::{Options, Patience, Retries, open};
@@ -154,7 +154,8 @@ impl Asked {
         let patience = Patience { connect: Duration::from_secs(5), stall: Duration::from_secs(3) };
         let store = open(&settings.store, Options { retries, patience, ..Options::default() }).await.expect("a store");
         let pace = Pace::every(settings.poll_interval);
-        let told = Told::open(&state, &replay.floors, settings.assignment.clone(), settings.following.clone());
+        let told =
+            Told::open(&state, &replay.floors, settings.assignment.clone(), settings.following.clone(), Initial::None);
         let poller = Poller::new(store, settings.anchor.clone(), told, Names::Anything, pace);
         Self { poller, replay, state }
     }

@@ -92,7 +92,9 @@ fn account(settings: &Settings, state: &StateDirectory, words: String) -> Accoun
     let mut journal = state.read_journal().unwrap_or_default();
     journal.trouble = Some(Trouble { since: Timestamp::now(), reason: Failed::new(STATE_LOST, words) });
     let own = Place::from(&settings.following);
-    let Place { remote, configuration, .. } = Place::of_host(state, &own, &journal).unwrap_or(own);
+    let Place { remote, configuration, .. } = Place::of_host(state, &own, &journal).unwrap_or(own.clone());
+    let is_initial = settings.initial_configuration.as_ref() == Some(&configuration);
+    let configuration = if is_initial { own.configuration } else { configuration };
     let obeyed = Obeyed { assignment: None, remote, configuration, release: None };
     Account {
         journal,

@@ -4,13 +4,14 @@ use std::path::Path;
 
 use npc_core::Timestamp;
 use npc_core::document::Outcome;
+use npc_core::name::ConfigurationName;
 use serde_json::json;
 
 use super::data;
 use super::lost::STATE_LOST;
 use crate::failure::Failure;
 use crate::machine::{Journal, Phase};
-use crate::poll::{Instructions, Ruler};
+use crate::poll::{Initial, Instructions, Ruler};
 use crate::settings::Settings;
 use crate::state::{Instance, Local, Lock, Place, Replay, StateDirectory};
 
@@ -23,7 +24,9 @@ pub(super) fn status(config: &Path, state: &Path, as_json: bool) -> Result<(), F
     let journal = state.read_journal()?;
     let pid = Lock::holder(&state);
     let own = local.following(&settings.following);
-    let instructions = Instructions::new(&state, &Replay::floors_in(&state), &settings.assignment, &own);
+    let initial = Initial::of_host(&state, settings.initial_configuration.as_ref(), &journal);
+    let floors = Replay::floors_in(&state);
+    let instructions = Instructions::new(&state, &floors, &settings.assignment, &own, &initial);
     let told = &instructions.place;
     let followed = Place::of_host(&state, told, &journal).unwrap_or_else(|| told.clone());
     let paused = local.is_paused(Timestamp::now()) || instructions.paused;
@@ -37,6 +40,7 @@ pub(super) fn status(config: &Path, state: &Path, as_json: bool) -> Result<(), F
             "follows": {
                 "remote": followed.remote,
                 "configuration": followed.configuration,
+                "then": then(&instructions),
                 "assignment": instructions.assignment(),
                 "pin": followed.pin,
             },
@@ -92,7 +96,13 @@ fn follows(settings: &Settings, instructions: &Instructions, followed: &Place) -
     let Place { configuration, pin, .. } = followed;
     let release = pin.map_or(followed.to_string(), |_| format!("{followed} and no other"));
     let by = if *followed == instructions.place { by(settings, instructions) } else { ", as before".to_owned() };
-    format!("{release} of {}, configuration {configuration}{by}", settings.store)
+    let then = then(instructions).map(|then| format!(" and then {then}")).unwrap_or_default();
+    format!("{release} of {}, configuration {configuration}{then}{by}", settings.store)
+}
+
+/// What comes after the initial configuration, as long as that is due.
+fn then(instructions: &Instructions) -> Option<&ConfigurationName> {
+    Some(&instructions.configuration).filter(|then| **then != instructions.place.configuration)
 }
 
 /// Whose word it is.

@@ -10,21 +10,31 @@ use crate::machine::{Event, Failed};
 use crate::poll::{News, Ruler, Stays};
 
 impl<P: Platform> Driver<P> {
-    /// Asks once, does what that leads to, and says how it ended.
+    /// Asks once, does what that leads to, and says how it ended. After the initial configuration, all over for what comes then.
     pub async fn run_once(&mut self, signals: &mut Signals) -> Result<(), Failure> {
         if self.begin(signals).await == Flow::Stop {
             return Ok(());
         }
+        self.parts.poller.goes_on(&self.parts.journal);
+        loop {
+            let flow = self.ask_once(signals).await?;
+            if flow == Flow::Stop || !self.parts.poller.goes_on(&self.parts.journal) {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn ask_once(&mut self, signals: &mut Signals) -> Result<Flow, Failure> {
         let polled = loop {
             let polled = tokio::select! {
-                () = signals.stop() => return Ok(()),
+                () = signals.stop() => return Ok(Flow::Stop),
                 polled = Self::poll_at(&mut self.parts, Instant::now()) => polled,
             };
             let Ok(News::Assignment { repointed }) = polled else { break polled };
             let event = if repointed { Event::Repointed } else { Event::Woke };
             let events = [self.ordered_retry(), Some(event)].into_iter().flatten();
             if self.handle_all(events, signals).await == Flow::Stop {
-                return Ok(());
+                return Ok(Flow::Stop);
             }
         };
         if let Some(stays) = self.stays() {
@@ -38,10 +48,10 @@ impl<P: Platform> Driver<P> {
         }
     }
 
-    async fn take_in_once(&mut self, polled: Polled, signals: &mut Signals) -> Result<(), Failure> {
+    async fn take_in_once(&mut self, polled: Polled, signals: &mut Signals) -> Result<Flow, Failure> {
         let target = match polled {
             Ok(News::Release(target)) => target,
-            Ok(News::Nothing | News::Assignment { .. }) => return Ok(()),
+            Ok(News::Nothing | News::Assignment { .. }) => return Ok(Flow::GoOn),
             Err(error) => {
                 self.handle(Event::PollFailed(Failed::from(&error)), signals).await;
                 return Err(poll_failure(error));
@@ -49,19 +59,19 @@ impl<P: Platform> Driver<P> {
         };
         let wanted = target.digest;
         if self.handle(Event::Release(*target), signals).await == Flow::Stop {
-            return Ok(());
+            return Ok(Flow::Stop);
         }
         if let Some(error) = self.unwritten.take() {
             return Err(error.into());
         }
         let runs = self.parts.journal.committed.as_ref().is_some_and(|committed| committed.target.digest == wanted);
         match self.parts.journal.outcomes.first() {
-            _ if runs => Ok(()),
+            _ if runs => Ok(Flow::GoOn),
             _ if self.context().paused => {
                 Err(Failure::new(Exit::Failed, "the host is paused").hint(self.way_out_of_a_pause()))
             }
-            _ if self.parts.journal.unproven.is_some() => Ok(()),
-            Some(outcome) => judge(outcome),
+            _ if self.parts.journal.unproven.is_some() => Ok(Flow::GoOn),
+            Some(outcome) => judge(outcome).map(|()| Flow::GoOn),
             None => Err(Failure::new(Exit::Failed, "the release was not activated")),
         }
     }

@@ -4,14 +4,14 @@ use std::fs;
 use npc_core::digest::Digest;
 use npc_core::document::{Archive, Assignment, Document, Header, Release, RemoteState, Source};
 use npc_core::key::SecretKey;
-use npc_core::name::FleetId;
+use npc_core::name::{ConfigurationName, FleetId};
 use npc_core::publish::trust::first;
 use npc_core::store::DirectoryStore;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::machine::Journal;
+use crate::machine::{Committed, Journal};
 use crate::pretended::PretendedStore;
 use crate::state::HeldAssignment;
 
@@ -153,8 +153,18 @@ impl World {
 }
 
 fn poller(folder: &std::path::Path, anchor: &Anchor, state: &StateDirectory, replay: &Replay) -> Poller {
+    poller_with(folder, anchor, state, replay, Initial::None)
+}
+
+fn poller_with(
+    folder: &std::path::Path,
+    anchor: &Anchor,
+    state: &StateDirectory,
+    replay: &Replay,
+    initial: Initial,
+) -> Poller {
     let own = Following { remote: "own".parse().expect("a name"), configuration: "web-1".parse().expect("a name") };
-    let told = Told::open(state, &replay.floors, "web-1".parse().expect("a name"), own);
+    let told = Told::open(state, &replay.floors, "web-1".parse().expect("a name"), own, initial);
     let store = Arc::new(DirectoryStore::new(folder.join("store")));
     let it_was = Place::of_host(state, &told.instructions().place, &Journal::default());
     let pace = Pace::every(Duration::from_mins(1));
@@ -186,6 +196,49 @@ async fn the_hosts_own_settings_rule_until_it_is_assigned() {
     assert_eq!(world.follows().await, None);
     world.assign(2, to("other"));
     assert!(matches!(world.poll().await, Ok(News::Assignment { repointed: false })), "it says the same");
+}
+
+#[tokio::test]
+async fn an_initial_configuration_comes_before_what_the_host_is_told_until_something_is_committed() {
+    let mut world = World::new();
+    let small: ConfigurationName = "small".parse().expect("a name");
+    let due = Initial::Due(small.clone());
+    world.poller = poller_with(world.folder.path(), &world.anchor, &world.state, &world.replay, due);
+    world.assign(1, to("other"));
+    let target = loop {
+        match world.poll().await.expect("an answer") {
+            News::Release(target) => break target,
+            News::Assignment { .. } => {}
+            News::Nothing => panic!("there is a release"),
+        }
+    };
+    assert_eq!((target.remote.as_str(), &target.configuration), ("other", &small));
+    let obeyed = world.poller.obeyed();
+    assert_eq!((obeyed.remote.as_str(), obeyed.configuration.as_str()), ("other", "web-1"), "what it is told");
+    assert!(!world.poller.goes_on(&Journal::default()), "nothing is committed");
+    assert_eq!(world.follows().await, None);
+
+    let digest = target.digest;
+    let committed = Committed { target: *target, system: "/nix/store/small".into(), since: Midnight.now() };
+    let journal = Journal { committed: Some(committed), ..Journal::default() };
+    assert!(world.poller.goes_on(&journal));
+    assert!(matches!(world.poll().await, Ok(News::Assignment { repointed: true })));
+    let Ok(News::Release(target)) = world.poll().await else { panic!("the same release once more") };
+    assert_eq!((target.configuration.as_str(), target.digest), ("web-1", digest));
+    assert!(!world.poller.goes_on(&journal), "it has gone on already");
+}
+
+#[tokio::test]
+async fn a_host_stays_with_its_initial_configuration_where_there_is_no_other_and_does_not_call_that_its_own() {
+    let mut world = World::new();
+    let due = Initial::Due("small".parse().expect("a name"));
+    world.poller = poller_with(world.folder.path(), &world.anchor, &world.state, &world.replay, due);
+    assert_eq!(world.follows().await.as_deref(), Some("own@1"));
+    world.assign(1, to("nowhere"));
+    assert!(matches!(world.poll().await, Ok(News::Assignment { repointed: false })));
+    assert_eq!(world.stays(), Some("not-found"));
+    assert_eq!(world.poller.followed().configuration.as_str(), "small");
+    assert_eq!(world.poller.obeyed().configuration.as_str(), "web-1");
 }
 
 #[tokio::test]

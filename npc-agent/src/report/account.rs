@@ -45,6 +45,7 @@ impl Account {
         let target = committed.map(|committed| &committed.target);
         Some(Running {
             archive: target.map(|target| target.archive.sha256),
+            configuration: target.map(|target| target.configuration.clone()),
             system: system.to_string_lossy().into_owned(),
             rev: target.and_then(|target| target.rev.clone()),
             remote: target.map(|target| target.remote.clone()),

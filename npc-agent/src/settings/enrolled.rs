@@ -18,7 +18,7 @@ use crate::failure::Failure;
 const TRUST: [&str; 3] = ["fleet", "root_keys", "root_threshold"];
 
 /// What either may say without the other's knowledge.
-const PLAIN: [&str; 4] = ["remote", "configuration", "host", "assignment"];
+const PLAIN: [&str; 5] = ["remote", "configuration", "initial_configuration", "host", "assignment"];
 
 /// What both come to, and what they are to a person. Where the host was enrolled, there may be no configuration at all.
 pub(super) fn read(config: &Path, state: &Path) -> Result<(Table, String), Failure> {
@@ -156,6 +156,20 @@ mod tests {
         assert_eq!((settings.host.as_str(), settings.poll_interval.as_secs()), ("web-7", 7));
         assert!(!settings.report.expect("it reports").ephemeral);
         assert_eq!(settings.anchor.fleet.as_str(), FLEET);
+    }
+
+    #[test]
+    fn an_initial_configuration_is_either_files_to_say() {
+        let told = enrolment("initial_configuration = \"tiny\"\n");
+        let initial = |config: Option<&str>, told: &str| {
+            let name = read(config, told).expect("settings").initial_configuration;
+            name.map(|name| name.to_string())
+        };
+        assert_eq!(initial(None, &told).as_deref(), Some("tiny"));
+        let said = Some("initial_configuration = \"swap\"\n");
+        assert_eq!(initial(said, &told).as_deref(), Some("swap"));
+        assert_eq!(initial(said, &enrolment("")).as_deref(), Some("swap"));
+        assert_eq!(initial(None, &enrolment("")), None);
     }
 
     #[test]

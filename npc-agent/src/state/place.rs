@@ -56,7 +56,7 @@ impl Place {
     }
 
     /// The place that is noted.
-    fn kept(state: &StateDirectory) -> Option<Self> {
+    pub(crate) fn kept(state: &StateDirectory) -> Option<Self> {
         state.read_json(FILE).unwrap_or_else(|error| {
             let error = &error as &dyn std::error::Error;
             tracing::error!(kind = "state", error, "the note of what is followed is damaged");

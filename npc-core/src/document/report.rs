@@ -130,6 +130,9 @@ pub struct Running {
     /// The archive it was built from, where npc knows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive: Option<Digest>,
+    /// The configuration that was built of it, likewise. Older agents do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<ConfigurationName>,
     /// The system's store path.
     pub system: String,
     /// The commit it was published from.
@@ -144,6 +147,14 @@ pub struct Running {
     /// Since when it has been the host's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
+}
+
+impl Running {
+    /// Whether it was built from this archive as this configuration, as far as the host tells.
+    pub fn is_of(&self, archive: Digest, configuration: &ConfigurationName) -> bool {
+        let is_told = self.configuration.as_ref();
+        self.archive == Some(archive) && is_told.is_none_or(|built| built == configuration)
+    }
 }
 
 /// What is wrong with the store, or with what it holds.

@@ -213,6 +213,8 @@ pub struct WantedRelease {
     pub created: Timestamp,
     /// Its archive.
     pub archive: Archive,
+    /// The configuration in that.
+    pub configuration: ConfigurationName,
     /// The commit, with a `+` where the working tree differed.
     pub rev: Option<String>,
     /// What quarantined systems of it are called, see `npc-agent`: by output, by derivation, by archive and configuration.

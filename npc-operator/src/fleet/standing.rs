@@ -120,9 +120,9 @@ pub fn has_seen(wanted: &WantedRelease, report: &Report) -> bool {
     believed.is_some_and(|believed| believed.digest == wanted.digest)
 }
 
-/// Whether the host runs this release.
+/// Whether the host runs this configuration of this release.
 pub fn runs(wanted: &WantedRelease, report: &Report) -> bool {
-    report.runs.as_ref().is_some_and(|runs| runs.archive == Some(wanted.archive.sha256))
+    report.runs.as_ref().is_some_and(|runs| runs.is_of(wanted.archive.sha256, &wanted.configuration))
 }
 
 /// How this release failed on the host, if it did.

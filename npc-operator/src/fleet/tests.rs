@@ -34,6 +34,7 @@ fn wanted() -> WantedRelease {
         digest: Digest::of(b"two"),
         created: ago(10),
         archive: Archive { sha256: Digest::of(b"archive two"), size: 1 },
+        configuration: "web".parse().expect("a name"),
         rev: Some("0123456789abcdef".into()),
         systems: vec!["/nix/store/two".into()],
     }
@@ -49,6 +50,7 @@ fn report() -> Report {
         obeys: Some(Obeyed { assignment: None, remote, configuration, release }),
         runs: Some(Running {
             archive: Some(wanted().archive.sha256),
+            configuration: None,
             system: "/nix/store/two".into(),
             rev: None,
             remote: None,
@@ -106,6 +108,12 @@ fn older(report: &mut Report) {
     let obeyed = report.obeys.as_mut().expect("it obeys");
     obeyed.release = Some(Believed { serial: serial(1), digest: Digest::of(b"one") });
     report.runs.as_mut().expect("it runs").archive = Some(Digest::of(b"archive one"));
+}
+
+/// It runs the release, built as this configuration.
+fn built_as(report: &mut Report, configuration: &str) {
+    let runs = report.runs.as_mut().expect("it runs");
+    runs.configuration = Some(configuration.parse().expect("a name"));
 }
 
 fn outcome(kind: OutcomeKind) -> Outcome {
@@ -170,6 +178,16 @@ fn every_standing_has_a_reason_of_its_own() {
             }),
             "behind",
             "",
+        ),
+        (but(|report| built_as(report, "web")), "current", ""),
+        (but(|report| built_as(report, "small")), "behind", ""),
+        (
+            but(|report| {
+                built_as(report, "small");
+                report.outcomes = vec![outcome(OutcomeKind::RolledBack)];
+            }),
+            "failed",
+            "(build-failed): no space left",
         ),
         (but(|report| report.trouble = Some(trouble.clone())), "trouble", "(bad-signature): 0 of 1 keys"),
         (but(|report| report.runs.as_mut().expect("it runs").archive = None), "by-hand", "activated on it by hand"),

@@ -246,6 +246,7 @@ pub fn wanted_release(
         digest: document.digest(),
         created: header.created,
         archive: *archive,
+        configuration: configuration.clone(),
         rev: rev(source),
         systems,
     })

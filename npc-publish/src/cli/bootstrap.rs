@@ -21,6 +21,9 @@ pub(crate) struct Bootstrap {
     /// The configuration to follow until it is assigned [default: what the machine is called]
     #[arg(long, value_name = "NAME")]
     pub(crate) configuration: Option<ConfigurationName>,
+    /// The configuration to build and activate before any other, until the machine has committed a release
+    #[arg(long, value_name = "NAME")]
+    pub(crate) initial_configuration: Option<ConfigurationName>,
     /// The assignment to obey, where several hosts share one [default: the one of the host's name]
     #[arg(long, value_name = "NAME")]
     pub(crate) assignment: Option<AssignmentName>,

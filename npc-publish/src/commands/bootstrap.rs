@@ -31,6 +31,7 @@ pub(crate) async fn bootstrap(arguments: cli::Bootstrap) -> Result<(), Failure> 
         minimum_trust: session.fleet.trusted.version(),
         remote: arguments.remote,
         configuration: arguments.configuration,
+        initial_configuration: arguments.initial_configuration,
         host: arguments.host,
         assignment: arguments.assignment,
         minimum_serials,

@@ -309,7 +309,7 @@ impl Course {
         if report.boot_unproven && report.phase == STEADY && self.intent.gates.reboot && report.reboot_needed {
             return needs_reboot(member, host, report, rebooted);
         }
-        let runs = report.runs.as_ref().filter(|runs| runs.archive == Some(self.intent.archive));
+        let runs = report.runs.as_ref().filter(|runs| runs.is_of(self.intent.archive, &member.configuration));
         let Some(runs) = runs.filter(|_| report.phase == STEADY) else { return Reached::Told };
         let newly: Vec<_> = report
             .failed_units

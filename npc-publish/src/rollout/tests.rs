@@ -166,6 +166,7 @@ impl Fleet<'_> {
             }),
             runs: runs.then(|| Running {
                 archive: Some(self.course.intent.archive),
+                configuration: Some(member.configuration.clone()),
                 system: String::new(),
                 rev: None,
                 remote: None,

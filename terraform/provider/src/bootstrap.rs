@@ -29,6 +29,13 @@ impl DataSource for BootstrapData {
             .with("host", user(Type::String, "The host's name. Unless said, what the machine is called."))
             .with("configuration", user(Type::String, "The configuration to build. Unless said, the one of the host's name."))
             .with(
+                "initial_configuration",
+                user(
+                    Type::String,
+                    "The configuration to build and activate before any other, until the machine has committed a release. Unless said, none.",
+                ),
+            )
+            .with(
                 "group",
                 user(
                     Type::String,
@@ -64,6 +71,7 @@ impl DataSource for BootstrapData {
         check::<RemoteName>(config, "remote")?;
         check::<HostName>(config, "host")?;
         check::<ConfigurationName>(config, "configuration")?;
+        check::<ConfigurationName>(config, "initial_configuration")?;
         check::<AssignmentName>(config, "assignment")?;
         check::<AssignmentName>(config, "group")?;
         let alone = ["host", "assignment"].into_iter().find(|name| !config.get(name).is_null());
@@ -105,6 +113,7 @@ impl DataSource for BootstrapData {
             root_threshold: session.config.root_threshold,
             minimum_trust: session.fleet.trusted.version(),
             configuration: parsed(&config, "configuration")?.now(),
+            initial_configuration: parsed(&config, "initial_configuration")?.now(),
             host: parsed(&config, "host")?.now(),
             assignment: parsed(&config, "assignment")?.now(),
             minimum_serials: minimum.map(|serial| (remote.clone(), serial)).into_iter().collect(),

@@ -69,11 +69,12 @@ impl Crowd {
             obeys: Some(Obeyed {
                 assignment: Some(Serial::FIRST),
                 remote: remote.clone(),
-                configuration,
+                configuration: configuration.clone(),
                 release: Some(self.release),
             }),
             runs: Some(Running {
                 archive: Some(self.archive),
+                configuration: Some(configuration),
                 system: "/nix/store/2y2hhlki6macqj9n6a9zq6c5pyslpdx2-nixos-system-web-1-24.05".to_owned(),
                 rev: None,
                 remote: Some(remote),

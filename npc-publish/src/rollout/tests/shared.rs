@@ -48,6 +48,7 @@ fn a_host_that_fails_has_failed_before_the_others_have_soaked() {
                 (report.outcomes, report.failed_units) = (Vec::new(), vec!["web.service".to_owned()]);
                 report.runs = Some(Running {
                     archive: Some(Digest::of(b"archive")),
+                    configuration: None,
                     system: String::new(),
                     rev: None,
                     remote: None,
@@ -58,6 +59,20 @@ fn a_host_that_fails_has_failed_before_the_others_have_soaked() {
         });
         assert!(matches!(lost.reached, Reached::Lost(_)), "it may be out of order, and counts as such: {lost:?}");
     }
+}
+
+#[test]
+fn a_host_that_runs_another_configuration_of_the_release_is_not_there_yet() {
+    let built_as = |configuration: Option<&str>| {
+        progress_of(&["a-1"], 2, &[("a-1", Fate::Runs(1))], |_, heard| {
+            if let Heard::Report { report, .. } = heard {
+                let runs = report.runs.as_mut().expect("it runs");
+                runs.configuration = configuration.map(|name| name.parse().expect("a name"));
+            }
+        })
+    };
+    assert_eq!(built_as(Some("small")).reached, Reached::Told);
+    assert_eq!(built_as(None).reached, Reached::Soaking, "an older agent does not say");
 }
 
 #[test]
