@@ -16,6 +16,7 @@ pub mod host;
 pub mod http;
 pub mod infrastructure;
 pub mod journal;
+pub mod machine;
 pub mod metadata;
 pub mod modules;
 pub mod moto;

@@ -1,5 +1,6 @@
 //! The real parts, as far as they are on this machine.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -55,7 +56,7 @@ pub fn not_to_be_had<T>(part: &str) -> Option<T> {
 fn note_skipped<T>(part: &str) -> Option<T> {
     // The test runner swallows what a passing test says; `cargo xtask test` tells it at the end.
     if let Some(file) = std::env::var_os(SKIPPED) {
-        let file = std::fs::File::options().create(true).append(true).open(file);
+        let file = fs::File::options().create(true).append(true).open(file);
         let test = std::thread::current().name().unwrap_or("a test").to_owned();
         std::io::Write::write_all(&mut file.expect("a file"), format!("{test}: {part}\n").as_bytes()).expect("written");
     }
@@ -156,6 +157,22 @@ impl Nix {
         }
         command.env("NIX_REMOTE", "").env("HOME", folder);
         command
+    }
+
+    /// Has a command find it first on its path, with a store and settings of its own below `folder`, in which anything may be built.
+    pub fn with_store(&self, command: &mut Command, folder: &Path) {
+        for name in ["state/profiles", "conf"] {
+            fs::create_dir_all(folder.join(name)).expect("created");
+        }
+        // Two builds of the same thing at once: the second looks again every second, not every five.
+        let settings = "sandbox = false\nbuild-users-group =\nsubstituters =\nbuild-poll-interval = 1\n";
+        fs::write(folder.join("conf/nix.conf"), settings).expect("written");
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = std::iter::once(self.programs.clone()).chain(std::env::split_paths(&path));
+        command.env("PATH", std::env::join_paths(path).expect("a path")).env("NIX_REMOTE", "");
+        for (variable, name) in [("STORE", "store"), ("STATE", "state"), ("LOG", "log"), ("CONF", "conf")] {
+            command.env(format!("NIX_{variable}_DIR"), folder.join(name));
+        }
     }
 
     /// The program itself.

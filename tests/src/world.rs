@@ -218,22 +218,8 @@ impl World {
 
     /// Has a command use the world's own Nix store, which its publisher and its hosts share.
     fn with_nix(&self, command: &mut Command, nix: &Nix) {
-        for name in ["nix/state/profiles", "nix/conf"] {
-            fs::create_dir_all(self.path(name)).expect("created");
-        }
-        // Two builds of the same thing at once: the second looks again every second, not every five.
-        let settings = "sandbox = false\nbuild-users-group =\nsubstituters =\nbuild-poll-interval = 1\n";
-        fs::write(self.path("nix/conf/nix.conf"), settings).expect("written");
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let path = std::iter::once(nix.programs.clone()).chain(std::env::split_paths(&path));
-        command
-            .env("PATH", std::env::join_paths(path).expect("a path"))
-            .env("NIX_STORE_DIR", self.path("nix/store"))
-            .env("NIX_STATE_DIR", self.path("nix/state"))
-            .env("NIX_LOG_DIR", self.path("nix/log"))
-            .env("NIX_CONF_DIR", self.path("nix/conf"))
-            .env("NIX_REMOTE", "")
-            .env("NPC_NIX", nix.program());
+        nix.with_store(command, &self.path("nix"));
+        command.env("NPC_NIX", nix.program());
     }
 
     /// Runs `npc-publish` on the world's flake, with Nix to evaluate it.

@@ -2,7 +2,6 @@
 
 use std::fs;
 
-use npc_core::digest::Digest;
 use npc_core::document::{Document, Report};
 use npc_core::envelope::Envelope;
 use npc_tests::eventually;
@@ -288,12 +287,7 @@ fn the_script_alone_makes_a_bare_machine_run_what_was_published() {
             &told,
         ])
         .works();
-    // The machine has no curl; it finds what the store has as binaries in a directory.
-    let digest = Digest::of(&fs::read(&agent).expect("the agent"));
-    fs::create_dir(host.folder().join("programs/binaries")).expect("created");
-    host.add_program(&format!("binaries/{digest}"), &agent);
-    let store = script.lines().find(|line| line.starts_with("NPC_STORE=")).expect("a store");
-    host.write("/root/user-data", &script.replace(store, "NPC_STORE='file:///opt/npc/'"));
+    host.write("/root/user-data", &script);
     let enrolled = host.run(["sh", "/root/user-data"]);
     assert!(enrolled.words.contains("this machine is enrolled"), "{enrolled:?}");
     host.commits(serial);
