@@ -12,6 +12,7 @@
             nixpkgs.hostPlatform = "x86_64-linux";
             system.stateVersion = "26.05";
             services.npc-agent.enable = true; # which fleet it is, the machine is told when it is enrolled
+            services.npc-agent.metadataForRootOnly = true; # the role's credentials are nobody else's business
           }
         ];
       };

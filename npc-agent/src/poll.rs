@@ -178,6 +178,11 @@ impl Poller {
         self.wait = self.pace().wait(jitter());
         let mut bench = Bench { replay, state, clock };
         let polled = self.ask(&mut bench).await;
+        // What comes before all others is all others' at once where there is no such thing, rather than nobody's for ever.
+        if matches!(polled, Err(PollError::NoSuchConfiguration { .. })) && self.told.end_initial() {
+            tracing::warn!("there is no initial configuration: going on to what is told");
+            self.heed();
+        }
         match &polled {
             Err(error) if error.came_before_judgement() || error.kind() == Fault::NotFound.kind() => {
                 self.outages = self.outages.saturating_add(1);

@@ -3,7 +3,7 @@
 //! Keys come before the trust that names them, and are removed again once it is certain that it was not written: what fails leaves
 //! neither a key without its fleet, nor a fleet without its keys.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -79,6 +79,8 @@ impl Foundation {
         let keys = NewKeys::create(directory)?;
         let trust = first(self.fleet.clone(), &keys.root, &keys.publishing, now);
         let key = layout::trust(Serial::FIRST);
+        // From here on the fleet may be there, also if nobody waits any more to hear so.
+        let publishing_key_file = keys.keep();
         if let Err(error) = write_document(&*self.store, &key, &trust.bytes, Precondition::Absent, self.writes).await {
             self.despite(error, &trust.bytes, &keys, directory).await?;
         }
@@ -86,7 +88,7 @@ impl Foundation {
             fleet: self.fleet,
             root_key: keys.root.public(),
             publishing_key: keys.publishing.public(),
-            publishing_key_file: keys.keep(),
+            publishing_key_file,
         })
     }
 
@@ -95,9 +97,11 @@ impl Foundation {
     async fn despite(&self, error: StoreError, trust: &[u8], keys: &NewKeys, directory: &Path) -> Result<(), Failure> {
         match read_if_present(&*self.store, &layout::trust(Serial::FIRST)).await {
             Ok(Some((found, _))) if found == trust => Ok(()),
-            Ok(_) => Err(error.into()),
+            Ok(_) => {
+                keys.remove();
+                Err(error.into())
+            }
             Err(_) => {
-                keys.keep();
                 let hint = format!(
                     "the fleet {} may have been made all the same: its keys are kept in `{}`; remove them if the store holds no \
                      {}, and remove that as well to begin anew",
@@ -152,6 +156,7 @@ struct NewKeys {
     root: SecretKey,
     publishing: SecretKey,
     files: RefCell<Vec<PathBuf>>,
+    is_kept: Cell<bool>,
     publishing_file: PathBuf,
 }
 
@@ -164,6 +169,7 @@ impl NewKeys {
             root: keys::generate(ROOT)?,
             publishing: keys::generate(PUBLISHING)?,
             files: RefCell::default(),
+            is_kept: Cell::new(false),
             publishing_file,
         };
         for (key, file) in
@@ -176,17 +182,23 @@ impl NewKeys {
     }
 
     fn keep(&self) -> PathBuf {
-        self.files.borrow_mut().clear();
+        self.is_kept.set(true);
         self.publishing_file.clone()
+    }
+
+    fn remove(&self) {
+        for file in self.files.take() {
+            if let Err(error) = fs::remove_file(&file) {
+                voice::warn(format_args!("the key of no fleet is left in `{}`: {error}", file.display()));
+            }
+        }
     }
 }
 
 impl Drop for NewKeys {
     fn drop(&mut self) {
-        for file in self.files.borrow().iter() {
-            if let Err(error) = fs::remove_file(file) {
-                voice::warn(format_args!("the key of no fleet is left in `{}`: {error}", file.display()));
-            }
+        if !self.is_kept.get() {
+            self.remove();
         }
     }
 }

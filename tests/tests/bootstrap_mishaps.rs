@@ -97,15 +97,17 @@ fn slow_way(store: String, bytes: usize) -> String {
 
 #[test]
 fn a_slow_store_is_no_failure() {
-    let Some(machine) = Machine::find() else { return };
-    let world = World::new(&Kind::Served);
-    let script = script(&world, &ONCE);
-    let store = world.url().to_string();
-    let address = store.trim_start_matches("http://").trim_end_matches('/').to_owned();
-    let slow = slow_way(address.clone(), 256 * 1024);
-    let begun = std::time::Instant::now();
-    machine.run("dash", &script.replace(&address, &slow)).works();
-    assert!(machine.is_enrolled() && begun.elapsed() > Duration::from_secs(3));
+    for shell in SHELLS {
+        let Some(machine) = Machine::find() else { return };
+        let world = World::new(&Kind::Served);
+        let script = script(&world, &ONCE);
+        let store = world.url().to_string();
+        let address = store.trim_start_matches("http://").trim_end_matches('/').to_owned();
+        let slow = slow_way(address.clone(), 256 * 1024);
+        let begun = std::time::Instant::now();
+        machine.run(shell, &script.replace(&address, &slow)).works();
+        assert!(machine.is_enrolled() && begun.elapsed() > Duration::from_secs(3));
+    }
 }
 
 /// A control group with a limit of memory, removed when dropped: of version 1 or 2, or a loud skip.
@@ -144,12 +146,14 @@ impl Drop for SmallMemory {
 
 #[test]
 fn four_hundred_megabytes_of_memory_are_enough() {
-    let Some(machine) = Machine::find() else { return };
-    let Some(memory) = SmallMemory::find(400 * 1024 * 1024) else { return };
-    let world = World::new(&Kind::Served);
-    let script = script(&world, &ONCE);
-    Ended::of(&mut memory.around(&machine.command("dash", &script))).works();
-    assert!(machine.is_enrolled());
+    for shell in SHELLS {
+        let Some(machine) = Machine::find() else { return };
+        let Some(memory) = SmallMemory::find(400 * 1024 * 1024) else { return };
+        let world = World::new(&Kind::Served);
+        let script = script(&world, &ONCE);
+        Ended::of(&mut memory.around(&machine.command(shell, &script))).works();
+        assert!(machine.is_enrolled());
+    }
 }
 
 /// A machine's swap, which is the whole kernel's: ended when dropped.

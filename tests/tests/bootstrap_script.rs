@@ -70,25 +70,55 @@ fn a_script_that_is_cut_off_after_any_line_does_nothing() {
     assert!(machine.is_enrolled());
 }
 
+/// Has bash end before a command of the script's own: without its traps, as a SIGKILL would end it.
+const ENDS_BEFORE: &str = "set -o functrace\n\
+                           cut() { [ \"$BASHPID\" = \"$$\" ] || return 0; \
+                                   commands=$((commands + 1)); [ \"$commands\" -ne \"$CUT\" ] || exec false; }\n\
+                           trap cut DEBUG\n";
+
 #[test]
-fn a_script_that_is_ended_at_any_moment_goes_on_when_it_is_run_again() {
-    let Some(machine) = Machine::find() else { return };
+fn a_script_that_is_ended_before_any_command_goes_on_when_it_is_run_again() {
     let world = World::new(&Kind::Directory);
     let script = script(&world, &ONCE);
-    let begun = std::time::Instant::now();
-    let other = Machine::find().expect("another one");
-    other.run("dash", &script).works();
-    let whole = begun.elapsed();
-    for part in 1..12 {
-        let log = machine.path("log");
-        let running = Background::start(&mut machine.command("dash", &script), &log);
-        npc_tests::process::for_a_while(whole * part / 12);
-        running.kill();
+    let mut cut = 0;
+    loop {
+        cut += 1;
+        let Some(machine) = Machine::find() else { return };
+        fs::write(machine.path("environment"), ENDS_BEFORE).expect("written");
+        let mut command = machine.command("bash", &script);
+        command.env("BASH_ENV", machine.path("environment")).env("CUT", cut.to_string());
+        let is_whole = Ended::of(&mut command).code == Some(0);
         // What is enrolled has all that it needs.
         machine.is_enrolled_or_not_at_all();
+        machine.run("dash", &script).works();
+        assert!(machine.is_enrolled(), "cut before command {cut}");
+        if is_whole && cut > 10 {
+            break;
+        }
     }
-    machine.run("dash", &script).works();
-    assert!(machine.is_enrolled());
+    assert!(cut > 40, "{cut} commands are not the whole script");
+}
+
+#[test]
+fn a_script_that_is_ended_at_any_moment_goes_on_when_it_is_run_again() {
+    for shell in SHELLS {
+        let Some(machine) = Machine::find() else { return };
+        let world = World::new(&Kind::Directory);
+        let script = script(&world, &ONCE);
+        let begun = std::time::Instant::now();
+        let other = Machine::find().expect("another one");
+        other.run(shell, &script).works();
+        let whole = begun.elapsed();
+        for part in 1..12 {
+            let log = machine.path("log");
+            let running = Background::start(&mut machine.command(shell, &script), &log);
+            npc_tests::process::for_a_while(whole * part / 12);
+            running.kill();
+            machine.is_enrolled_or_not_at_all();
+        }
+        machine.run(shell, &script).works();
+        assert!(machine.is_enrolled());
+    }
 }
 
 #[test]

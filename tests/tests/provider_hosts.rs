@@ -77,6 +77,17 @@ fn no_host_is_led_back_that_somebody_has_led_elsewhere_since_the_plan() {
 }
 
 #[test]
+fn no_host_is_let_go_on_that_somebody_has_paused_since_the_plan() {
+    let Some(fleet) = described() else { return };
+    fleet.apply().works();
+    fleet.replace("remote = \"prod\"", "remote = \"next\"");
+    fleet.terraform(&["plan", "-out", "planned"]).works();
+    fleet.publisher(&["hosts", "pause", "web-1"]).works();
+    is_refused(&fleet, &["apply", "planned"], &["has changed what `web-1` follows since the plan", "and is paused"]);
+    fleet.plans(&["- paused = true -> null", "~ remote = \"prod\" -> \"next\""]);
+}
+
+#[test]
 fn a_pin_that_an_aborted_rollout_has_left_is_shown_and_ended() {
     let Some(fleet) = described() else { return };
     fleet.apply().works();

@@ -112,7 +112,8 @@ fn what_is_applied_is_followed_and_a_change_goes_out_in_stages() {
     eventually("all follow", || (told(&infrastructure, status, "fleet").code == Some(0)).then_some(()));
     world.edit("after a change of the flake\n");
     // Nobody waits for ten minutes here.
-    let block = blocks()["aws-rollout"].replace("10m", "1s").replace(" plan", " plan -no-color");
+    let apply = " apply -no-color -auto-approve";
+    let block = blocks()["aws-rollout"].replace("10m", "1s").replace(" apply ", &format!("{apply} "));
     let ended = told(&infrastructure, &block, "fleet");
     assert!(ended.data.contains("\nprod@2\n") && ended.data.contains("No changes."), "{ended:?}");
     ended.works();
@@ -121,4 +122,9 @@ fn what_is_applied_is_followed_and_a_change_goes_out_in_stages() {
     }
     let hosts: Value = serde_json::from_str(&world.in_fleet(&["hosts", "--json"]).works()).expect("JSON");
     assert_eq!(hosts.to_string().matches("\"canary\"").count(), 1, "the others are back at prod: {hosts}");
+    world.edit("the next change, by Terraform alone\n");
+    told(&infrastructure, &format!("terraform -chdir=infrastructure{apply}"), "fleet").works();
+    for agent in &agents {
+        agent.commits(3);
+    }
 }

@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::fs;
 
 use npc_core::digest::Digest;
@@ -102,12 +101,17 @@ impl World {
 
     /// Publishes a release.
     fn release(&self, remote: &str, number: u64) {
+        self.release_of(remote, number, json!({}));
+    }
+
+    /// Publishes a release whose evaluated configurations are these.
+    fn release_of(&self, remote: &str, number: u64, configurations: Value) {
         let content = Self::content(remote, number);
         self.hold(&Self::archive_key(remote, number), content.as_bytes());
         let release = Release {
             archive: Archive { sha256: Self::archive(remote, number), size: content.len() as u64 },
             source: Source::default(),
-            configurations: BTreeMap::new(),
+            configurations: serde_json::from_value(configurations).expect("configurations"),
             inputs: Vec::new(),
             origin: None,
             attempt: 0,
@@ -239,6 +243,19 @@ async fn a_host_stays_with_its_initial_configuration_where_there_is_no_other_and
     assert_eq!(world.stays(), Some("not-found"));
     assert_eq!(world.poller.followed().configuration.as_str(), "small");
     assert_eq!(world.poller.obeyed().configuration.as_str(), "web-1");
+}
+
+#[tokio::test]
+async fn a_host_without_the_initial_configuration_goes_on_to_what_it_is_told() {
+    let mut world = World::new();
+    let due = Initial::Due("misspelled".parse().expect("a name"));
+    world.poller = poller_with(world.folder.path(), &world.anchor, &world.state, &world.replay, due);
+    let system =
+        json!({ "system": "x86_64-linux", "drv_path": "/nix/store/8axqh5ph26hb9pfvsdajyi26ri4zf6zr-web-1.drv" });
+    world.release_of("own", 2, json!({ "web-1": system }));
+    assert_eq!(world.poll().await.expect_err("there is none").kind(), "no-such-configuration");
+    assert_eq!(world.follows().await.as_deref(), Some("own@2"));
+    assert_eq!(world.poller.followed().configuration.as_str(), "web-1");
 }
 
 #[tokio::test]

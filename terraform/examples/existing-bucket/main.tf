@@ -4,6 +4,11 @@ provider "aws" {
   region = var.region
 }
 
+# Where npc.toml lies, once there is one: imports go by it.
+provider "npc" {
+  flake = var.flake
+}
+
 module "store" {
   source = "../../modules/store"
 

@@ -1,5 +1,10 @@
 # A fleet of machines that Terraform does not make: at home, in a rack, on desks. Each is given the script that is rendered for it.
 
+# Where npc.toml lies, once there is one: imports go by it.
+provider "npc" {
+  flake = var.flake
+}
+
 resource "npc_fleet" "main" {
   store = var.store
 }

@@ -108,9 +108,12 @@ impl Resource for Host {
         let (name, session) = (needed::<AssignmentName>(&state, "name")?, self.0.session_now(&state)?);
         warning(warnings, || {
             self.amend(&session, &name, |stands| {
-                // What is not there any more need not be taken back.
-                let Some(said) = following(stands) else { return Ok(None) };
-                self.check_seen(&session, &name, said, &[&state])?;
+                match following(stands) {
+                    Some(said) => self.check_seen(&session, &name, said, &[&state])?,
+                    // What is not there any more need not be taken back; what nobody believes any more, some hosts may obey.
+                    None if stands.is_none_or(|stands| stands.state.is_ok()) => return Ok(None),
+                    None => {}
+                }
                 Ok(Some(Assignment::Removed))
             })
         })
@@ -194,19 +197,23 @@ impl Host {
         }
     }
 
-    /// Refuses to change what leads a host elsewhere than one of these says. What a rollout has taken is refused as such.
+    /// Refuses to change what tells a host something else than one of these does. What a rollout has taken is refused as such.
     fn check_seen(&self, session: &Session, name: &AssignmentName, said: &Following, known: &[&Object]) -> Outcome<()> {
-        let is_it = |known: &&Object| {
+        let is_place = |known: &&Object| {
             known.text("remote") == Some(said.remote.as_str())
                 && known.text("configuration") == Some(said.configuration.as_str())
         };
-        if known.iter().any(is_it) || self.is_taken(session, name, said)? {
+        let is_known = |name, holds| known.iter().any(|known| known.get(name).as_bool().unwrap_or(false) == holds);
+        let is_seen = known.iter().any(is_place)
+            && is_known("paused", said.paused)
+            && is_known("shared", said.shared)
+            && known.iter().any(|known| known.get("poll_interval").as_u64() == said.poll_interval);
+        if is_seen || self.is_taken(session, name, said)? {
             return Ok(());
         }
-        Err(unseen(
-            name,
-            &format!("it follows `{}` with the configuration `{}` by now", said.remote, said.configuration),
-        ))
+        let paused = if said.paused { ", and is paused" } else { "" };
+        let how = format!("it follows `{}` with the configuration `{}`{paused}", said.remote, said.configuration);
+        Err(unseen(name, &how))
     }
 
     /// Whether a rollout leads hosts elsewhere that is not known to have ended.

@@ -187,7 +187,8 @@ impl Resource for Remote {
                 let writes = session.conditional_writes().await?;
                 Ok(remove(&session.fleet, &name, over, &keys, writes, Timestamp::now()).await?)
             })
-        })?;
+        })
+        .map_err(|errors| errors.or_at("name"))?;
         Ok(())
     }
 
@@ -305,7 +306,8 @@ impl Remote {
             check_followers(session, name).await?;
             let writes = session.conditional_writes().await?;
             Ok(publish(&session.fleet, publication, &keys, writes, Timestamp::now()).await?)
-        })?;
+        });
+        let published = published.map_err(|errors| errors.or_at("name"))?;
         Ok(match published {
             Published::Unchanged(serial) | Published::Released { serial, .. } => serial,
         })
