@@ -208,6 +208,7 @@ mod tests {
     use async_trait::async_trait;
     use npc_core::layout::ObjectKey;
     use npc_core::store::{Answer, Content, ETag, Fault, Listed, Opened, Operation, Read};
+    use tokio::sync::Notify;
 
     use super::*;
 
@@ -219,6 +220,8 @@ mod tests {
         arrives: bool,
         /// Whether it answers again afterwards.
         recovers: bool,
+        /// Told when the trust was sent, where no answer ever comes.
+        hangs: Option<Arc<Notify>>,
     }
 
     impl Breaking {
@@ -254,6 +257,10 @@ mod tests {
             if self.arrives {
                 self.store.write(key, content, precondition).await?;
             }
+            if let Some(sent) = &self.hangs {
+                sent.notify_one();
+                std::future::pending::<()>().await;
+            }
             Err(self.error(key, Operation::Write))
         }
 
@@ -268,16 +275,30 @@ mod tests {
 
     /// What came of making a fleet in such a store: the outcome, and whether there are its trust and its keys.
     fn made(arrives: bool, recovers: bool) -> (Result<Founded, Failure>, bool, bool) {
+        made_or_given_up(arrives, recovers, None)
+    }
+
+    /// Likewise, unless somebody gives up waiting once the trust was sent.
+    fn made_or_given_up(
+        arrives: bool,
+        recovers: bool,
+        hangs: Option<Arc<Notify>>,
+    ) -> (Result<Founded, Failure>, bool, bool) {
         let folder = tempfile::tempdir().expect("a folder");
         let url = StoreUrl::Directory(folder.path().join("store"));
         fs::create_dir(folder.path().join("store")).expect("created");
         let keys = folder.path().join("keys");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let outcome = runtime.block_on(async {
-            let store = Arc::new(Breaking { store: open_store(&url).await.expect("a store"), arrives, recovers });
+            let store = open_store(&url).await.expect("a store");
+            let sent = hangs.clone().unwrap_or_default();
+            let store = Arc::new(Breaking { store, arrives, recovers, hangs });
             let fleet = random_fleet().expect("an id");
             let foundation = Foundation { fleet, store, writes: ConditionalWrites::Enforced };
-            foundation.lay(&keys, Timestamp::now()).await
+            tokio::select! {
+                laid = foundation.lay(&keys, Timestamp::now()) => laid,
+                () = sent.notified() => Err(Failure::other("given up")),
+            }
         });
         let trust = folder.path().join("store/trust/1.json").exists();
         (outcome, trust, keys.join(format!("{ROOT}.secret")).exists())
@@ -287,6 +308,12 @@ mod tests {
     fn a_fleet_whose_trust_arrives_has_its_keys_though_the_answer_is_lost() {
         let (outcome, trust, keys) = made(true, true);
         assert!(outcome.is_ok() && trust && keys, "{outcome:?}");
+    }
+
+    #[test]
+    fn whoever_gives_up_waiting_takes_no_keys_along() {
+        let (outcome, trust, keys) = made_or_given_up(true, true, Some(Arc::default()));
+        assert!(outcome.is_err() && trust && keys, "{outcome:?}");
     }
 
     #[test]
