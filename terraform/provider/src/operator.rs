@@ -21,7 +21,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::arguments::{Given, path};
-use crate::told::told;
+use crate::told::{interrupted, told};
 
 /// Where the text of a secret key may stand instead of in a file: for machines that keep secrets in their environment alone.
 const SECRET_KEY: &str = "NPC_SECRET_KEY";
@@ -200,16 +200,13 @@ impl Operator {
     /// Waits for what is done with a store, unless the user asks to end that.
     pub(crate) fn wait<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Outcome<T> {
         let mut stopped = self.is_stopped.subscribe();
-        let done = self.runtime.block_on(async {
+        self.runtime.block_on(async {
             tokio::select! {
                 biased;
-                _ = stopped.wait_for(|is_stopped| *is_stopped) => {
-                    Err(Failure::other("npc was told to stop before this was done"))
-                }
-                done = work => done,
+                _ = stopped.wait_for(|is_stopped| *is_stopped) => Err(interrupted()),
+                done = work => done.map_err(|failure| told(&failure)),
             }
-        });
-        done.map_err(|failure| told(&failure))
+        })
     }
 
     /// Ends what is under way, and begins nothing more.
@@ -333,5 +330,28 @@ fn described_config(fleet: Described, store: StoreUrl) -> Config {
         selection: Strategy::default(),
         include: Vec::new(),
         exclude: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::sync::Arc;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn what_is_waited_for_when_told_to_stop_was_interrupted_and_did_not_fail() {
+        let operator = Arc::new(Operator::new().expect("a runtime"));
+        let waits = thread::spawn({
+            let operator = Arc::clone(&operator);
+            move || operator.wait(pending::<Result<(), Failure>>())
+        });
+        // Nothing else was told: whoever waits may be the first to hear of it.
+        operator.is_stopped.send_replace(true);
+        let told = waits.join().expect("it does not panic");
+        assert_eq!(told, Err(interrupted()));
+        assert_eq!(operator.wait(async { Ok(()) }), Err(interrupted()), "nothing more is begun");
     }
 }

@@ -58,8 +58,7 @@ pub(crate) fn told(failure: &Failure) -> Diagnostics {
 pub(crate) fn told_of(failure: &Failure, fleet: &str) -> Diagnostics {
     // What fails from then on does so for that reason.
     if interrupt::exit_code().is_some() {
-        let error = Diagnostic::error("The provider was interrupted");
-        return error.detail("It has ended what it was doing: apply again once you mean to.").into();
+        return interrupted();
     }
     let (summary, attribute) = match failure.exit() {
         Exit::Usage => ("This cannot be done", None),
@@ -76,6 +75,12 @@ pub(crate) fn told_of(failure: &Failure, fleet: &str) -> Diagnostics {
         Some(attribute) => diagnostic.at([attribute]).into(),
         None => diagnostic.into(),
     }
+}
+
+/// That the user asked to end what was not done yet.
+pub(crate) fn interrupted() -> Diagnostics {
+    let error = Diagnostic::error("The provider was interrupted");
+    error.detail("It has ended what it was doing: apply again once you mean to.").into()
 }
 
 /// What to do about it, as far as it can be done here: options outside of whole commands are those of another program.
