@@ -30,7 +30,7 @@ mod journals;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use attempt::{Attempt, Baseline, CheckBefore, Mode, Obstacle, UnitsBefore};
 pub use event::{Activation, Context, Effect, Ended, Errand, Event, Found, Hook, Stage};

@@ -46,7 +46,7 @@ fn is_aside(effect: &Effect) -> bool {
 }
 
 /// A release whose archive holds `content`.
-pub(super) fn target(serial: u64, content: &str) -> Target {
+pub(crate) fn target(serial: u64, content: &str) -> Target {
     Target {
         remote: "prod".parse().expect("a name"),
         serial: Serial::new(serial).expect("a serial"),
@@ -92,7 +92,7 @@ pub(super) fn up_to_activation(serial: u64, content: &str, running: &str) -> [Ev
     ]
 }
 
-pub(super) fn committed(content: &str) -> Journal {
+pub(crate) fn committed(content: &str) -> Journal {
     let mut journal = Journal::default();
     run(&mut journal, up_to_activation(1, content, "old"));
     run(&mut journal, [Event::Activated(Ended::Well), Event::Proved(Vec::new()), Event::Committed(found("a"))]);

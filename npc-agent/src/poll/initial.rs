@@ -49,33 +49,17 @@ impl Initial {
 
 #[cfg(test)]
 mod tests {
-    use npc_core::digest::Digest;
-    use npc_core::document::{Archive, Serial};
-
     use super::*;
-    use crate::machine::{Committed, Target};
+    use crate::machine::tests::committed;
 
     fn name(text: &str) -> ConfigurationName {
         text.parse().expect("a name")
     }
 
     fn with_committed(configuration: &str) -> Journal {
-        let digest = Digest::of(b"a release");
-        let target = Target {
-            remote: "prod".parse().expect("a name"),
-            serial: Serial::FIRST,
-            digest,
-            archive: Archive { sha256: digest, size: 1 },
-            configuration: name(configuration),
-            drv_path: None,
-            out_path: None,
-            rev: None,
-            expires: None,
-            attempt: 0,
-        };
-        let since = npc_core::Timestamp::UNIX_EPOCH;
-        let committed = Committed { target, system: "/nix/store/a".into(), since };
-        Journal { committed: Some(committed), ..Journal::default() }
+        let mut journal = committed("a");
+        journal.committed.as_mut().expect("a release").target.configuration = name(configuration);
+        journal
     }
 
     #[test]

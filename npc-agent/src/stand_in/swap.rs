@@ -61,29 +61,9 @@ mod tests {
     use std::path::Path;
     use std::process::Command;
 
-    use npc_core::Timestamp;
-    use npc_core::digest::Digest;
-    use npc_core::document::{Archive, Serial};
-
     use super::*;
-    use crate::machine::{Committed, Journal, Target};
-
-    fn committed() -> Committed {
-        let digest = Digest::of(b"a release");
-        let target = Target {
-            remote: "prod".parse().expect("a name"),
-            serial: Serial::FIRST,
-            digest,
-            archive: Archive { sha256: digest, size: 1 },
-            configuration: "web-1".parse().expect("a name"),
-            drv_path: None,
-            out_path: None,
-            rev: None,
-            expires: None,
-            attempt: 0,
-        };
-        Committed { target, system: "/nix/store/a".into(), since: Timestamp::UNIX_EPOCH }
-    }
+    use crate::machine::Journal;
+    use crate::machine::tests::committed;
 
     /// Runs a line with programs that write down how they were called. Only a file with content can be switched on.
     fn run(folder: &Path, line: &str) -> Vec<String> {
@@ -117,15 +97,13 @@ mod tests {
         assert_eq!(run(folder.path(), &taken_over), ["swapoff"]);
         assert_eq!(fs::metadata(&swap.file).expect("it stays").len(), 0);
         assert_eq!(run(folder.path(), &swap.remove()), [""; 0], "nothing is committed");
-        let mut journal = Journal::default();
         let write = |journal: &Journal| {
             fs::write(&swap.journal, serde_json::to_vec_pretty(journal).expect("JSON")).expect("written");
         };
-        write(&journal);
+        write(&Journal::default());
         run(folder.path(), &swap.remove());
         assert!(swap.file.exists());
-        journal.committed = Some(committed());
-        write(&journal);
+        write(&committed("a"));
         run(folder.path(), &swap.remove());
         assert!(!swap.file.exists());
         assert_eq!(run(folder.path(), &taken_over), [""; 0]);

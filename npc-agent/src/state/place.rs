@@ -115,37 +115,22 @@ impl fmt::Display for Place {
 
 #[cfg(test)]
 mod tests {
-    use npc_core::digest::Digest;
-    use npc_core::document::Archive;
-
     use super::*;
-    use crate::machine::{Committed, Phase};
+    use crate::machine::Phase;
+    use crate::machine::tests::{committed, target};
 
     fn place(remote: &str) -> Place {
         Place { remote: remote.parse().expect("a name"), configuration: "web-1".parse().expect("a name"), pin: None }
     }
 
     fn release(remote: &str) -> Target {
-        let Place { remote, configuration, .. } = place(remote);
-        let digest = Digest::of(b"a release");
-        Target {
-            remote,
-            serial: Serial::FIRST,
-            digest,
-            archive: Archive { sha256: digest, size: 1 },
-            configuration,
-            drv_path: None,
-            out_path: None,
-            rev: None,
-            expires: None,
-            attempt: 0,
-        }
+        Target { remote: place(remote).remote, ..target(1, "a") }
     }
 
     fn with_committed(remote: &str) -> Journal {
-        let since = npc_core::Timestamp::UNIX_EPOCH;
-        let committed = Committed { target: release(remote), system: "/nix/store/a".into(), since };
-        Journal { committed: Some(committed), ..Journal::default() }
+        let mut journal = committed("a");
+        journal.committed.as_mut().expect("a release").target.remote = place(remote).remote;
+        journal
     }
 
     fn state() -> (tempfile::TempDir, StateDirectory) {
