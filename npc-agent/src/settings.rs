@@ -235,10 +235,8 @@ impl Settings {
             _ => {}
         }
         let tables = file.tables()?;
-        let configuration = match file.configuration {
-            Some(configuration) => configuration,
-            None => own_name(machine)?.parse().map_err(|error| format!("configuration is not set, and {error}"))?,
-        };
+        let named = file.assignment.as_ref().map(AssignmentName::as_str).or(file.host.as_ref().map(HostName::as_str));
+        let configuration = file.configuration.map_or_else(|| own_configuration(named, machine), Ok)?;
         let host = match file.host {
             Some(host) => host,
             None => {
@@ -304,6 +302,14 @@ fn own_name(machine: &str) -> Result<&str, String> {
     is_a_name_of_its_own(machine).then_some(machine).ok_or_else(unnamed)
 }
 
+/// The configuration where none is said. An assignment that names none means the one of its own name.
+fn own_configuration(assignment: Option<&str>, machine: &str) -> Result<ConfigurationName, String> {
+    // A machine and its configuration may have capitals, which the names of hosts have not.
+    let other = assignment.filter(|name| !name.eq_ignore_ascii_case(machine));
+    let name = other.map_or_else(|| own_name(machine), Ok)?;
+    name.parse().map_err(|error| format!("configuration is not set, and {error}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -336,6 +342,20 @@ mod tests {
         for machine in ["", "localhost"] {
             assert!(settings("", machine).expect_err("nobody knows who this is").contains("host"));
         }
+    }
+
+    #[test]
+    fn a_configuration_is_called_what_its_assignment_is_or_the_host_or_the_machine() {
+        let unconfigured = GOOD.replace("configuration = \"web-1\"", "");
+        let configuration = |more: &str, machine| {
+            let settings = Settings::parse(&format!("{more}{unconfigured}"), machine).expect("good settings");
+            settings.following.configuration.to_string()
+        };
+        assert_eq!(configuration("assignment = \"workers\"\nhost = \"worker-7\"\n", "ip-10-0-0-5"), "workers");
+        assert_eq!(configuration("host = \"web-1\"\n", "ip-10-0-0-5"), "web-1");
+        assert_eq!(configuration("host = \"web-1\"\n", "localhost"), "web-1", "the machine needs no name");
+        assert_eq!(configuration("", "Web-1"), "Web-1");
+        assert_eq!(configuration("host = \"web-1\"\n", "Web-1"), "Web-1");
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl Machine {
         let path = self.path("script");
         fs::write(&path, script).expect("written");
         let mut command = Command::new("unshare");
-        command.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", mounts, "sh"]);
+        command.args(["--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", mounts, "sh"]);
         command.arg(self.folder.path()).arg(shell).arg(path);
         for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "http_proxy", "JOURNAL_STREAM"]
         {
@@ -133,7 +133,7 @@ pub fn digest() -> Digest {
 pub fn script(world: &World, more: &[&str]) -> String {
     world.publish();
     let machine = format!("{}={}", std::env::consts::ARCH, agent().display());
-    let told = ["bootstrap", "--host", "web-1", "--remote", "prod", "--configuration", "web-1", "--upload", "--agent"];
+    let told = ["bootstrap", "--host", "web-1", "--remote", "prod", "--upload", "--agent"];
     let told: Vec<_> = told.into_iter().chain([machine.as_str()]).chain(more.iter().copied()).collect();
     world.in_fleet(&told).works()
 }

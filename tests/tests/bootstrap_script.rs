@@ -8,6 +8,7 @@ use npc_tests::machine::{Machine, ONCE, SHELLS, agent, script};
 use npc_tests::parts::{ACCESS_KEY, Garage, Nix, SECRET_KEY, tool};
 use npc_tests::process::{Background, Ended};
 use npc_tests::world::{Kind, TOKEN, World};
+use serde_json::Value;
 
 /// Likewise, beside a metadata service that answers with `$INSTANCE` as EC2's does, version 2 alone.
 const ON_INSTANCE: &str = "ip link set lo up && ip address add 169.254.169.254/32 dev lo && \
@@ -51,6 +52,23 @@ fn a_machine_is_enrolled_once_and_left_alone_from_then_on() {
         let again = machine.run(shell, &script);
         assert_eq!((again.code, again.words.as_str()), (Some(0), ""), "without a word, and without the store");
     }
+}
+
+/// On a machine that nobody has given a name.
+const ON_NAMELESS: &str = "hostname localhost && mount --bind \"$1/lib\" /var/lib && mount --bind \"$1/etc\" /etc/systemd && \
+                           mount --bind \"$1/run\" /run && shift && exec \"$@\"";
+
+#[test]
+fn a_machine_without_a_name_is_called_and_configured_as_it_was_enrolled() {
+    let Some(machine) = Machine::find() else { return };
+    let world = World::new(&Kind::Served);
+    Ended::of(&mut machine.command_on(ON_NAMELESS, "dash", &script(&world, &ONCE))).works();
+    assert!(machine.is_enrolled());
+    let mut status = Command::new("unshare");
+    status.args(["--uts", "sh", "-c", "hostname localhost && exec \"$@\"", "sh"]).arg(agent());
+    status.arg("--state").arg(machine.state()).args(["--config", "/nowhere", "status", "--json"]);
+    let status: Value = serde_json::from_str(&Ended::of(&mut status).works()).expect("JSON");
+    assert_eq!((&status["host"], &status["follows"]["configuration"]), (&"web-1".into(), &"web-1".into()), "{status}");
 }
 
 #[test]

@@ -18,7 +18,7 @@ pub(crate) struct Bootstrap {
     /// The remote to follow until it is assigned
     #[arg(long, value_name = "REMOTE")]
     pub(crate) remote: RemoteName,
-    /// The configuration to follow until it is assigned [default: what the machine is called]
+    /// The configuration to follow until it is assigned [default: the one of the group's, the assignment's or the host's name]
     #[arg(long, value_name = "NAME")]
     pub(crate) configuration: Option<ConfigurationName>,
     /// The configuration to build and activate before any other, until the machine has committed a release

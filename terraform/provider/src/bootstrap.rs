@@ -27,7 +27,14 @@ impl DataSource for BootstrapData {
         with_place(Schema::new("The script that turns a bare machine into a host: user data, or something to run by hand as root."))
             .with("remote", Attribute::new(SetBy::User, Type::String, "The remote to follow until there is an assignment."))
             .with("host", user(Type::String, "The host's name. Unless said, what the machine is called."))
-            .with("configuration", user(Type::String, "The configuration to build. Unless said, the one of the host's name."))
+            .with(
+                "configuration",
+                user(
+                    Type::String,
+                    "The configuration to build until there is an assignment. Unless said, the one of the group's, the assignment's or \
+                     the host's name.",
+                ),
+            )
             .with(
                 "initial_configuration",
                 user(
