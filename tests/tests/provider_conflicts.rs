@@ -48,6 +48,34 @@ fn a_foreign_release_stays_foreign_however_often_it_is_looked_at() {
     holds(&fleet, "\"serial\": 2");
 }
 
+/// As after an apply that was interrupted once the store had taken its word.
+#[test]
+fn a_remote_that_holds_just_what_is_planned_is_taken_over_and_no_other() {
+    let Some(fleet) = Infrastructure::beside(|| World::new(&Kind::Directory), REMOTE) else { return };
+    fleet.publisher(&["--remote", "prod"]).works();
+    fleet.world.edit("ours\n");
+    fleet.apply().fails(1, &["There is a remote `prod` already", "terraform import"]);
+    fleet.publisher(&["--remote", "prod"]).works();
+    fleet.apply().works();
+    fleet.plans_nothing();
+    holds(&fleet, "\"serial\": 2");
+    fleet.terraform(&["destroy", "-auto-approve"]).works();
+    holds(&fleet, "\"removed\": true");
+}
+
+#[test]
+fn a_promotion_from_elsewhere_is_seen_and_not_undone() {
+    let Some(fleet) = published() else { return };
+    fleet.world.edit("a colleague's\n");
+    fleet.publisher(&["--remote", "canary"]).works();
+    fleet.publisher(&["promote", "canary", "prod", "--yes"]).works();
+    fleet.plans_nothing();
+    fleet.world.edit("ours\n");
+    fleet.plans(&[FOREIGN, "An apply refuses to undo that"]);
+    fleet.apply().fails(1, &[FOREIGN]);
+    holds(&fleet, "\"serial\": 2");
+}
+
 #[test]
 fn a_foreign_release_of_what_lies_here_is_made_ours_with_an_apply_that_publishes_nothing() {
     let Some(fleet) = published() else { return };

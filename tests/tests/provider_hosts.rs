@@ -156,12 +156,31 @@ fn what_is_wrong_with_a_host_is_told_where_it_is_said() {
     fleet.replace(unknown, "remote = \"nowhere\"");
     fleet.apply().fails(1, &["there is no remote `nowhere`", ": remote = \"nowhere\""]);
     fleet.replace("\"nowhere\"", "\"prod\"");
-    fleet.publisher(&["repoint", "web-1", "--remote", "prod"]).works();
+    fleet.publisher(&["repoint", "web-1", "--remote", "next"]).works();
     fleet.apply().fails(1, &["`web-1` is assigned already", ": name = \"web-1\""]);
+    fleet.publisher(&["repoint", "web-1", "--remote", "prod"]).works();
     fleet.terraform(&["import", "npc_host.web_1", "web-1"]).works();
     rolls_out(&fleet);
     fleet.replace("\"prod\"", "\"evaluated\"");
     fleet.apply().fails(1, &["in wave 1 of rollout `next-1`", ": remote = \"evaluated\""]);
+}
+
+/// As after an apply that was interrupted once the store had taken its word.
+#[test]
+fn what_is_just_as_planned_is_taken_over_and_nothing_else() {
+    let Some(fleet) = described() else { return };
+    for more in [&["--remote", "next"][..], &["--remote", "prod", "--configuration", "web-2"]] {
+        fleet.publisher(&[&["repoint", "web-1"], more].concat()).works();
+        fleet.apply().fails(1, &["`web-1` is assigned already"]);
+    }
+    fleet.publisher(&["repoint", "web-1", "--remote", "prod", "--configuration", "web-1"]).works();
+    fleet.publisher(&["hosts", "pause", "web-1"]).works();
+    fleet.apply().fails(1, &["`web-1` is assigned already"]);
+    fleet.publisher(&["hosts", "resume", "web-1"]).works();
+    let stands = fs::read(fleet.world.path(ASSIGNMENT)).expect("an assignment");
+    fleet.apply().works();
+    fleet.plans_nothing();
+    assert_eq!(fs::read(fleet.world.path(ASSIGNMENT)).expect("an assignment"), stands, "nothing is signed anew");
 }
 
 #[test]

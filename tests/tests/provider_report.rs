@@ -1,7 +1,9 @@
 //! The Terraform provider, waiting for hosts: where it waits, what does not end that, and what does.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use npc_tests::absent::Absent;
 use npc_tests::eventually;
@@ -94,4 +96,20 @@ fn ctrl_c_ends_a_wait() {
     let ended = planning.wait();
     assert!(!ended.success());
     assert!(planning.words().contains("The provider was interrupted"), "{}{}", planning.data(), planning.words());
+}
+
+/// Before anything is looked at, it is read what the fleet believes.
+#[test]
+fn ctrl_c_ends_a_wait_for_a_store_that_never_answers() {
+    let Some(fleet) = Infrastructure::beside(|| World::new(&Kind::Directory), "") else { return };
+    let silent = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = silent.local_addr().expect("bound");
+    fleet.says(&waiting(&format!("http://{address}/")));
+    let mut planning = Background::start(&mut fleet.command(&["plan"]), &fleet.world.path("planning"));
+    let (_asked, _) = silent.accept().expect("it asks");
+    planning.signal(Signal::INT);
+    let begun = Instant::now();
+    assert!(!planning.wait().success());
+    assert!(planning.words().contains("The provider was interrupted"), "{}{}", planning.data(), planning.words());
+    assert!(begun.elapsed() < Duration::from_secs(20), "silence alone takes longer: {:?}", begun.elapsed());
 }

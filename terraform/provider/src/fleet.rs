@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::arguments::path;
 use crate::operator::{Operator, address, publishing_key};
-use crate::told::{told, told_of, warning};
+use crate::told::{told, warning};
 
 /// How long a plan looks whether a store has a fleet already.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -72,7 +72,7 @@ impl Resource for Fleet {
         // A fleet without its trust is nothing that could be made again: that is an error, and not one that Terraform repairs.
         let described = Object::default().with("fleet", state.clone());
         if let Some(config) = self.0.config(&described).map_err(|errors| errors.or_at("id"))? {
-            self.0.session_at(config).map_err(|failure| told_of(&failure, "id"))?;
+            self.0.session_at(config, "id")?;
         }
         Ok(Some(state))
     }

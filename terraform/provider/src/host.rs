@@ -155,6 +155,10 @@ impl Host {
         let heard = self.heard(&session, &name, shared)?;
         self.amend(&session, &name, |stands| {
             let said = following(stands);
+            // As after an apply whose answer was lost.
+            if change.prior.is_none() && said.is_some_and(|said| is_planned(said, planned)) {
+                return Ok(None);
+            }
             self.check_prior(&session, &name, stands, change)?;
             let led = match said {
                 Some(said) => said.clone().led_to(remote.clone(), configuration.clone()),
@@ -283,6 +287,18 @@ impl Host {
         };
         self.0.wait(amending.carry_out(vec![change], log)).map_err(|errors| errors.or_at("remote"))
     }
+}
+
+/// Whether hosts are told just what is planned, and nobody has taken or held them.
+fn is_planned(said: &Following, planned: &Object) -> bool {
+    planned.text("remote") == Some(said.remote.as_str())
+        && planned.text("configuration") == Some(said.configuration.as_str())
+        && planned.get("paused").as_bool().unwrap_or(false) == said.paused
+        && planned.get("shared").as_bool().unwrap_or(false) == said.shared
+        && planned.get("poll_interval").as_u64() == said.poll_interval
+        && said.instance.is_none()
+        && said.pin.is_none()
+        && said.rollout.as_ref().is_none_or(|placed| placed.left)
 }
 
 /// The key that the host signs its reports with, if it reports already: known from the first time that it is assigned.

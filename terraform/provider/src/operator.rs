@@ -16,12 +16,12 @@ use npc_operator::founding::{PUBLISHING, key_directory};
 use npc_operator::selection::Strategy;
 use npc_operator::session::Session;
 use npc_operator::{interrupt, keys};
-use terraform_plugin::{Attribute, Diagnostic, Object, Outcome, Schema, SetBy, Type, Value};
+use terraform_plugin::{Attribute, Diagnostic, Diagnostics, Object, Outcome, Schema, SetBy, Type, Value};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::arguments::{Given, path};
-use crate::told::{interrupted, told};
+use crate::told::{interrupted, told, told_of};
 
 /// Where the text of a secret key may stand instead of in a file: for machines that keep secrets in their environment alone.
 const SECRET_KEY: &str = "NPC_SECRET_KEY";
@@ -199,12 +199,21 @@ impl Operator {
 
     /// Waits for what is done with a store, unless the user asks to end that.
     pub(crate) fn wait<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Outcome<T> {
+        self.wait_telling(work, told)
+    }
+
+    /// Likewise, where failures are told in another way.
+    fn wait_telling<T>(
+        &self,
+        work: impl Future<Output = Result<T, Failure>>,
+        tell: impl Fn(&Failure) -> Diagnostics,
+    ) -> Outcome<T> {
         let mut stopped = self.is_stopped.subscribe();
         self.runtime.block_on(async {
             tokio::select! {
                 biased;
                 _ = stopped.wait_for(|is_stopped| *is_stopped) => Err(interrupted()),
-                done = work => done.map_err(|failure| told(&failure)),
+                done = work => done.map_err(|failure| tell(&failure)),
             }
         })
     }
@@ -269,17 +278,18 @@ impl Operator {
     /// The session at the fleet that a thing belongs to; none, as long as that is not known.
     pub(crate) fn session(&self, object: &Object) -> Outcome<Option<Arc<Session>>> {
         let Some(config) = self.config(object)? else { return Ok(None) };
-        self.session_at(config).map(Some).map_err(|failure| told(&failure))
+        self.session_at(config, "fleet").map(Some)
     }
 
-    /// The session at a fleet that is described so.
-    pub(crate) fn session_at(&self, config: Config) -> Result<Arc<Session>, Failure> {
-        let key = config.to_text()?;
+    /// The session at a fleet that this attribute describes so.
+    pub(crate) fn session_at(&self, config: Config, attribute: &str) -> Outcome<Arc<Session>> {
+        let key = config.to_text().map_err(|failure| told_of(&failure, attribute))?;
         if let Some(session) = lock(&self.sessions).get(&key) {
             return Ok(Arc::clone(session));
         }
         let directory = lock(&self.defaults).directory().unwrap_or_default();
-        let session = Arc::new(self.runtime.block_on(Session::at(config, directory))?);
+        let opening = Session::at(config, directory);
+        let session = Arc::new(self.wait_telling(opening, |failure| told_of(failure, attribute))?);
         lock(&self.sessions).insert(key, Arc::clone(&session));
         Ok(session)
     }

@@ -241,10 +241,13 @@ impl Remote {
         seen
     }
 
-    /// What a remote that is new here has to hold: nothing, or its end, above which it may begin again.
-    fn over_nothing(&self, session: &Session, name: &RemoteName) -> Outcome<Over> {
+    /// What a remote that is new here has to hold: nothing, or its end, above which it may begin again, or just what is planned, as
+    /// after an apply whose answer was lost.
+    fn over_nothing(&self, session: &Session, name: &RemoteName, planned: &Object) -> Outcome<Over> {
         let Some(Ok(held)) = self.pointer(session, name)? else { return Ok(Over::Serial(None)) };
-        if believable(&held).is_none() {
+        let is_planned =
+            |release: &Release| planned.text("archive") == Some(release.archive.sha256.to_string().as_str());
+        if believable(&held).is_none_or(is_planned) {
             return Ok(Over::Serial(Some(held.header().serial)));
         }
         let detail = format!(
@@ -272,7 +275,7 @@ impl Remote {
                 over(prior, &planned)
             }
             None if overwrites(&planned) => Over::Anything,
-            None => self.over_nothing(&session, &name)?,
+            None => self.over_nothing(&session, &name, &planned)?,
         };
         let serial = self.release(&session, &name, flake, planned.text("message"), over)?;
         if let Some(noted) = noted {
