@@ -161,8 +161,10 @@ remove_swap() {
 main() {
 	[ ! -s "$state/enrolment.toml" ] || exit 0
 	[ "$(id -u)" = 0 ] || { say 'this takes root'; exit 1; }
-	# The kernel gives the lock back however its holder ends. Without flock the agent's installation is safe to run twice, too.
-	if command -v flock >/dev/null 2>&1 && exec 9>/run/npc-bootstrap.lock && ! flock -n 9; then
+	# The kernel gives the lock back however its holder ends. Without it the agent's installation is safe to run twice, too.
+	# A redirection of exec's that fails would end the shell: the subshell tries it.
+	lock=/run/npc-bootstrap.lock
+	if command -v flock >/dev/null 2>&1 && (: >"$lock") 2>/dev/null && exec 9>"$lock" && ! flock -n 9; then
 		say 'another one is at work'
 		exit 0
 	fi

@@ -65,7 +65,8 @@ in
       directory=$out/libexec/terraform-providers/${address}/${version}/${platform}
       mkdir -p "$directory"
       mv $out/bin/terraform-provider-npc "$directory/terraform-provider-npc_${version}"
-      rmdir $out/bin
+      # Whoever has another Terraform makes a mirror for it: `terraform-provider-npc mirror DIR`.
+      ln -s "$directory/terraform-provider-npc_${version}" $out/bin/terraform-provider-npc
     '';
     passthru.provider-source-address = address;
   };

@@ -78,6 +78,9 @@ fn terraform_finds_the_provider_where_nixpkgs_has_providers() {
     let (version, steps) = (env!("CARGO_PKG_VERSION"), provider["postInstall"].as_str().expect("steps"));
     let directory = format!("$out/libexec/terraform-providers/registry.terraform.io/npc/npc/{version}/linux_amd64");
     assert!(steps.contains(&directory) && steps.contains(&format!("/terraform-provider-npc_{version}")), "{steps}");
+    let links =
+        steps.lines().any(|line| line.starts_with("ln -s ") && line.ends_with(" $out/bin/terraform-provider-npc"));
+    assert!(links, "the page says to call it: {steps}");
 }
 
 #[test]
