@@ -80,6 +80,11 @@ impl Terraform {
 
     /// Runs it in a folder.
     pub fn run(&self, folder: &Path, arguments: &[&str]) -> Ended {
+        Ended::of(&mut self.command(folder, arguments))
+    }
+
+    /// The command that runs it in a folder.
+    pub fn command(&self, folder: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(arguments).current_dir(folder).env("HOME", self.folder.path());
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TF_")) {
@@ -90,7 +95,7 @@ impl Terraform {
             .env("TF_IN_AUTOMATION", "1")
             .env("TF_INPUT", "0")
             .env("CHECKPOINT_DISABLE", "1");
-        Ended::of(&mut command)
+        command
     }
 
     /// What a module without providers gives for these variables.

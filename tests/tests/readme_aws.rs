@@ -78,9 +78,76 @@ fn the_directory_for_aws_is_made_out_of_nothing_and_valid() {
     made.works();
     let settings = fs::read_to_string(checkout.path("home/.terraformrc")).expect("settings");
     assert!(settings.contains("filesystem_mirror") && settings.contains("direct"), "{settings}");
+    // It cannot be planned without AWS, and says by then which values nobody asked for, and which ones are missing.
     let plan = terraform.run(&checkout.path("my-aws/infrastructure"), &["plan", "-no-color"]);
-    assert!(!plan.words.contains("terraform.tfvars"), "every value is one that is asked for: {plan:?}");
+    let said = format!("{}{}", plan.data, plan.words);
+    for mistake in ["undeclared variable", "No value for required variable"] {
+        assert!(!said.contains(mistake), "{said}");
+    }
 }
+
+/// The example, with npc's own provider and a store in a directory, on an AWS that makes nothing.
+#[test]
+fn the_example_on_aws_gives_each_machine_the_script_that_enrols_it() {
+    let Some(terraform) = Terraform::find() else { return };
+    let terraform = terraform.with_providers();
+    let folder = terraform.copy("examples/aws");
+    let test = fs::read_to_string(folder.join("tests/aws.tftest.hcl")).expect("a test");
+    let (aws, _) =
+        test.split_once("# What is made up must still be in order").expect("a provider of npc's that is made up");
+    let (flake, agent) = (root().join("examples/fleet").canonicalize().expect("a flake"), program("npc-agent"));
+    let store = tempfile::tempdir().expect("a folder");
+    let test = format!("{aws}{SCRIPTS}")
+        .replace("$STORE", &store.path().display().to_string())
+        .replace("$FLAKE", &flake.display().to_string())
+        .replace("$AGENT", &agent.display().to_string());
+    fs::write(folder.join("tests/aws.tftest.hcl"), test).expect("written");
+    terraform.run(&folder, &["init", "-no-color", "-backend=false"]).works();
+    // The flake is packed as it is: nothing here hangs on what it evaluates to.
+    let tested = Ended::of(terraform.command(&folder, &["test", "-no-color"]).env("NPC_NIX", "none"));
+    assert!(tested.data.contains("Success! 1 passed, 0 failed."), "{tested:?}");
+    tested.works();
+}
+
+const SCRIPTS: &str = r#"
+override_module {
+  target = module.store
+  outputs = {
+    url      = "file://$STORE"
+    store    = { bucket_arn = "arn:aws:s3:::example-of-a-fleet", prefix = "fleet" }
+    policies = { publisher = "{}" }
+  }
+}
+
+variables {
+  bucket     = "example-of-a-fleet"
+  subnet_ids = ["subnet-a"]
+  flake      = "$FLAKE"
+  agent      = "$AGENT"
+}
+
+run "scripts" {
+  command = apply
+
+  assert {
+    condition = keys(data.npc_bootstrap.host) == ["db-1", "web-1", "web-2"] && alltrue([
+    for name, host in data.npc_bootstrap.host : strcontains(host.script, "\nhost = \"${name}\"\n")])
+    error_message = "Each host is enrolled under its name."
+  }
+
+  assert {
+    condition = alltrue([for line in ["configuration = \"worker\"", "assignment = \"workers\""] :
+    strcontains(data.npc_bootstrap.workers.script, "\n${line}\n")])
+    error_message = "A worker is enrolled as one of its group."
+  }
+
+  assert {
+    condition = alltrue([for script in concat(values(data.npc_bootstrap.host)[*].script, [data.npc_bootstrap.workers.script]) :
+    length(script) <= 16384 && strcontains(script, filesha256("$AGENT")) && strcontains(script, npc_fleet.main.root_keys[0])])
+    error_message = "A script fits into user data, and has the agent's digest and the fleet's key."
+  }
+}
+"#;
 
 #[test]
 fn what_is_applied_is_followed_and_a_change_goes_out_in_stages() {

@@ -1,5 +1,5 @@
 # What the policies say, and what the module refuses to make of its inputs. Whether they hold is tried at a server that enforces
-# them, in tests/tests/module_policies.rs.
+# them, in tests/tests/policies.rs.
 
 variables {
   bucket_arn = "arn:aws:s3:::my-bucket"
