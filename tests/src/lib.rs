@@ -38,7 +38,7 @@ pub fn noise(length: usize, seed: u32) -> Vec<u8> {
 }
 
 /// How long anything that is awaited may take.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(4);
 
 /// Waits until `condition` gives something.
 pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {

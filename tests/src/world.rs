@@ -244,7 +244,7 @@ impl World {
         let host = name.trim_start_matches("host-");
         agent.configure(&format!(
             "remote = \"prod\"\nconfiguration = \"{configuration}\"\nhost = \"{host}\"\npoll_interval = 1\n\
-             root = \"{}\"\nprofile = \"{}\"\n[probation]\nsettle = 0\nstore = 1",
+             root = \"{}\"\nprofile = \"{}\"\n[probation]\nsettle = 0\nstore = 10",
             root.display(),
             profile.display()
         ));
@@ -277,7 +277,7 @@ impl World {
         let agent = Agent { world: self, home, nix: None };
         agent.configure(&format!(
             "remote = \"prod\"\nconfiguration = \"{configuration}\"\nhost = \"{configuration}\"\npoll_interval = 1\n\
-             [probation]\nsettle = 0\nstore = 1\n[activation]\ncommand = [\"sh\", \"{}\"]",
+             [probation]\nsettle = 0\nstore = 10\n[activation]\ncommand = [\"sh\", \"{}\"]",
             agent.home.join("apply").display()
         ));
         agent

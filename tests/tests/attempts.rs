@@ -123,8 +123,9 @@ fn the_timer_brings_the_system_before_back_though_the_journal_is_lost() {
         let world = World::new(&Kind::Served);
         let agent = host(&world, &nix, "");
         let path = agent.path("agent.toml");
-        let settings = fs::read_to_string(&path).expect("read").replace("store = 1", "store = 1\nlimit = 6");
-        fs::write(path, settings + "[activation]\ntimeout = 2\n").expect("written");
+        let settings = fs::read_to_string(&path).expect("read").replace("store = 10", "store = 10\nlimit = 6");
+        assert!(settings.contains("limit"), "{settings}");
+        fs::write(path, settings + "[activation]\ntimeout = 10\n").expect("written");
         let first = agent.running();
         is_in_probation(&world, &agent).kill();
         assert_ne!(agent.running(), first);

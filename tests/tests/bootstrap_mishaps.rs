@@ -5,6 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use npc_tests::eventually;
@@ -115,7 +116,8 @@ struct SmallMemory(PathBuf);
 
 impl SmallMemory {
     fn find(bytes: u64) -> Option<Self> {
-        let name = format!("npc-bootstrap-{}", std::process::id());
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let name = format!("npc-bootstrap-{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
         let roots = [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")];
         for (root, limit) in roots {
             let group = Path::new(root).join(&name);
@@ -140,7 +142,13 @@ impl SmallMemory {
 
 impl Drop for SmallMemory {
     fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.0);
+        // What was killed in it is in it until it is reaped.
+        for _ in 0..100 {
+            if fs::remove_dir(&self.0).is_ok() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 }
 

@@ -101,19 +101,26 @@ fn play(mut stream: TcpStream, head: &str, act: Act) {
 
 const ATTEMPTS: u32 = 3;
 
-/// Retries with hardly a pause in between.
-fn hasty() -> Options {
+/// How long a store may be silent that is not meant to be: a busy machine's is, for a while.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// Retries with hardly a pause in between, and after so much silence.
+fn hasty(stall: Duration) -> Options {
     let pause = Duration::from_millis(1);
     let retries = Retries { attempts: ATTEMPTS, first_pause: pause, longest_pause: pause };
-    let patience = Patience { connect: Duration::from_secs(5), stall: Duration::from_millis(500) };
+    let patience = Patience { connect: Duration::from_secs(5), stall };
     Options { retries, patience, ..Options::default() }
 }
 
-/// The same stage as an HTTP store and as an S3 store.
+/// The same stage as an HTTP store and as an S3 store, neither of which is given up soon.
 async fn stores(stage: &Stage) -> [Arc<dyn Store>; 2] {
+    stores_given_up_after(SILENCE, stage).await
+}
+
+async fn stores_given_up_after(silence: Duration, stage: &Stage) -> [Arc<dyn Store>; 2] {
     let http: StoreUrl = format!("http://{}/", stage.address).parse().expect("an address");
     let s3: StoreUrl = format!("s3://b/?region=x&endpoint=http://{}", stage.address).parse().expect("an address");
-    let options = hasty();
+    let options = hasty(silence);
     [open(&http, options.clone()).await.expect("opened"), open(&s3, options).await.expect("opened")]
 }
 
@@ -123,11 +130,15 @@ fn key() -> ObjectKey {
 
 /// Reads from a stage with these acts through both stores; gives the outcomes and how many requests each took.
 async fn read_both(acts: &[Act]) -> Vec<(Result<Vec<u8>, Fault>, usize)> {
+    read_both_given_up_after(SILENCE, acts).await
+}
+
+async fn read_both_given_up_after(silence: Duration, acts: &[Act]) -> Vec<(Result<Vec<u8>, Fault>, usize)> {
     assert!(std::env::var("AWS_ACCESS_KEY_ID").is_ok(), "set by `cargo xtask test`");
     let mut outcomes = Vec::new();
     for number in 0..2 {
         let stage = Stage::open(acts);
-        let store = stores(&stage).await[number].clone();
+        let store = stores_given_up_after(silence, &stage).await[number].clone();
         let outcome = match store.read(&key(), Read::DOCUMENT).await {
             Ok(Answer::Found { bytes, .. }) => Ok(bytes.to_vec()),
             Ok(Answer::Unchanged { .. }) => panic!("nothing was asked to be unchanged"),
@@ -197,7 +208,7 @@ fn unvouched_server() -> (String, Arc<AtomicUsize>) {
 async fn a_certificate_that_nobody_vouches_for_is_met_once() {
     let (address, connections) = unvouched_server();
     let url: StoreUrl = format!("https://{address}/").parse().expect("an address");
-    let store = open(&url, hasty()).await.expect("opened");
+    let store = open(&url, hasty(SILENCE)).await.expect("opened");
     let failed = store.read(&key(), Read::DOCUMENT).await.expect_err("nobody knows the certificate");
     assert_eq!(failed.fault, Fault::Broken, "{failed:?}");
     assert_eq!(connections.load(Ordering::SeqCst), 1);
@@ -234,7 +245,7 @@ async fn a_conflicting_upload_to_s3_is_tried_again() {
 #[tokio::test]
 async fn a_stalled_body_is_given_up() {
     let begun = Instant::now();
-    for (outcome, requests) in read_both(&[Act::Stall]).await {
+    for (outcome, requests) in read_both_given_up_after(Duration::from_millis(500), &[Act::Stall]).await {
         assert_eq!(outcome, Err(Fault::Unavailable));
         assert_eq!(requests, ATTEMPTS as usize);
     }

@@ -98,9 +98,9 @@ fn agents_that_a_release_wakes_together_wait_apart_with_three_requests_each() {
     let served = Served::start(&program("npc-publish"), &world, HOSTS, &[]);
     let mut agents = begin(&world, &served);
     let seconds = follow_another(&world, &mut agents);
-    assert!(seconds < 5.0, "every host was woken, and did not take its interval: {seconds} s");
+    assert!(seconds < 7.0, "every host was woken, and did not take its interval: {seconds} s");
     // Once it runs, all ask together once more, and then wait.
-    for_a_while(Duration::from_secs(2));
+    for_a_while(Duration::from_secs(4));
     agents.phase("apart");
     // Two waits, each at most as long as the interval, and the pause behind them.
     for_a_while(Duration::from_secs(2 * INTERVAL + 3));

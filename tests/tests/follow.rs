@@ -74,7 +74,7 @@ fn a_change_reaches_a_host_that_waits_in_a_blink() {
     world.edit("in a blink\n");
     world.publish();
     agent.commits(2);
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_mins(1), "{:?}", begun.elapsed());
 }
 
 #[test]
@@ -272,7 +272,7 @@ fn a_304_never_touches_the_disk() {
         let running = agent.start();
         agent.commits(1);
         // The release that made the agent switch is asked for once more at the most, then answered by 304.
-        for_a_while(Duration::from_secs(3));
+        for_a_while(Duration::from_secs(5));
         let trace = agent.path("strace");
         let mut command = Command::new(&strace);
         let calls = "trace=%file,%desc,fsync,fdatasync,sync,pwrite64,writev";

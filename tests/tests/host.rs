@@ -160,7 +160,7 @@ fn a_release_that_removes_or_breaks_the_agent_is_rolled_back_by_the_timer() {
 
 #[test]
 fn a_release_that_hangs_in_activation_is_ended_and_rolled_back() {
-    let impatient = |system: host::System| system.agent_settings("[activation]\ntimeout = 4");
+    let impatient = |system: host::System| system.agent_settings("[activation]\ntimeout = 12");
     let Some((world, host)) = host::running(impatient) else { return };
     let before = host.systems();
     world.publish_system(|system| impatient(system).hanging_activation());

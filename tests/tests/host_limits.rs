@@ -85,7 +85,7 @@ fn a_disk_that_is_full_from_the_middle_of_a_probation_on_leads_back_to_the_old_s
 fn the_timer_goes_back_although_the_disk_is_full_and_the_agent_is_dead() {
     let Some((world, host)) = host_with_tiny_disk() else { return };
     let before = host.systems();
-    let release = world.publish_system(|system| system.unit("good.service", GOOD));
+    let release = world.publish_system(|system| system.settle(6).unit("good.service", GOOD));
     eventually("probation", || (host.journal()?["phase"] == "probation").then_some(()));
     fill(&host);
     host.kill_agent_for_good();

@@ -70,7 +70,7 @@ fn a_shutdown_in_probation_is_no_systems_fault() {
 
 #[test]
 fn a_boot_loader_that_hangs_is_ended_and_rolled_back() {
-    let impatient = |system: System| system.agent_settings("[activation]\ntimeout = 3");
+    let impatient = |system: System| system.agent_settings("[activation]\ntimeout = 12");
     let Some((world, host)) = host::running(impatient) else { return };
     let before = host.systems();
     world.publish_system(|system| boot_loader(impatient(system), "trap '' TERM\nsleep infinity"));
@@ -118,6 +118,8 @@ fn the_timer_ends_a_boot_loader_that_hangs_while_the_agent_is_dead() {
 
 /// A system whose activation lasts until somebody else waits for the lock of `switch-to-configuration`.
 fn activation_until_locked(system: System) -> System {
+    // Whoever waits for it has it before the settle time is over.
+    let system = system.settle(8);
     system.activation("touch /run/activation-begins\nwhile [ ! -e /run/lock-is-wanted ]; do sleep 0.1; done")
 }
 

@@ -86,7 +86,7 @@ fn credentials_are_replaced_by_those_that_come_after_them() {
     world.publish();
     let metadata = Metadata::start(INSTANCE, None);
     // The SDK asks again some seconds before the end.
-    metadata.hand_out(&old, Duration::from_secs(20));
+    metadata.hand_out(&old, Duration::from_secs(40));
     let agent = world.command_agent("web-1", "true");
     let mut running = start(&agent, metadata.address());
     agent.commits(1);

@@ -211,7 +211,7 @@ fn who_waits_with_a_token_that_is_revoked_meanwhile_gets_nothing() {
     let world = served();
     let etag = bearing(&world, WEB, "GET", "/remotes/prod.json", b"").header("etag").expect("a tag").to_owned();
     let authorization = format!("Bearer {WEB}");
-    let headers = [("authorization", authorization.as_str()), ("if-none-match", &etag), ("prefer", "wait=20")];
+    let headers = [("authorization", authorization.as_str()), ("if-none-match", &etag), ("prefer", "wait=120")];
     let begun = Instant::now();
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| ask(world.url(), "GET", "/remotes/prod.json", &headers, b""));
@@ -222,7 +222,7 @@ fn who_waits_with_a_token_that_is_revoked_meanwhile_gets_nothing() {
         world.publish();
         assert_eq!(waiting.join().expect("answered").status(), 401);
     });
-    assert!(begun.elapsed() < Duration::from_secs(15), "it was woken, and did not wait to the end");
+    assert!(begun.elapsed() < Duration::from_mins(1), "it was woken, and did not wait to the end");
 }
 
 #[test]

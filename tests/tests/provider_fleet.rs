@@ -179,7 +179,7 @@ fn worker<'world>(world: &'world World, configuration: &str, id: &str) -> Agent<
     let agent = world.command_agent(configuration, "true");
     agent.configure(&format!(
         "remote = \"prod\"\nconfiguration = \"web-1\"\nassignment = \"workers\"\nhost = \"workers-{id}\"\npoll_interval = 1\n\
-         [report]\nephemeral = true\n[probation]\nsettle = 0\nstore = 1\n[activation]\ncommand = [\"true\"]"
+         [report]\nephemeral = true\n[probation]\nsettle = 0\nstore = 10\n[activation]\ncommand = [\"true\"]"
     ));
     agent
 }

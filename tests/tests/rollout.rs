@@ -202,7 +202,7 @@ fn a_rollout_is_paused_and_resumed_from_elsewhere_and_only_one_drives_it() {
     let story = Story::new(&Kind::Directory);
     let (agents, _running) = story.begun();
     story.publish("next", "the second\n");
-    let mut driver = story.starts(&["--soak", "5s"]);
+    let mut driver = story.starts(&["--soak", "15s"]);
     eventually("the first is told", || (trace(&agents[0]).len() == 2).then_some(()));
     story.world.in_fleet(&["rollout", "resume"]).fails(5, &["drives rollout `next-1`", "rollout watch"]);
     story.world.in_fleet(&["rollout", "pause"]).works();

@@ -31,7 +31,7 @@ fn who_waits_is_answered_when_the_object_changes() {
     let world = World::new(&Kind::Served);
     world.publish();
     let etag = ask(&world, "GET", "/remotes/prod.json", &[], b"").header("etag").expect("a tag").to_owned();
-    let headers = [("if-none-match", etag.as_str()), ("prefer", "wait=20")];
+    let headers = [("if-none-match", etag.as_str()), ("prefer", "wait=120")];
     let begun = Instant::now();
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| ask(&world, "GET", "/remotes/prod.json", &headers, b""));
@@ -41,10 +41,10 @@ fn who_waits_is_answered_when_the_object_changes() {
         world.publish();
         let answer = waiting.join().expect("answered");
         assert_eq!(answer.status(), 200);
-        assert_eq!(answer.header("preference-applied"), Some("wait=20"));
+        assert_eq!(answer.header("preference-applied"), Some("wait=120"));
         assert_ne!(answer.header("etag"), Some(etag.as_str()));
     });
-    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert!(begun.elapsed() < Duration::from_mins(1));
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn a_change_made_behind_the_servers_back_wakes_who_waits() {
     world.publish();
     let etag = ask(&world, "GET", "/remotes/prod.json", &[], b"").header("etag").expect("a tag").to_owned();
     std::thread::scope(|scope| {
-        let headers = [("if-none-match", etag.as_str()), ("prefer", "wait=20")];
+        let headers = [("if-none-match", etag.as_str()), ("prefer", "wait=120")];
         let begun = Instant::now();
         let waiting = scope.spawn({
             let world = &world;
@@ -64,7 +64,7 @@ fn a_change_made_behind_the_servers_back_wakes_who_waits() {
         let directory = format!("file://{}", world.path("store").display());
         world.in_fleet(&["--remote", "prod", "--store", &directory]).works();
         assert_eq!(waiting.join().expect("answered").status(), 200);
-        assert!(begun.elapsed() < Duration::from_secs(10));
+        assert!(begun.elapsed() < Duration::from_mins(1));
     });
 }
 
@@ -97,10 +97,10 @@ fn only_so_many_may_wait() {
     fs::write(agent.path("agent.toml"), settings.replace(&world.url().to_string(), &url)).expect("written");
     let _running = agent.start();
     agent.commits(1);
+    eventually("it is polled, not waited for", || server.words().contains(" 304 ").then_some(()));
     world.edit("found by polling\n");
     world.publish();
     agent.commits(2);
-    assert!(server.words().contains(" 304 "), "it was polled, not waited for: {}", server.words());
 }
 
 #[test]
@@ -248,15 +248,10 @@ fn kill_minus_nine_leaves_no_torn_object() {
                     bytes.len()
                 );
                 // The server dies in the middle.
-                let _ = stream.write_all(head.as_bytes());
-                for piece in bytes.chunks(100_000) {
-                    if stream.write_all(piece).is_err() {
-                        break;
-                    }
-                    std::thread::sleep(Duration::from_millis(2));
-                }
+                let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&bytes[..bytes.len() / 2]));
+                stream
             });
-            std::thread::sleep(Duration::from_millis(60));
+            eventually("the upload is under way", || has_leftovers(&world).then_some(()));
             world.server().take().expect("a server").kill();
             begun.join().expect("ended");
         });
@@ -266,7 +261,7 @@ fn kill_minus_nine_leaves_no_torn_object() {
             let content = fs::read(archive.path()).expect("read");
             assert_eq!(name, format!("{}.tar.gz", Digest::of(&content)), "a torn object");
         }
-        assert!(has_leftovers(&world), "the upload was under way");
+        assert!(has_leftovers(&world), "nobody cleaned up");
         world.serve_again();
         assert!(!has_leftovers(&world), "what was under way is cleaned up");
         world.edit(&format!("round {round}\n"));
@@ -296,7 +291,7 @@ fn a_server_that_is_told_to_stop_answers_who_waits() {
         server.signal(Signal::TERM);
         assert_eq!(waiting.join().expect("answered").status(), 304);
         assert!(server.stop_after_signal().success());
-        assert!(begun.elapsed() < Duration::from_secs(5));
+        assert!(begun.elapsed() < Duration::from_secs(30));
     });
 }
 

@@ -31,7 +31,7 @@ ExecStart=/bin/sh -euc 'session=$$(curl -sf -X PUT -H "X-aws-ec2-metadata-token-
 "#;
 
 /// The settings that a fleet's hosts have in common, and that no enrolment has.
-const SETTINGS: &str = "poll_interval = 1\n[probation]\nsettle = 2\nstore = 3\nlimit = 10\n";
+const SETTINGS: &str = "poll_interval = 1\n[probation]\nsettle = 2\nstore = 20\nlimit = 60\n";
 
 /// A system that runs its user data at every boot.
 fn image(world: &World) -> System {

@@ -30,7 +30,7 @@ fn through_a_proxy(agent: &Agent<'_>, garage: &Garage, seed: u64) -> FaultProxy 
 /// A storm is no reason to roll back: some answer gets through within this time.
 fn with_patience_in_probation(agent: &Agent<'_>) {
     let text = fs::read_to_string(agent.path("agent.toml")).expect("read");
-    let patient = text.replace("settle = 0\nstore = 1", "settle = 0\nstore = 30");
+    let patient = text.replace("settle = 0\nstore = 10", "settle = 0\nstore = 30");
     assert_ne!(text, patient, "the patience is in the settings");
     fs::write(agent.path("agent.toml"), patient).expect("written");
 }
@@ -57,8 +57,9 @@ const OUTAGE: &Mix = &[(1, Fault::Reset(Passed::Nothing))];
 /// How long each part of the storm lasts, from one release to the next.
 const A_PART: Duration = Duration::from_secs(10);
 
-/// The longest pause between two polls, and as long again for what is under way to fail, and for the activation.
-const AN_INTERVAL: Duration = Duration::from_secs(5);
+/// A few pauses between two polls, and what is under way to fail, and the activation; and less than the thirty seconds before
+/// a release that failed is tried again.
+const AN_INTERVAL: Duration = Duration::from_secs(20);
 
 #[test]
 fn an_agent_in_a_storm_goes_forward_only_and_has_caught_up_an_interval_after_it() {
@@ -133,7 +134,8 @@ fn a_refused_release_stays_in_the_status_for_as_long_as_it_is_there() {
     fs::write(world.path("store/remotes/prod.json"), "no release").expect("written");
     let is_told = || agent.run(&["status"]).works().contains("is refused");
     eventually("the trouble is told", || is_told().then_some(()));
-    for_a_while(AN_INTERVAL);
+    // Some polls later.
+    for_a_while(Duration::from_secs(5));
     assert!(is_told(), "it is refused still");
 }
 

@@ -17,7 +17,7 @@ const TARGET: Duration = Duration::from_secs(2);
 const LONGEST: Duration = Duration::from_mins(1);
 
 /// How much slower a busy CI machine may be before it counts as a failure.
-const CI_ALLOWANCE: u32 = 3;
+const CI_ALLOWANCE: u32 = 10;
 
 /// By then an agent that has just switched asks the store again, and waits in that request for what comes next.
 const SETTLED: Duration = Duration::from_millis(1500);
@@ -37,13 +37,14 @@ pub(crate) fn demo() -> Outcome {
     }
     let begun = Instant::now();
     let slowest = tell(nix.as_ref())?;
-    if begun.elapsed() > LONGEST {
+    let allowance = if is_ci() { CI_ALLOWANCE } else { 1 };
+    if begun.elapsed() > LONGEST * allowance {
         return Err(format!("the demo took {} s", begun.elapsed().as_secs()));
     }
     if slowest > TARGET {
         eprintln!("That is above the {} s that it may take on an ordinary machine.", TARGET.as_secs());
     }
-    if is_ci() && slowest > TARGET * CI_ALLOWANCE {
+    if is_ci() && slowest > TARGET * allowance {
         return Err(format!("from publishing to switched took {:.2} s", slowest.as_secs_f64()));
     }
     println!("Nothing is left running, and the folder is gone.");

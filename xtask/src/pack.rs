@@ -26,8 +26,8 @@ const FILLER_BYTES: usize = 10_000;
 /// How often what can be repeated is measured.
 const REPEATS: usize = 5;
 
-/// What a publish with nothing to do may take.
-const WARM: Duration = Duration::from_secs(1);
+/// What CI lets a publish with nothing to do take: a second is enough for it where nothing else runs.
+const WARM_IN_CI: Duration = Duration::from_secs(3);
 
 /// What npc itself may take of memory, in kilobytes.
 const PEAK: u64 = 100_000;
@@ -83,7 +83,7 @@ pub(crate) fn pack(files: usize) -> Outcome {
 }
 
 fn check(cold: &Run, warm: &Run, unread: &Run, one: &Run) -> Outcome {
-    let slow = [warm, unread].into_iter().any(|run| run.seconds > WARM.as_secs_f64());
+    let slow = [warm, unread].into_iter().any(|run| run.seconds > WARM_IN_CI.as_secs_f64());
     let counts = [cold, warm, unread, one].map(|run| run.evaluated);
     let heavy = [cold, warm, unread, one].into_iter().any(|run| run.peak > PEAK);
     if slow || heavy || counts != [HOSTS as u64, 0, 0, 1] {

@@ -206,7 +206,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let log = folder.path().join("log");
         let script = "sleep 1000 & echo $!; wait";
-        let failed = program(script, &log, Duration::from_millis(300)).run().await.expect_err("hangs");
+        let failed = program(script, &log, Duration::from_secs(3)).run().await.expect_err("hangs");
         assert!(failed.message.contains("longer"), "{failed}");
         let child: i32 = std::fs::read_to_string(&log).expect("read").trim().parse().expect("a process id");
         // The orphan is reaped by somebody else, a little later.

@@ -25,7 +25,7 @@ use crate::process::Ended;
 const MEMORY: u32 = 64 * 1024;
 
 /// How long asking once may take, in seconds, on a slow machine and with others beside it.
-const PATIENCE: u32 = 60;
+const PATIENCE: u32 = 300;
 
 /// How much the agent may say about it, in bytes.
 const WORDS: usize = 16 * 1024;

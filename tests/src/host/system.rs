@@ -74,6 +74,7 @@ impl System {
     pub fn settle(self, seconds: u32) -> Self {
         let settings = self.choices["npc"]["agent"]["settings"].as_str().expect("settings");
         let settings = settings.replace("settle = 2\n", &format!("settle = {seconds}\n"));
+        let settings = settings.replace("limit = 10\n", &format!("limit = {}\n", seconds + 8));
         self.with("/npc/agent/settings", settings)
     }
 

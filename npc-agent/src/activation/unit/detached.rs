@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Command;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 
 use super::{Ending, Job};
 use crate::activation::process::Program;
@@ -83,15 +83,25 @@ pub(super) async fn stop(state: &StateDirectory, name: &str) {
 
 /// Runs a program, and writes down how it ended: what `agent perform` does.
 pub fn perform(state: &StateDirectory, name: &str, timeout: Duration, command: &[OsString]) -> Result<(), Failure> {
-    let _held = Held::take(&lock(state, name)).map_err(Failure::other)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::other)?;
-    let ending = runtime.block_on(run(state, name, timeout, command)).map_err(Failure::other)?;
+    let told = {
+        let _entered = runtime.enter();
+        signal(SignalKind::terminate()).map_err(Failure::other)?
+    };
+    // Whoever ends what holds the lock finds that it listens.
+    let _held = Held::take(&lock(state, name)).map_err(Failure::other)?;
+    let ending = runtime.block_on(run(state, name, timeout, command, told)).map_err(Failure::other)?;
     ending.write(state, name)?;
     Ok(())
 }
 
-async fn run(state: &StateDirectory, name: &str, timeout: Duration, command: &[OsString]) -> io::Result<Ending> {
-    let mut terminate = signal(SignalKind::terminate())?;
+async fn run(
+    state: &StateDirectory,
+    name: &str,
+    timeout: Duration,
+    command: &[OsString],
+    mut terminate: Signals,
+) -> io::Result<Ending> {
     let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let mut command = Command::new(program);
     command.args(arguments);
