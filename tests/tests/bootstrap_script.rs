@@ -54,6 +54,21 @@ fn a_machine_is_enrolled_once_and_left_alone_from_then_on() {
     }
 }
 
+/// On a machine that keeps locks nowhere.
+const ON_LOCKLESS: &str = "mount --bind \"$1/lib\" /var/lib && mount --bind \"$1/etc\" /etc/systemd && \
+                           mount --bind \"$1/run\" /run && mount -o remount,bind,ro /run && shift && exec \"$@\"";
+
+#[test]
+fn a_machine_that_keeps_no_lock_is_enrolled_without() {
+    for shell in SHELLS {
+        let Some(machine) = Machine::find() else { return };
+        let world = World::new(&Kind::Served);
+        Ended::of(&mut machine.command_on(ON_LOCKLESS, shell, &script(&world, &ONCE))).works();
+        assert!(machine.is_enrolled(), "{shell}");
+        assert!(!machine.path("run/npc-bootstrap.lock").exists());
+    }
+}
+
 /// On a machine that nobody has given a name.
 const ON_NAMELESS: &str = "hostname localhost && mount --bind \"$1/lib\" /var/lib && mount --bind \"$1/etc\" /etc/systemd && \
                            mount --bind \"$1/run\" /run && shift && exec \"$@\"";
