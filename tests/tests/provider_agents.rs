@@ -44,3 +44,25 @@ fn an_agent_that_names_a_loader_is_warned_of_and_no_other_is() {
     assert!(!planned.contains("is not static"), "{planned}");
     assert!(!uploads(&own).contains("is not static"));
 }
+
+#[test]
+fn an_agent_that_is_in_the_store_is_imported_by_its_digest() {
+    let agent = program("npc-agent");
+    let hcl = format!(
+        "\nresource \"npc_agent_binary\" \"this\" {{\n  architecture = \"{ARCH}\"\n  source       = \"{}\"\n}}\n\
+         output \"sha256\" {{ value = npc_agent_binary.this.sha256 }}\n",
+        agent.display()
+    );
+    let Some(fleet) = Infrastructure::beside(|| World::new(&Kind::Directory), &hcl) else { return };
+    fleet.apply().works();
+    let digest = fleet.output("sha256");
+    fs::remove_file(fleet.path("terraform.tfstate")).expect("removed");
+    let import = |id: &str| fleet.terraform(&["import", "npc_agent_binary.this", id]);
+    import(&digest).fails(1, &["imported by architecture and digest"]);
+    import(&format!("{ARCH}={}", "0".repeat(64))).fails(1, &["non-existent"]);
+    import(&format!("{ARCH}={digest}")).works();
+    let planned = fleet.plans(&["0 to add, 1 to change, 0 to destroy", "+ source"]);
+    assert!(!planned.contains("sha256 ="), "it is the same program: {planned}");
+    fleet.apply().works();
+    fleet.plans_nothing();
+}

@@ -80,10 +80,16 @@ impl Resource for AgentBinary {
         Ok(())
     }
 
-    fn import(&self, _: &str) -> Outcome<Object> {
-        Err(Diagnostic::error("An agent's program is not imported")
-            .detail("Name its file with `source`: if it is in the store already, nothing is uploaded.")
-            .into())
+    fn import(&self, id: &str) -> Outcome<Object> {
+        let Some((architecture, sha256)) = id.split_once('=') else {
+            return Err(Diagnostic::error("An agent's program is imported by architecture and digest")
+                .detail("Say it as `x86_64=SHA256`, as `npc-publish bootstrap --agent` has it.")
+                .into());
+        };
+        let binary = Object::default().with("architecture", architecture).with("sha256", sha256);
+        check::<Architecture>(&binary, "architecture")?;
+        check::<Digest>(&binary, "sha256")?;
+        Ok(binary)
     }
 }
 
