@@ -164,9 +164,9 @@ main() {
 	# The kernel gives the lock back however its holder ends. Without it the agent's installation is safe to run twice, too.
 	# A redirection of exec's that fails would end the shell: the subshell tries it.
 	lock=/run/npc-bootstrap.lock
-	if command -v flock >/dev/null 2>&1 && (: >"$lock") 2>/dev/null && exec 9>"$lock" && ! flock -n 9; then
-		say 'another one is at work'
-		exit 0
+	if command -v flock >/dev/null 2>&1 && (: >"$lock") 2>/dev/null && exec 9>"$lock"; then
+		# Any other code is flock's own trouble.
+		flock -n 9 || [ $? != 1 ] || { say 'another one is at work'; exit 0; }
 	fi
 	trap 'remove_swap; rm -f "$fetched"' EXIT
 	trap 'exit 1' HUP INT TERM

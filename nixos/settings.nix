@@ -50,7 +50,7 @@ in
   '';
   configuration = setting types.str "web-1" ''
     The configuration in the remote's flake to follow until the host is assigned one: an attribute of `nixosConfigurations`. The
-    one of the assignment's name, or of the host's, unless it is said.
+    one of the host's name unless it is said; with capitals, where the machine's name has them.
   '';
   initial_configuration = setting types.str "small" ''
     The configuration to build and activate before any other, whatever the host is told, until it has committed a release. What an

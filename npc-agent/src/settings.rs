@@ -194,8 +194,8 @@ impl Settings {
         Self::parse(&text, machine).map_err(|reason| not_in_order(&format!("`{}`", path.display()), &reason))
     }
 
-    /// Reads and validates the text of a configuration, on a machine that is called so: most flakes name a configuration after
-    /// its host. The error is a sentence about what is not in order.
+    /// Reads and validates the text of a configuration, on a machine that is called so. The error is a sentence about what is not in
+    /// order.
     pub fn parse(text: &str, machine: &str) -> Result<Self, String> {
         Self::validate(toml::from_str(text).map_err(|error| error.to_string())?, machine)
     }
@@ -235,8 +235,7 @@ impl Settings {
             _ => {}
         }
         let tables = file.tables()?;
-        let named = file.assignment.as_ref().map(AssignmentName::as_str).or(file.host.as_ref().map(HostName::as_str));
-        let configuration = file.configuration.map_or_else(|| own_configuration(named, machine), Ok)?;
+        let configuration = file.configuration.map_or_else(|| own_configuration(file.host.as_ref(), machine), Ok)?;
         let host = match file.host {
             Some(host) => host,
             None => {
@@ -298,14 +297,14 @@ pub fn is_a_name_of_its_own(machine: &str) -> bool {
 }
 
 fn own_name(machine: &str) -> Result<&str, String> {
-    let unnamed = || "host or configuration is not set, and the machine has no name yet".to_owned();
+    let unnamed = || "host is not set, and the machine has no name yet".to_owned();
     is_a_name_of_its_own(machine).then_some(machine).ok_or_else(unnamed)
 }
 
-/// The configuration where none is said. An assignment that names none means the one of its own name.
-fn own_configuration(assignment: Option<&str>, machine: &str) -> Result<ConfigurationName, String> {
-    // A machine and its configuration may have capitals, which the names of hosts have not.
-    let other = assignment.filter(|name| !name.eq_ignore_ascii_case(machine));
+/// The configuration where none is said: most flakes name it after its host. A machine and its configuration may have capitals,
+/// which the names of hosts have not.
+fn own_configuration(host: Option<&HostName>, machine: &str) -> Result<ConfigurationName, String> {
+    let other = host.map(HostName::as_str).filter(|name| !name.eq_ignore_ascii_case(machine));
     let name = other.map_or_else(|| own_name(machine), Ok)?;
     name.parse().map_err(|error| format!("configuration is not set, and {error}"))
 }
@@ -345,13 +344,12 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_is_called_what_its_assignment_is_or_the_host_or_the_machine() {
+    fn a_configuration_is_called_what_the_host_is_in_the_machines_letters() {
         let unconfigured = GOOD.replace("configuration = \"web-1\"", "");
         let configuration = |more: &str, machine| {
             let settings = Settings::parse(&format!("{more}{unconfigured}"), machine).expect("good settings");
             settings.following.configuration.to_string()
         };
-        assert_eq!(configuration("assignment = \"workers\"\nhost = \"worker-7\"\n", "ip-10-0-0-5"), "workers");
         assert_eq!(configuration("host = \"web-1\"\n", "ip-10-0-0-5"), "web-1");
         assert_eq!(configuration("host = \"web-1\"\n", "localhost"), "web-1", "the machine needs no name");
         assert_eq!(configuration("", "Web-1"), "Web-1");

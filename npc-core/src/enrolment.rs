@@ -37,7 +37,7 @@ pub struct Enrolment {
     pub minimum_trust: Serial,
     /// The remote to follow until there is an assignment.
     pub remote: RemoteName,
-    /// The configuration, unless it is called what the assignment is, or the host.
+    /// The configuration, unless it is called what the host is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configuration: Option<ConfigurationName>,
     /// The configuration to build and activate before that, until the machine has committed a release.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use npc_core::digest::Digest;
 use npc_core::enrolment::{Enrolment, Reported};
-use npc_core::name::AssignmentName;
+use npc_core::name::{AssignmentName, HostName};
 use npc_core::store::{S3Url, StoreUrl};
 use thiserror::Error;
 use url::{Host, Url};
@@ -94,11 +94,17 @@ pub enum BootstrapError {
 }
 
 impl Bootstrap {
-    /// What the machine is told beside what it finds out by itself.
+    /// What the machine is told beside what it finds out by itself. Where its name is known here, neither the network's name for it
+    /// nor one that its first system brings decides what it builds.
     fn told(&self) -> Enrolment {
-        let Some(group) = self.group.clone() else { return self.enrolment.clone() };
-        let report = Reported { ephemeral: true };
-        Enrolment { host: None, assignment: Some(group), report, ..self.enrolment.clone() }
+        let mut told = self.enrolment.clone();
+        if let Some(group) = self.group.clone() {
+            told = Enrolment { host: None, assignment: Some(group), report: Reported { ephemeral: true }, ..told };
+        }
+        let named = told.assignment.as_ref().map(AssignmentName::as_str).or(told.host.as_ref().map(HostName::as_str));
+        let own = || Some(named?.parse().expect("every host's name could be a configuration's"));
+        told.configuration = told.configuration.clone().or_else(own);
+        told
     }
 
     /// The script. The same for the same machine, always.
@@ -243,12 +249,30 @@ mod tests {
         let told = bootstrap("s3://my-bucket/fleet?region=eu-central-1", more);
         let script = told.render().expect("a script");
         let read: Enrolment = toml::from_str(&value(&script, "NPC_ENROLMENT")).expect("an enrolment");
-        assert_eq!(read, told.enrolment);
+        let configuration = Some("web-1".parse().expect("a name"));
+        assert_eq!(read, Enrolment { configuration, ..told.enrolment.clone() });
         assert_eq!(value(&script, "NPC_STORE"), "https://my-bucket.s3.eu-central-1.amazonaws.com/fleet/");
         assert_eq!(value(&script, "NPC_SIGV4"), "aws:amz:eu-central-1:s3");
         assert_eq!(value(&script, "NPC_AGENTS"), format!("x86_64={DIGEST}"));
         assert!(script.len() < 8 * 1024, "{}", script.len());
         assert_eq!(script, told.render().expect("the same"));
+    }
+
+    #[test]
+    fn a_machine_is_told_the_configuration_of_its_name_unless_another_is_said() {
+        let of = |more: &str, group: Option<&str>, has_host: bool| {
+            let mut told = bootstrap("file:///srv/store", more);
+            told.group = group.map(|name| name.parse().expect("a name"));
+            told.enrolment.host.take_if(|_| !has_host);
+            let script = told.render().expect("a script");
+            let read: Enrolment = toml::from_str(&value(&script, "NPC_ENROLMENT")).expect("an enrolment");
+            read.configuration.map(|name| name.to_string())
+        };
+        assert_eq!(of("", None, true).as_deref(), Some("web-1"));
+        assert_eq!(of("configuration = \"other\"\n", None, true).as_deref(), Some("other"));
+        assert_eq!(of("assignment = \"shared\"\n", None, true).as_deref(), Some("shared"));
+        assert_eq!(of("", Some("workers"), false).as_deref(), Some("workers"));
+        assert_eq!(of("", None, false), None, "the machine alone knows its name");
     }
 
     #[test]

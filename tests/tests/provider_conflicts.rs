@@ -3,6 +3,8 @@
 use std::fs;
 
 use npc_tests::infrastructure::Infrastructure;
+use npc_tests::parts::Nix;
+use npc_tests::process::Ended;
 use npc_tests::world::{Kind, World};
 
 const REMOTE: &str = r#"
@@ -61,6 +63,22 @@ fn a_remote_that_holds_just_what_is_planned_is_taken_over_and_no_other() {
     holds(&fleet, "\"serial\": 2");
     fleet.terraform(&["destroy", "-auto-approve"]).works();
     holds(&fleet, "\"removed\": true");
+}
+
+#[test]
+fn a_remote_that_tells_of_other_systems_is_not_taken_over() {
+    let Some(nix) = Nix::find() else { return };
+    let tracked = REMOTE.replace("  flake", "  selection = \"tracked\"\n  flake");
+    let Some(fleet) = Infrastructure::beside(|| World::new(&Kind::Directory), &tracked) else { return };
+    let fleet = fleet.evaluating(&nix);
+    let mut colleague = fleet.world.command("npc-publish");
+    colleague.args(["--remote", "prod", "--selection", "tracked", "--configuration", "web-1"]);
+    Ended::of(colleague.env("NPC_NIX", nix.program()).current_dir(fleet.world.path("fleet"))).works();
+    fleet.apply().fails(1, &["There is a remote `prod` already"]);
+    holds(&fleet, "\"serial\": 1");
+    fleet.replace("selection =", "configurations = [\"web-1\"]\n  selection =");
+    fleet.apply().works();
+    holds(&fleet, "\"serial\": 1");
 }
 
 #[test]

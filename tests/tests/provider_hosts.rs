@@ -177,6 +177,11 @@ fn what_is_just_as_planned_is_taken_over_and_nothing_else() {
     fleet.publisher(&["hosts", "pause", "web-1"]).works();
     fleet.apply().fails(1, &["`web-1` is assigned already"]);
     fleet.publisher(&["hosts", "resume", "web-1"]).works();
+    fleet.replace("remote = \"prod\"", "remote = \"prod\"\n  poll_interval = 30");
+    fleet.apply().fails(1, &["`web-1` is assigned already"]);
+    fleet.replace("\n  poll_interval = 30", "\n  shared = true");
+    fleet.apply().fails(1, &["`web-1` is assigned already"]);
+    fleet.replace("\n  shared = true", "");
     let stands = fs::read(fleet.world.path(ASSIGNMENT)).expect("an assignment");
     fleet.apply().works();
     fleet.plans_nothing();

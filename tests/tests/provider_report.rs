@@ -98,7 +98,7 @@ fn ctrl_c_ends_a_wait() {
     assert!(planning.words().contains("The provider was interrupted"), "{}{}", planning.data(), planning.words());
 }
 
-/// Before anything is looked at, it is read what the fleet believes.
+/// The trust is read before anything else.
 #[test]
 fn ctrl_c_ends_a_wait_for_a_store_that_never_answers() {
     let Some(fleet) = Infrastructure::beside(|| World::new(&Kind::Directory), "") else { return };
@@ -106,10 +106,14 @@ fn ctrl_c_ends_a_wait_for_a_store_that_never_answers() {
     let address = silent.local_addr().expect("bound");
     fleet.says(&waiting(&format!("http://{address}/")));
     let mut planning = Background::start(&mut fleet.command(&["plan"]), &fleet.world.path("planning"));
-    let (_asked, _) = silent.accept().expect("it asks");
+    silent.set_nonblocking(true).expect("set");
+    let _asked = eventually("it asks", || {
+        assert!(planning.runs(), "{}{}", planning.data(), planning.words());
+        silent.accept().ok()
+    });
     planning.signal(Signal::INT);
     let begun = Instant::now();
     assert!(!planning.wait().success());
     assert!(planning.words().contains("The provider was interrupted"), "{}{}", planning.data(), planning.words());
-    assert!(begun.elapsed() < Duration::from_secs(20), "silence alone takes longer: {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_mins(1), "silence alone takes longer: {:?}", begun.elapsed());
 }

@@ -79,11 +79,21 @@ fn the_directory_for_aws_is_made_out_of_nothing_and_valid() {
     let settings = fs::read_to_string(checkout.path("home/.terraformrc")).expect("settings");
     assert!(settings.contains("filesystem_mirror") && settings.contains("direct"), "{settings}");
     // It cannot be planned without AWS, and says by then which values nobody asked for, and which ones are missing.
-    let plan = terraform.run(&checkout.path("my-aws/infrastructure"), &["plan", "-no-color"]);
-    let said = format!("{}{}", plan.data, plan.words);
-    for mistake in ["undeclared variable", "No value for required variable"] {
-        assert!(!said.contains(mistake), "{said}");
-    }
+    let infrastructure = checkout.path("my-aws/infrastructure");
+    let planned = || {
+        let plan = terraform.run(&infrastructure, &["plan", "-no-color"]);
+        format!("{}{}", plan.data, plan.words)
+    };
+    let (undeclared, missing) = ("undeclared variable", "No value for required variable");
+    let said = planned();
+    assert!(said.contains("This is not the AWS provider"), "{said}");
+    assert!(!said.contains(undeclared) && !said.contains(missing), "{said}");
+    let values = infrastructure.join("terraform.tfvars");
+    let text = fs::read_to_string(&values).expect("values");
+    fs::write(&values, format!("{text}nonsense = 1\n")).expect("written");
+    assert!(planned().contains(undeclared));
+    fs::remove_file(values).expect("removed");
+    assert!(planned().contains(missing));
 }
 
 /// The example, with npc's own provider and a store in a directory, on an AWS that makes nothing.

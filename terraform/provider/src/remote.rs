@@ -14,7 +14,7 @@ use npc_core::archive::{Manifest, MemberKind};
 use npc_core::document::{Release, RemoteState, Serial, Source, System};
 use npc_core::key::SecretKey;
 use npc_core::name::{ConfigurationName, RemoteName};
-use npc_core::publish::{Over, Publication, Published, Record, publish, remove};
+use npc_core::publish::{Over, Publication, Published, Record, changes_nothing, publish, remove};
 use npc_core::trust::{Refusal, Verified};
 use npc_operator::flake::{PackedFlake, Picking, pack_flake};
 use npc_operator::fleet::amend::following;
@@ -243,11 +243,11 @@ impl Remote {
 
     /// What a remote that is new here has to hold: nothing, or its end, above which it may begin again, or just what is planned, as
     /// after an apply whose answer was lost.
-    fn over_nothing(&self, session: &Session, name: &RemoteName, planned: &Object) -> Outcome<Over> {
+    fn over_nothing(&self, session: &Session, name: &RemoteName, flake: &PackedFlake) -> Outcome<Over> {
         let Some(Ok(held)) = self.pointer(session, name)? else { return Ok(Over::Serial(None)) };
-        let is_planned =
-            |release: &Release| planned.text("archive") == Some(release.archive.sha256.to_string().as_str());
-        if believable(&held).is_none_or(is_planned) {
+        let planned = release_of(flake, None);
+        let is_planned = || changes_nothing(&held, &planned, Record::Changes, None, Timestamp::now());
+        if believable(&held).is_none() || is_planned() {
             return Ok(Over::Serial(Some(held.header().serial)));
         }
         let detail = format!(
@@ -275,9 +275,9 @@ impl Remote {
                 over(prior, &planned)
             }
             None if overwrites(&planned) => Over::Anything,
-            None => self.over_nothing(&session, &name, &planned)?,
+            None => self.over_nothing(&session, &name, &flake)?,
         };
-        let serial = self.release(&session, &name, flake, planned.text("message"), over)?;
+        let serial = self.release(&session, &name, &flake, planned.text("message"), over)?;
         if let Some(noted) = noted {
             noted.forget();
         }
@@ -289,17 +289,15 @@ impl Remote {
         &self,
         session: &Session,
         name: &RemoteName,
-        flake: PackedFlake,
+        flake: &PackedFlake,
         message: Option<&str>,
         over: Over,
     ) -> Outcome<Serial> {
         let keys = self.0.keys(session)?;
         let keys: Vec<&SecretKey> = keys.iter().collect();
-        let archive = flake.packed().archive;
-        let source = Source { message: message.map(str::to_owned), ..flake.source };
         let publication = Publication {
             remote: name,
-            release: Release::new(archive, source, flake.selection.configurations),
+            release: release_of(flake, message),
             file: flake.selection.archived.file.path(),
             expires: None,
             record: Record::Changes,
@@ -315,6 +313,12 @@ impl Remote {
             Published::Unchanged(serial) | Published::Released { serial, .. } => serial,
         })
     }
+}
+
+/// What is published of a flake.
+fn release_of(flake: &PackedFlake, message: Option<&str>) -> Release {
+    let source = Source { message: message.map(str::to_owned), ..flake.source.clone() };
+    Release::new(flake.packed().archive, source, flake.selection.configurations.clone())
 }
 
 /// Whether the flake packs into what the remote holds. What keeps it from being packed, the plan tells.

@@ -69,12 +69,13 @@ impl System {
         fs::write(world.path(CHOICES), self.choices.to_string()).expect("written");
     }
 
-    /// Watches the host for so many seconds, instead of two.
+    /// Watches the host for so many seconds, instead of two, and within a limit that leaves room for that.
     #[must_use]
     pub fn settle(self, seconds: u32) -> Self {
         let settings = self.choices["npc"]["agent"]["settings"].as_str().expect("settings");
-        let settings = settings.replace("settle = 2\n", &format!("settle = {seconds}\n"));
-        let settings = settings.replace("limit = 10\n", &format!("limit = {}\n", seconds + 8));
+        let usual = "settle = 2\nstore = 3\nlimit = 10\n";
+        assert!(settings.contains(usual), "{settings}");
+        let settings = settings.replace(usual, &format!("settle = {seconds}\nstore = 3\nlimit = {}\n", seconds + 8));
         self.with("/npc/agent/settings", settings)
     }
 

@@ -84,13 +84,13 @@ pub(super) async fn stop(state: &StateDirectory, name: &str) {
 /// Runs a program, and writes down how it ended: what `agent perform` does.
 pub fn perform(state: &StateDirectory, name: &str, timeout: Duration, command: &[OsString]) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::other)?;
-    let told = {
+    let terminate = {
         let _entered = runtime.enter();
         signal(SignalKind::terminate()).map_err(Failure::other)?
     };
     // Whoever ends what holds the lock finds that it listens.
     let _held = Held::take(&lock(state, name)).map_err(Failure::other)?;
-    let ending = runtime.block_on(run(state, name, timeout, command, told)).map_err(Failure::other)?;
+    let ending = runtime.block_on(run(state, name, timeout, command, terminate)).map_err(Failure::other)?;
     ending.write(state, name)?;
     Ok(())
 }
