@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use npc_core::fleet::Fleet;
 use npc_core::key::SecretKey;
@@ -53,6 +54,8 @@ pub struct World {
     host_settings: String,
     keys: Keys,
     server: Option<Background>,
+    /// Whether its own Nix store has been made.
+    nix_store: OnceLock<()>,
 }
 
 impl World {
@@ -96,7 +99,7 @@ impl World {
             Kind::Bucket(bucket) => bucket.operator.clone(),
             _ => Keys { id: ACCESS_KEY.to_owned(), secret: SECRET_KEY.to_owned(), session: None },
         };
-        Self { folder, url, host_settings: String::new(), keys, server }
+        Self { folder, url, host_settings: String::new(), keys, server, nix_store: OnceLock::new() }
     }
 
     /// A path in the world's folder.
@@ -216,6 +219,16 @@ impl World {
         npc_core::files::write_atomically(&self.path(HOST_TOKENS), lines.as_bytes(), 0o600).expect("written");
     }
 
+    /// Has Nix make the world's own store, which two that come first at the same time disturb each other at.
+    fn make_nix_store(&self, nix: &Nix) {
+        self.nix_store.get_or_init(|| {
+            // By the path: what stands in for Nix in a test is one program.
+            let mut init = Command::new("nix-store");
+            nix.with_store(init.arg("--init"), &self.path("nix"));
+            Ended::of(&mut init).works();
+        });
+    }
+
     /// Has a command use the world's own Nix store, which its publisher and its hosts share.
     fn with_nix(&self, command: &mut Command, nix: &Nix) {
         nix.with_store(command, &self.path("nix"));
@@ -239,6 +252,7 @@ impl World {
     pub fn agent_called(&self, name: &str, configuration: &str, nix: &Nix) -> Agent<'_> {
         let home = self.path(name);
         fs::create_dir_all(home.join("root")).expect("created");
+        self.make_nix_store(nix);
         let agent = Agent { world: self, home, nix: Some(nix.clone()) };
         let (root, profile) = (agent.home.join("root"), agent.profile());
         let host = name.trim_start_matches("host-");

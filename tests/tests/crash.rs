@@ -70,7 +70,7 @@ fn world(nix: &Nix) -> World {
     world.in_fleet(&["--remote", "good"]).works();
     world.break_activation("web-2");
     world.in_fleet(&["--remote", "broken"]).works();
-    // Nix makes its store at its first call, which two at a time disturb each other at.
+    // What all of them begin with is built once.
     world.agent_called("first", "web-2", nix).once().works();
     world
 }

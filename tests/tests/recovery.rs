@@ -320,7 +320,11 @@ fn repoint_during_a_build(is_off: bool) {
     let journal = agent.journal().expect("a journal");
     assert_eq!(journal["committed"]["target"]["remote"], "canary");
     assert_eq!(agent.message(), "for canaries\n");
-    assert_eq!(journal["outcomes"].as_array().expect("outcomes").len(), 1, "nothing else was ever activated");
+    assert_eq!(
+        journal["outcomes"].as_array().expect("outcomes").len(),
+        1,
+        "nothing else was ever activated: {journal:#}"
+    );
 }
 
 #[test]

@@ -91,6 +91,12 @@ fn run_tests(tools: &Tools, filter: Option<&str>) -> Result<Count, String> {
     announce("tests");
     let programs = build_programs("dev")?;
     run(command(&cargo(), &["build", "--quiet", "-p", "terraform-provider-aws-stub", "-p", "terraform-provider-npc"]))?;
+    // Two that come first to Nix's own store disturb each other at making it. Where it is another's to make, it is there already.
+    if let Some(nix_store) = on_path("nix-store")
+        && let Err(reason) = run(command(&nix_store.to_string_lossy(), &["--init"]))
+    {
+        eprintln!("the Nix store cannot be made beforehand: {reason}");
+    }
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let mut tests = command(&cargo(), &["test", "--workspace", "--no-fail-fast"]);
     if let Some(filter) = filter {
