@@ -225,9 +225,12 @@ impl Host {
         self.unit_property(unit, "ActiveState")
     }
 
-    /// A property of a unit, such as `MainPID` or `NRestarts`.
+    /// A property of a unit, such as `MainPID` or `NRestarts`, as soon as systemd answers: a host that boots has no bus yet.
     pub fn unit_property(&self, unit: &str, property: &str) -> String {
-        self.run(["systemctl", "show", "--value", "--property", property, unit]).works().trim().to_owned()
+        eventually(&format!("systemd tells of {unit}"), || {
+            let shown = self.run(["systemctl", "show", "--value", "--property", property, unit]);
+            (shown.code == Some(0)).then(|| shown.data.trim().to_owned())
+        })
     }
 
     /// What systemd's journal holds, of all boots.
