@@ -12,9 +12,14 @@ use crate::parts::{missing, program, tool};
 use crate::process::Ended;
 use crate::world::World;
 
-/// Puts directories of a machine's own where the script and the agent write, and runs a program there. All that it starts ends with it.
-const ON_MACHINE: &str = "mount --bind \"$1/lib\" /var/lib && mount --bind \"$1/etc\" /etc/systemd && \
-                          mount --bind \"$1/run\" /run && shift && exec \"$@\"";
+/// Puts directories of a machine's own where the script and the agent write.
+pub const MOUNTS: &str =
+    "mount --bind \"$1/lib\" /var/lib && mount --bind \"$1/etc\" /etc/systemd && mount --bind \"$1/run\" /run";
+
+/// Runs a program on the machine that these commands have prepared. All that it starts ends with it.
+pub fn then_run(prepared: &str) -> String {
+    format!("{prepared} && shift && exec \"$@\"")
+}
 
 /// The shells that run it.
 pub const SHELLS: [&str; 2] = ["dash", "bash"];
@@ -41,13 +46,13 @@ impl Machine {
         Some(Self { folder })
     }
 
-    /// The command that runs the script there, after these mounts in the file systems of its own.
-    pub fn command_on(&self, mounts: &str, shell: &str, script: &str) -> Command {
+    /// The command that runs the script there, after these commands in file systems of its own.
+    pub fn command_on(&self, prepared: &str, shell: &str, script: &str) -> Command {
         let path = self.path("script");
         fs::write(&path, script).expect("written");
         let mut command = Command::new("unshare");
-        command.args(["--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", mounts, "sh"]);
-        command.arg(self.folder.path()).arg(shell).arg(path);
+        command.args(["--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c"]);
+        command.args([&then_run(prepared), "sh"]).arg(self.folder.path()).arg(shell).arg(path);
         for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "http_proxy", "JOURNAL_STREAM"]
         {
             command.env_remove(name);
@@ -57,7 +62,7 @@ impl Machine {
 
     /// The command that runs the script there.
     pub fn command(&self, shell: &str, script: &str) -> Command {
-        self.command_on(ON_MACHINE, shell, script)
+        self.command_on(MOUNTS, shell, script)
     }
 
     /// Runs the script there.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use npc_tests::eventually;
-use npc_tests::machine::{Machine, ONCE, SHELLS, agent, digest, script};
+use npc_tests::machine::{MOUNTS, Machine, ONCE, SHELLS, agent, digest, script};
 use npc_tests::parts::{ACCESS_KEY, Garage, SECRET_KEY, missing, not_to_be_had, tool};
 use npc_tests::process::{Background, Ended, free_port};
 use npc_tests::world::{Kind, World};
@@ -17,13 +17,11 @@ use serde_json::Value;
 
 /// Puts directories of a machine's own where the script and the agent write, but for a disk that holds no agent.
 const ON_SMALL_MACHINE: &str = "mount -t tmpfs -o size=1m tmpfs /var/lib && mount --bind \"$1/etc\" /etc/systemd && \
-                                mount --bind \"$1/run\" /run && shift && exec \"$@\"";
+                                mount --bind \"$1/run\" /run";
 
-/// Likewise, on a machine whose network comes up once there is the file `online`, with a server of the files in `$STORE`.
+/// On a machine whose network comes up once there is the file `online`, with a server of the files in `$STORE`.
 const ON_LATE_NETWORK: &str = "{ until [ -e \"$1/online\" ]; do sleep 0.1; done; ip link set lo up; \
-                               exec python3 -m http.server \"$PORT\" --bind 127.0.0.1 --directory \"$STORE\"; } >&2 & \
-                               mount --bind \"$1/lib\" /var/lib && mount --bind \"$1/etc\" /etc/systemd && \
-                               mount --bind \"$1/run\" /run && shift && exec \"$@\"";
+                               exec python3 -m http.server \"$PORT\" --bind 127.0.0.1 --directory \"$STORE\"; } >&2 &";
 
 #[test]
 fn a_network_that_is_not_there_yet_is_waited_for() {
@@ -35,7 +33,7 @@ fn a_network_that_is_not_there_yet_is_waited_for() {
         let script = script(&world, &[]);
         let store = script.lines().find(|line| line.starts_with("NPC_STORE=")).expect("a store");
         let script = script.replace(store, &format!("NPC_STORE='http://127.0.0.1:{port}/'"));
-        let on_machine = machine.command_on(ON_LATE_NETWORK, shell, &script);
+        let on_machine = machine.command_on(&format!("{ON_LATE_NETWORK} {MOUNTS}"), shell, &script);
         let mut command = Command::new("unshare");
         command.arg("--net").arg(on_machine.get_program()).args(on_machine.get_args());
         command
@@ -142,12 +140,10 @@ impl SmallMemory {
 
 impl Drop for SmallMemory {
     fn drop(&mut self) {
-        // What was killed in it is in it until it is reaped.
-        for _ in 0..100 {
-            if fs::remove_dir(&self.0).is_ok() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(100));
+        let remove = || fs::remove_dir(&self.0).ok();
+        // A test that fails has said why; otherwise what was killed in it is in it until it is reaped.
+        if remove().is_none() && !std::thread::panicking() {
+            eventually("the control group is empty", remove);
         }
     }
 }

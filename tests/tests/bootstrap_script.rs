@@ -4,17 +4,15 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use npc_tests::machine::{Machine, ONCE, SHELLS, agent, script};
+use npc_tests::machine::{MOUNTS, Machine, ONCE, SHELLS, agent, script, then_run};
 use npc_tests::parts::{ACCESS_KEY, Garage, Nix, SECRET_KEY, tool};
 use npc_tests::process::{Background, Ended};
 use npc_tests::world::{Kind, TOKEN, World};
 use serde_json::Value;
 
-/// Likewise, beside a metadata service that answers with `$INSTANCE` as EC2's does, version 2 alone.
+/// Begins a metadata service that answers with `$INSTANCE` as EC2's does, version 2 alone.
 const ON_INSTANCE: &str = "ip link set lo up && ip address add 169.254.169.254/32 dev lo && \
-                           python3 -c \"$METADATA\" & until curl --silent --output /dev/null http://169.254.169.254/; do sleep 0.1; done; \
-                           mount --bind \"$1/lib\" /var/lib && mount --bind \"$1/etc\" /etc/systemd && \
-                           mount --bind \"$1/run\" /run && shift && exec \"$@\"";
+                           python3 -c \"$METADATA\" & until curl --silent --output /dev/null http://169.254.169.254/; do sleep 0.1; done";
 
 const METADATA: &str = r#"
 import http.server, os
@@ -54,30 +52,24 @@ fn a_machine_is_enrolled_once_and_left_alone_from_then_on() {
     }
 }
 
-/// On a machine that keeps locks nowhere.
-const ON_LOCKLESS: &str = "mount --bind \"$1/lib\" /var/lib && mount --bind \"$1/etc\" /etc/systemd && \
-                           mount --bind \"$1/run\" /run && mount -o remount,bind,ro /run && shift && exec \"$@\"";
-
 #[test]
 fn a_machine_that_keeps_no_lock_is_enrolled_without() {
     for shell in SHELLS {
         let Some(machine) = Machine::find() else { return };
         let world = World::new(&Kind::Served);
-        Ended::of(&mut machine.command_on(ON_LOCKLESS, shell, &script(&world, &ONCE))).works();
+        let lockless = format!("{MOUNTS} && mount -o remount,bind,ro /run");
+        Ended::of(&mut machine.command_on(&lockless, shell, &script(&world, &ONCE))).works();
         assert!(machine.is_enrolled(), "{shell}");
         assert!(!machine.path("run/npc-bootstrap.lock").exists());
     }
 }
 
-/// On a machine that nobody has given a name.
-const ON_NAMELESS: &str = "hostname localhost && mount --bind \"$1/lib\" /var/lib && mount --bind \"$1/etc\" /etc/systemd && \
-                           mount --bind \"$1/run\" /run && shift && exec \"$@\"";
-
 #[test]
 fn a_machine_without_a_name_is_called_and_configured_as_it_was_enrolled() {
     let Some(machine) = Machine::find() else { return };
     let world = World::new(&Kind::Served);
-    Ended::of(&mut machine.command_on(ON_NAMELESS, "dash", &script(&world, &ONCE))).works();
+    let nameless = format!("hostname localhost && {MOUNTS}");
+    Ended::of(&mut machine.command_on(&nameless, "dash", &script(&world, &ONCE))).works();
     assert!(machine.is_enrolled());
     let mut status = Command::new("unshare");
     status.args(["--uts", "sh", "-c", "hostname localhost && exec \"$@\"", "sh"]).arg(agent());
@@ -308,7 +300,7 @@ fn a_machine_of_a_group_is_called_by_its_instance() {
                 "--mount-proc",
                 "sh",
                 "-c",
-                ON_INSTANCE,
+                &then_run(&format!("{ON_INSTANCE}; {MOUNTS}")),
                 "sh",
             ]);
             command.arg(machine.path("")).arg(shell).arg(path).env("METADATA", METADATA).env("INSTANCE", instance);
